@@ -1,0 +1,1 @@
+"""Train one network on several unequal devices: the same daemon on each, no server."""

@@ -1,0 +1,1 @@
+"""The only home of torch: capture, program, interpreter, optimizer, state, profiler, the one compute thread."""

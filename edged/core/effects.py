@@ -1,0 +1,300 @@
+"""Decisions that leave a core machine: imperative, frozen, a closed set.
+
+The shell performs a list of effects in its order; ``SaveVote`` is on the disk before the next effect begins. An effect
+whose docstring says "answered by" ends in exactly one such event, success or failure; the others end in none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import JobSpec, Work
+from edged.core.messages import Electorate, MemberRecord, MemberState, Message
+from edged.core.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Send a control message; it may be lost. A message to the node itself comes back as ``MessageReceived``."""
+
+    to: NodeId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Tell people, in one sentence. ``level``: "info", "warning" or "error". ``topic``: a machine's name."""
+
+    level: str
+    topic: str
+    text: str
+
+
+# -- membership and election
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Let this member's key in, and remember its address for sending."""
+
+    record: MemberRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Close all connections with this node; what was queued for it is dropped."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePort:
+    """Make one fresh connect to the member's control port. Answered by ``PortProbed``."""
+
+    record: MemberRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TellMember:
+    """A member's state changed; for the other machines (as ``MemberChanged``), the journal and the live view."""
+
+    record: MemberRecord
+    before: MemberState | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellLeader:
+    """The leader changed; for the other machines (as ``LeaderChanged``), the journal and the live view."""
+
+    leader: NodeId | None
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveVote:
+    """Write term, vote and electorate in one atomic record and fsync it, before the next effect."""
+
+    term: int
+    voted_for: NodeId | None
+    electorate: Electorate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Depart:
+    """This node has said goodbye; stop the process."""
+
+    reason: str
+
+
+# -- jobs
+
+
+@dataclass(frozen=True, slots=True)
+class MakePlan:
+    """Run the planner ``spec.strategy`` over these members. Answered by ``PlanMade``."""
+
+    spec: JobSpec
+    stamp: Stamp
+    members: tuple[MemberRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendProgram:
+    """Send the job's program to ``to`` as a ``ProgramParcel`` (or ``Refused`` if it is not here)."""
+
+    to: NodeId
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class SendFirstState:
+    """Source only: send layers at version 0 from the spool to ``to`` as a ``StateParcel``."""
+
+    to: NodeId
+    stamp: Stamp
+    first_layer: int
+    last_layer: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendState:
+    """Copy the live state of these layers between two computations, now, and send it as a ``StateParcel``."""
+
+    to: NodeId
+    stamp: Stamp
+    first_layer: int
+    last_layer: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStages:
+    """Build this node's hops of the plan from program and state parcels that have arrived. Answered by ``StagesBuilt``."""
+
+    plan: Plan
+    spec: JobSpec
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropStages:
+    """Forget everything of this plan: stages, parcels, samples, edges."""
+
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class DropJob:
+    """The job is over: also forget the program; on the source, stop the feeder and clear the spool."""
+
+    job: JobId
+
+
+# -- computing
+
+
+@dataclass(frozen=True, slots=True)
+class RunForward:
+    """Answered by ``ForwardDone`` or ``ComputeFailed``. ``weight`` is n_i / N of a training micro-batch."""
+
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunBackward:
+    """Answered by ``BackwardDone`` or ``ComputeFailed``."""
+
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class SendActivation:
+    """Send what the forward of ``work`` at (``route``, ``hop``) left for the next hop, on ``to``."""
+
+    to: NodeId
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class SendGradient:
+    """Send what the backward of ``work`` at (``route``, ``hop``) left for the hop before, on ``to``."""
+
+    to: NodeId
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class TakeNorms:
+    """Answered by ``NormsTaken`` or ``ComputeFailed``."""
+
+    stamp: Stamp
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunUpdate:
+    """Clip if ``norms`` is given (of all the program's parameters, ascending), update, step the scheduler, clear gradients.
+
+    Answered by ``UpdateDone`` or ``ComputeFailed``.
+    """
+
+    stamp: Stamp
+    version: int
+    norms: tuple[tuple[int, float], ...] | None
+
+
+# -- the source
+
+
+@dataclass(frozen=True, slots=True)
+class StartFeeder:
+    """Start (or start again) the child process that draws this job's samples."""
+
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DrawSample:
+    """Ask the feeder for one micro-batch. Answered by ``SampleDrawn`` or ``FeederFailed``."""
+
+    job: JobId
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class SendInputs:
+    """Send those of a drawn micro-batch's inputs that a hop uses. ``inputs`` are indices of the program's inputs."""
+
+    to: NodeId
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropSample:
+    """The drawn micro-batch is not needed any more."""
+
+    job: JobId
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class WriteWeights:
+    """All layers at ``version`` have been collected: write them as one file. Answered by ``WeightsWritten``.
+
+    ``token`` 0 is the job's result; any other is an export.
+    """
+
+    stamp: Stamp
+    version: int
+    token: int
+
+
+Effect = (
+    SendMessage
+    | Log
+    | Admit
+    | Dismiss
+    | ProbePort
+    | TellMember
+    | TellLeader
+    | SaveVote
+    | Depart
+    | MakePlan
+    | SendProgram
+    | SendFirstState
+    | SendState
+    | BuildStages
+    | DropStages
+    | DropJob
+    | RunForward
+    | RunBackward
+    | SendActivation
+    | SendGradient
+    | TakeNorms
+    | RunUpdate
+    | StartFeeder
+    | DrawSample
+    | SendInputs
+    | DropSample
+    | WriteWeights
+)
+"""Any decision."""

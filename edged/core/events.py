@@ -1,0 +1,259 @@
+"""Facts that reach a core machine: past tense, frozen, a closed set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import JobSpec, Work
+from edged.core.messages import MemberRecord, MemberState, Message, Parcel
+from edged.core.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The moment that ``deadline()`` named has come (or the node was woken anyway)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A peer, authenticated by its key, sent a control message."""
+
+    sender: NodeId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ParcelArrived:
+    """A peer's parcel is complete; its buffers lie with the worker, under the header's names."""
+
+    sender: NodeId
+    parcel: Parcel
+
+
+# -- membership and election
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMet:
+    """The door has admitted a node (either side): it is alive now."""
+
+    record: MemberRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The session to a peer ended."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class PortProbed:
+    """A fresh connect to a peer's control port was made for ``ProbePort``."""
+
+    node: NodeId
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoopWasLate:
+    """This node's own loop (or the whole process) was not running for ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelfMeasured:
+    """Calibration is done, or the budget changed."""
+
+    slowness: float
+    memory_bytes: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAsked:
+    """The user wants this node to leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged:
+    """From membership to the other machines: a member is now believed to be in ``record.state``."""
+
+    record: MemberRecord
+    before: MemberState | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChanged:
+    """From election to the other machines: who leads (``None``: nobody that this node knows), in which term."""
+
+    leader: NodeId | None
+    term: int
+
+
+# -- jobs
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """The user of this node handed in a job; program and first weights lie in the spool."""
+
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The user of this node wants a job to end."""
+
+    job: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportAsked:
+    """The user of the source wants the newest complete weights. ``token`` comes back in ``WriteWeights``."""
+
+    job: JobId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade:
+    """Answers ``MakePlan``: ``plan`` is ``None`` where ``problem`` says why none exists."""
+
+    job: JobId
+    plan: Plan | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class StagesBuilt:
+    """Answers ``BuildStages``; ``problem`` is empty on success."""
+
+    stamp: Stamp
+    problem: str
+
+
+# -- computing; every one answers the effect of the same name
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardDone:
+    """Answers ``RunForward``. On the last hop ``loss`` is the micro-batch's mean loss, else ``None``."""
+
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+    seconds: float
+    loss: float | None
+    metrics: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackwardDone:
+    """Answers ``RunBackward``."""
+
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NormsTaken:
+    """Answers ``TakeNorms``."""
+
+    stamp: Stamp
+    version: int
+    norms: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateDone:
+    """Answers ``RunUpdate``: every parameter of this node is at ``version``. ``learning_rate``: used for this update."""
+
+    stamp: Stamp
+    version: int
+    seconds: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeFailed:
+    """Answers any computing effect instead of its own event."""
+
+    stamp: Stamp
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDrawn:
+    """Answers ``DrawSample``: the feeder has delivered this micro-batch; its tensors lie with the source."""
+
+    job: JobId
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class FeederFailed:
+    """The feeder ended or the user's code raised; ``reason`` holds the traceback's last line, ``detail`` all of it."""
+
+    job: JobId
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateCollected:
+    """A ``StateParcel`` for ``CollectState`` is complete on the source."""
+
+    stamp: Stamp
+    version: int
+    first_layer: int
+    last_layer: int
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsWritten:
+    """Answers ``WriteWeights``; ``problem`` is empty on success."""
+
+    stamp: Stamp
+    token: int
+    output: str
+    state_sha256: str
+    problem: str
+
+
+Event = (
+    TimerFired
+    | MessageReceived
+    | ParcelArrived
+    | PeerMet
+    | LinkLost
+    | PortProbed
+    | LoopWasLate
+    | SelfMeasured
+    | LeaveAsked
+    | MemberChanged
+    | LeaderChanged
+    | JobSubmitted
+    | StopAsked
+    | ExportAsked
+    | PlanMade
+    | StagesBuilt
+    | ForwardDone
+    | BackwardDone
+    | NormsTaken
+    | UpdateDone
+    | ComputeFailed
+    | SampleDrawn
+    | FeederFailed
+    | StateCollected
+    | WeightsWritten
+)
+"""Any fact."""

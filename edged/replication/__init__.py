@@ -1,0 +1,1 @@
+"""Snapshots, their store, and who holds what."""

@@ -1,0 +1,1 @@
+"""The shell: asyncio lives here. Roles carry out what the core decides."""

@@ -1,0 +1,1 @@
+"""Planners: profiles in, a plan out. Pure."""
