@@ -70,10 +70,7 @@ class Plan:
     def hops_of(self, node: NodeId) -> tuple[tuple[int, int, Hop], ...]:
         """``(route, hop index, hop)`` for every hop that ``node`` runs."""
         return tuple(
-            (r, h, hop)
-            for r, route in enumerate(self.routes)
-            for h, hop in enumerate(route.hops)
-            if hop.node == node
+            (r, h, hop) for r, route in enumerate(self.routes) for h, hop in enumerate(route.hops) if hop.node == node
         )
 
     def route_of(self, micro_batch: int) -> int:

@@ -17,8 +17,18 @@ INERT = {
 }  # fmt: skip
 """All that core, strategies and the pure half of replication may import besides edged itself."""
 
-LAZY = {"edged.daemon", "edged.api", "edged.feeder", "edged.compute", "edged.job", "edged.cli", "edged.tui", "torch", "edged"}
-"""What may be imported inside a function: whatever brings torch, so that ``edged --help`` stays quick."""
+LAZY = {
+    "edged.daemon",
+    "edged.api",
+    "edged.feeder",
+    "edged.compute",
+    "edged.job",
+    "edged.cli",
+    "edged.tui",
+    "torch",
+    "edged",
+}
+"""What may be imported inside a function: torch and what brings it, so that ``edged --help`` stays quick."""
 
 HOMES = {
     "torch": ("compute/", "job.py"),
@@ -32,7 +42,16 @@ HOMES = {
 }
 """Third-party packages and the only places that may import them."""
 
-FORBIDDEN_CALLS = {"eval", "exec", "compile", "torch.load", "torch.save", "torch.export.load", "pickle.loads", "pickle.load"}
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "torch.load",
+    "torch.save",
+    "torch.export.load",
+    "pickle.loads",
+    "pickle.load",
+}
 
 
 def relative(path: Path) -> str:
@@ -120,7 +139,7 @@ def test_broad_excepts_live_only_in_pump_and_executor(path: Path) -> None:
 
 
 def test_names_of_strategies_stay_in_strategies() -> None:
-    """"pipeline" is also an ordinary word, so only string literals count."""
+    """ "pipeline" is also an ordinary word, so only string literals count."""
     names = {"pipeline"}
     astray = [
         f"{relative(path)}:{node.lineno}"
