@@ -305,13 +305,30 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """A hop to the source: its parameters are now at ``version``. ``compute_seconds``: computed since the last one."""
+    """A hop to the source: its parameters are now at ``version``.
+
+    ``compute_seconds``: computed since the last one. ``learning_rate``: what this update used.
+    """
 
     stamp: Stamp
     route: int
     hop: int
     version: int
     compute_seconds: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class WantProgress:
+    """Source to every node of the plan, twice a second: say again what I may have missed.
+
+    Answered by the newest ``Taken``, by every ``Updated`` above ``version`` and by every ``Result`` from
+    ``first_missing`` on; what is older has arrived and may be forgotten.
+    """
+
+    stamp: Stamp
+    version: int
+    first_missing: Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,11 +336,13 @@ class GradientNorms:
     """Every node of the plan to every other, before the update to ``version``: 2-norms of its parameters' gradients.
 
     ``norms`` holds (index of the parameter in the program's order, norm); parameters without gradient are absent.
+    ``again``: the sender still waits for the receiver's norms and asks for them.
     """
 
     stamp: Stamp
     version: int
     norms: tuple[tuple[int, float], ...]
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +522,7 @@ Message = (
     | Taken
     | Result
     | Updated
+    | WantProgress
     | GradientNorms
     | WorkFailed
     | JobDone
