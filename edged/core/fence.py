@@ -1,0 +1,116 @@
+"""The fence: which traffic of which plan may pass. The only place where a stamp is judged.
+
+::
+
+                     lower        equal          higher      over        a job never heard of
+    plan's own       drop         admit          drop        drop        drop
+    news, requests   drop         admit          admit       drop        admit
+
+A node learns a plan from the leader's ``Prepare``, ``Start`` or ``PlanChosen``, and that it is over from ``End``; these
+four are judged by the machines that read them and only *raise* the fence. The plan's own traffic may be dropped when it
+is ahead of what this node knows, because no node works before every node of the plan has said ``Prepared``: what comes
+early has no honest sender.
+"""
+
+from __future__ import annotations
+
+from edged.errors import BrokenInvariantError
+
+from edged.core.ids import JobId, Stamp
+from edged.core.messages import (
+    Activation,
+    EvalReport,
+    FinishedReport,
+    Gradient,
+    GradientNorms,
+    Inputs,
+    JobDone,
+    Message,
+    Parcel,
+    Prepared,
+    Result,
+    StateParcel,
+    StepReport,
+    Taken,
+    Updated,
+    WantProgress,
+    WantState,
+    WorkFailed,
+)
+
+
+
+class Fence:
+    """Remembers, for every job, the highest stamp that the leader has named, and whether that plan is over."""
+
+    def __init__(self) -> None:
+        self._highest: dict[JobId, Stamp] = {}
+        self._over: set[Stamp] = set()
+
+    def learn(self, stamp: Stamp) -> bool:
+        """The leader has named this plan (``Prepare``, ``Start``, ``PlanChosen``); false if it is an older one, or over."""
+        if stamp in self._over or stamp < self._highest.get(stamp.job, stamp):
+            return False
+        self._highest[stamp.job] = stamp
+        return True
+
+    def close(self, stamp: Stamp) -> None:
+        """The leader has ended this plan (``End``), and with it every older one of the job."""
+        if self.learn(stamp):
+            self._over = {other for other in self._over if other.job != stamp.job} | {stamp}
+
+    def forget(self, job: JobId) -> None:
+        """Nothing of this job can come any more (its list entry expired)."""
+        highest = self._highest.pop(job, None)
+        if highest is not None:
+            self._over.discard(highest)
+
+    def refusal(self, subject: Message | Parcel) -> str:
+        """Why this message or parcel must be dropped, in one sentence; empty if it may pass.
+
+        What carries no stamp, and the leader's ``Prepare``, ``Start``, ``PlanChosen`` and ``End``, always pass.
+        """
+        match subject:
+            case (
+                Inputs(stamp=stamp)
+                | Activation(stamp=stamp)
+                | Gradient(stamp=stamp)
+                | StateParcel(stamp=stamp)
+                | Taken(stamp=stamp)
+                | Result(stamp=stamp)
+                | Updated(stamp=stamp)
+                | GradientNorms(stamp=stamp)
+                | WantProgress(stamp=stamp)
+            ):
+                return self._judge(stamp, type(subject).__name__, ahead=False)
+            case (
+                WantState(stamp=stamp)
+                | Prepared(stamp=stamp)
+                | WorkFailed(stamp=stamp)
+                | JobDone(stamp=stamp)
+                | StepReport(stamp=stamp)
+                | EvalReport(stamp=stamp)
+                | FinishedReport(stamp=stamp)
+            ):
+                return self._judge(stamp, type(subject).__name__, ahead=True)
+            case _:
+                return ""
+
+    def check(self) -> None:
+        """Every closed plan is the highest of its job."""
+        for stamp in self._over:
+            if self._highest.get(stamp.job) != stamp:
+                raise BrokenInvariantError(f"{stamp} is over but {self._highest.get(stamp.job)} is the highest")
+
+    def _judge(self, stamp: Stamp, what: str, *, ahead: bool) -> str:
+        named = f"{what} of plan ({stamp.term}, {stamp.version}) of job {stamp.job}"
+        highest = self._highest.get(stamp.job)
+        if highest is None:
+            return "" if ahead else f"{named} dropped: the leader has named no plan of this job"
+        if stamp in self._over:
+            return f"{named} dropped: this plan is over"
+        if stamp < highest:
+            return f"{named} dropped: plan ({highest.term}, {highest.version}) has replaced it"
+        if stamp > highest and not ahead:
+            return f"{named} dropped: the newest known is ({highest.term}, {highest.version})"
+        return ""
