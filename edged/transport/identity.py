@@ -1,0 +1,69 @@
+"""Who this node is: a CURVE key pair made once per home, and a counter of starts.
+
+The node's id is a hash of its public key, so nobody can claim another's. ``(node, boot)`` names a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+
+from edged.core.ids import NodeId
+from edged.errors import ConfigError
+from edged.transport.private import read_private, write_private
+
+FILE_NAME = "identity.json"
+KEY_LENGTH = 40
+"""Characters of a CURVE key in Z85."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A node's keys, as Z85 text, and the number of this start of its home."""
+
+    node: NodeId
+    public_key: str
+    secret_key: str = field(repr=False)
+    boot: int = 0
+
+
+def node_of(public_key: str) -> NodeId:
+    """The id that belongs to a public key (Z85): the first 16 hexadecimal digits of its SHA-256."""
+    return NodeId(hashlib.sha256(public_key.encode()).hexdigest()[:16])
+
+
+def new_identity(boot: int = 1) -> Identity:
+    """A fresh key pair, on no disk."""
+    public, secret = zmq.curve_keypair()
+    return Identity(node_of(public.decode()), public.decode(), secret.decode(), boot)
+
+
+def load_identity(home: Path) -> Identity:
+    """This home's identity, made on the first call; every call counts as one start and is on the disk on return.
+
+    Raises ``ConfigError`` if the file is damaged or the home cannot be written.
+    """
+    path = home / FILE_NAME
+    data = read_private(path)
+    identity = new_identity() if data is None else _parse(path, data)
+    document = {"secret_key": identity.secret_key, "boot": identity.boot}
+    write_private(path, json.dumps(document).encode() + b"\n")
+    return identity
+
+
+def _parse(path: Path, data: bytes) -> Identity:
+    try:
+        document = json.loads(data)
+        secret, boot = document["secret_key"], document["boot"]
+        if not isinstance(secret, str) or len(secret) != KEY_LENGTH or type(boot) is not int or boot < 0:
+            raise ValueError("wrong fields")
+        public = zmq.curve_public(secret.encode()).decode()
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ConfigError(
+            f"{path} is damaged; move it away to give this home a new identity (the cluster sees a new node)"
+        ) from problem
+    return Identity(node_of(public), public, secret, boot + 1)

@@ -1,0 +1,116 @@
+"""One receiving pump per socket.
+
+A plain ZeroMQ socket and its file descriptor in the asyncio loop; no coroutine ever waits inside a receive, so nothing
+can be cancelled half-way (a time-out around an awaited receive loses messages). The descriptor only signals a *change*,
+so the socket is drained until it says EAGAIN, and looked at again after every send, which may have swallowed a signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import zmq
+
+TURN_SECONDS = 0.002
+"""Longest that one turn keeps the loop before others get theirs."""
+
+Frames = Sequence[zmq.Frame]
+
+
+class Pump:
+    """Owns a socket: hands each received message to ``on_message``, in the loop, until paused or closed."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        on_message: Callable[[Frames], None],
+        *,
+        on_writable: Callable[[], None] | None = None,
+        on_turn: Callable[[], None] | None = None,
+    ) -> None:
+        """Watch ``socket`` from the running loop.
+
+        ``on_writable`` is called when a socket that had refused a send takes messages again, ``on_turn`` after each
+        turn of receiving.
+        """
+        self.socket = socket
+        self._on_message = on_message
+        self._on_writable = on_writable
+        self._on_turn = on_turn
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = int(socket.getsockopt(zmq.FD))
+        self._loop.add_reader(self._descriptor, self._look)
+        self._scheduled = False
+        self._paused = False
+        self._blocked = False
+        self.closed = False
+        self._look_soon()
+
+    def send(self, parts: Sequence[bytes | memoryview], *, copy: bool = True) -> bool:
+        """Send one message at once, or not at all: ``False`` where the queue is full or the receiver is unknown."""
+        if self.closed:
+            return False
+        try:
+            self.socket.send_multipart(parts, zmq.DONTWAIT, copy=copy)
+        except zmq.Again:
+            self._blocked = True
+            self._look_soon()
+            return False
+        except zmq.ZMQError as problem:
+            if problem.errno not in (zmq.EHOSTUNREACH, zmq.ENOTSUP, zmq.ENOTSOCK, zmq.ETERM):
+                raise
+            return False
+        if self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._look_soon()
+        return True
+
+    def pause(self) -> None:
+        """Receive nothing more; what arrives waits in the socket, then at the sender."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Receive again."""
+        if self._paused:
+            self._paused = False
+            self._look_soon()
+
+    def close(self) -> None:
+        """Leave the loop and close the socket; what was queued in it is dropped."""
+        if not self.closed:
+            self.closed = True
+            self._loop.remove_reader(self._descriptor)
+            self.socket.close(linger=0)
+
+    def _look_soon(self) -> None:
+        if not self._scheduled and not self.closed:
+            self._scheduled = True
+            self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        self._scheduled = False
+        self._look()
+
+    def _look(self) -> None:
+        if self.closed:
+            return
+        events = int(self.socket.getsockopt(zmq.EVENTS))
+        if events & zmq.POLLIN and not self._paused:
+            self._drain()
+        if not self.closed and self._blocked and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
+            self._blocked = False
+            if self._on_writable is not None:
+                self._on_writable()
+
+    def _drain(self) -> None:
+        end = time.monotonic() + TURN_SECONDS
+        with suppress(zmq.Again):
+            while not self.closed and not self._paused:
+                self._on_message(self.socket.recv_multipart(zmq.DONTWAIT, copy=False))
+                if time.monotonic() > end:
+                    self._look_soon()
+                    break
+        if self._on_turn is not None and not self.closed:
+            self._on_turn()
