@@ -1,0 +1,155 @@
+"""Loads a job file: ``JOB.py[:function]``, with overrides from the command line.
+
+The file runs as an ordinary module of its own, with its folder first in ``sys.path``, so it may import its neighbours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edged.compute.user_code import UserCode, last_line
+from edged.errors import JobError
+from edged.job import Job
+
+DEFAULT_FUNCTION = "job"
+
+_WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None}
+_TEXT_FIELDS = {"name", "strategy", "mode", "weights"}
+_NUMBER_FIELDS = {
+    "batch_size", "micro_batches", "epochs", "seed", "clip_norm", "max_steps", "drop_last", "shuffle", "workers",
+    "replicate_every", "keep_inputs_home",
+}  # fmt: skip
+_PARTIAL_FIELDS = ("optimizer", "scheduler")
+
+
+def split(reference: str) -> tuple[Path, str]:
+    """``"job.py:small"`` -> (absolute path of job.py, "small"); the function is ``job`` where none is named."""
+    path, colon, function = reference.rpartition(":")
+    if not colon or not function.isidentifier():
+        path, function = reference, DEFAULT_FUNCTION
+    return Path(path).expanduser().absolute(), function
+
+
+def parse_overrides(items: list[str]) -> dict[str, str]:
+    """``["epochs=3"]`` -> ``{"epochs": "3"}``. Raises ``JobError``."""
+    overrides = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise JobError(f"--set takes key=value, for example --set epochs=3, not {item!r}")
+        overrides[key.strip()] = value
+    return overrides
+
+
+def load(reference: str, overrides: Mapping[str, str] | None = None) -> Job:
+    """Run the file's function and return its job.
+
+    An override names, in this order: an argument of the function; a number, flag or text field of ``Job``; or a number
+    of the optimizer or scheduler (``optimizer.lr``). Raises ``JobError`` for every mistake, in one sentence.
+    """
+    path, name = split(reference)
+    function = _function(_module(path), path, name)
+    parameters = inspect.signature(function).parameters
+    arguments, fields = {}, {}
+    for key, text in (overrides or {}).items():
+        if key in parameters:
+            arguments[key] = _typed(text, parameters[key].default)
+        else:
+            fields[key] = text
+    missing = [key for key, p in parameters.items() if p.default is p.empty and key not in arguments and _is_named(p)]
+    if missing:
+        raise JobError(f"{path.name}: {name}() wants {missing[0]}: add --set {missing[0]}=...")
+    with UserCode(f"{path.name}: {name}() failed"):
+        job = function(**arguments)
+    if not isinstance(job, Job):
+        raise JobError(f"{path.name}: {name}() returned a {type(job).__name__}: return an edged.Job")
+    return _overridden(job, fields, list(parameters))
+
+
+def _module(path: Path) -> ModuleType:
+    if path.is_dir():
+        raise JobError(f"{path} is a folder: name the job file in it, for example {path / 'job.py'}")
+    if not path.is_file():
+        raise JobError(f"there is no job file {path}: is the path right?")
+    spec = spec_from_file_location(f"edged_job_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise JobError(f"{path} is not a Python file: a job file ends in .py")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        with UserCode(f"{path.name} failed"):
+            spec.loader.exec_module(module)
+    except JobError as error:
+        if isinstance(error.__cause__, SyntaxError):
+            raise _syntax(path, error.__cause__) from error.__cause__
+        raise
+    return module
+
+
+def _syntax(path: Path, error: SyntaxError) -> JobError:
+    where = path.name if error.filename is None else Path(error.filename).name
+    return JobError(f"{where}, line {error.lineno}: {last_line(type(error)(error.msg))}: mend it and try again")
+
+
+def _function(module: ModuleType, path: Path, name: str) -> Any:
+    function = getattr(module, name, None)
+    if function is None:
+        found = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
+        there = f"; it has {', '.join(found[:8])}" if found else ""
+        raise JobError(f"{path.name} has no function {name}(){there}: write `def {name}() -> Job:`")
+    if not callable(function):
+        raise JobError(f"{path.name}: {name} is a {type(function).__name__}: write `def {name}() -> Job:`")
+    return function
+
+
+def _is_named(parameter: inspect.Parameter) -> bool:
+    return parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+
+
+def _typed(text: str, default: Any) -> Any:
+    """An argument of the job function: a text if its default is one (or it has none that tells), else as it reads."""
+    if isinstance(default, str | Path) or default is inspect.Parameter.empty:
+        return text
+    return text if default is None and not isinstance(_plain(text), bool | int | float) else _plain(text)
+
+
+def _plain(text: str) -> Any:
+    """A number, a flag, ``None``, or the text itself."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _overridden(job: Job, fields: Mapping[str, str], arguments: list[str]) -> Job:
+    changes: dict[str, Any] = {}
+    for key, text in fields.items():
+        head, dot, tail = key.partition(".")
+        if dot and head in _PARTIAL_FIELDS and tail:
+            call = changes.get(head) or getattr(job, head)
+            if call is None:
+                raise JobError(f"--set {key}: the job has no {head}")
+            changes[head] = partial(call.func, *call.args, **(call.keywords | {tail: _plain(text)}))
+        elif key in _TEXT_FIELDS:
+            changes[key] = text
+        elif key in _NUMBER_FIELDS:
+            changes[key] = _plain(text)
+        else:
+            known = ", ".join([*arguments, *sorted(_TEXT_FIELDS | _NUMBER_FIELDS), "optimizer.lr"])
+            raise JobError(f"--set {key}: there is nothing of this name to set; there is {known}")
+    return dataclasses.replace(job, **changes) if changes else job

@@ -1,0 +1,173 @@
+"""Draws micro-batches: which samples, in which order, with which randomness.
+
+::
+
+    epoch e:  torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + e)); shuffle=False: 0, 1, 2, ...
+              |<----- batch_size ----->|<----- batch_size ----->| ...      step e * steps_per_epoch + 0, + 1, ...
+              | m 0 | m 1 | ... | M-1  |                                   micro-batches, in order
+
+Any micro-batch can be drawn at any time, again and again, with the same bits: the order is a function of (seed, epoch),
+and before each sample the random state (torch's, Python's, and numpy's if numpy is there) is seeded from
+(seed, epoch, index). A generator that the data set made itself is the data set's own affair.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten
+from torch.utils.data import default_collate
+
+from edged.compute.seeding import mix
+from edged.compute.user_code import UserCode
+from edged.core.ids import JobId, NodeId
+from edged.core.job import JobSpec, Phase, Work
+from edged.errors import JobError
+from edged.job import Job
+
+_SAMPLE, _COLLATION, _EVALUATION = 1, 2, 3
+"""Keep the seeds of different uses apart."""
+
+_NUMPY_SEED_BITS = 32
+
+
+class Sampler:
+    """Draws the micro-batches of one job.
+
+    Keeps the order of the newest epoch only. Not for two threads at once: it sets the process-wide random state while a
+    sample is drawn, and puts it back afterwards.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Draws nothing yet."""
+        self._job = job
+        self._spec = outline(job)
+        self._epoch = -1
+        self._order: Sequence[int] = ()
+
+    @property
+    def spec(self) -> JobSpec:
+        """The job's arithmetic of steps, see ``outline``."""
+        return self._spec
+
+    def indices(self, work: Work) -> list[int]:
+        """Positions in the data set of the samples of ``work``, in order. ``JobError`` if there is no such work."""
+        sizes = self._spec.sizes(work.version, work.phase)
+        last = self._spec.steps - 1 if work.phase is Phase.TRAIN else self._spec.steps
+        if not 0 <= work.micro_batch < len(sizes) or not 0 <= work.version <= last:
+            raise JobError(f"the job has no micro-batch {work.micro_batch} at version {work.version}")
+        before = sum(sizes[: work.micro_batch])
+        if work.phase is Phase.EVALUATE:
+            return list(range(before, before + sizes[work.micro_batch]))
+        start = self._spec.sample_range(work.version)[0] + before
+        return list(self.order(self._spec.epoch_of(work.version))[start : start + sizes[work.micro_batch]])
+
+    def order(self, epoch: int) -> Sequence[int]:
+        """The order in which epoch number ``epoch`` (from 0) takes the samples."""
+        if not self._job.shuffle:
+            return range(self._spec.samples)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self._job.seed + epoch)
+            self._order, self._epoch = torch.randperm(self._spec.samples, generator=generator).tolist(), epoch
+        return self._order
+
+    def batch(self, work: Work) -> Any:
+        """The collated micro-batch, as ``objective`` gets it. ``JobError`` for whatever the user's code raises."""
+        training = work.phase is Phase.TRAIN
+        data, name = (self._job.data, "data") if training else (self._job.eval_data, "eval_data")
+        base = mix(self._job.seed, self._spec.epoch_of(work.version)) if training else mix(self._job.seed, _EVALUATION)
+        samples = []
+        indices = self.indices(work)
+        with preserved_random_state():
+            for index in indices:
+                seed_everything(mix(mix(base, _SAMPLE), index))
+                with UserCode(f"{name}[{index}]"):
+                    samples.append(data[index])
+            seed_everything(mix(mix(base, _COLLATION), indices[0]))
+            with UserCode(f"collating samples of {name} ({indices[0]}, ...)"):
+                return (self._job.collate or default_collate)(samples)
+
+    def micro_batch(self, work: Work) -> list[torch.Tensor]:
+        """The micro-batch's tensors in the order of ``Program.inputs``. Raises ``JobError``."""
+        return flatten(self.batch(work), len(self.indices(work)))
+
+
+def flatten(batch: Any, size: int) -> list[torch.Tensor]:
+    """The tensors of a collated batch, in the order in which the program takes them.
+
+    Raises ``JobError`` unless there is at least one, and all are tensors whose first dimension is ``size``.
+    """
+    leaves, _ = tree_flatten(batch)
+    if not leaves:
+        raise JobError("data: a sample holds no tensor; return a tensor, or a tuple or dict of tensors")
+    for leaf in leaves:
+        if not isinstance(leaf, torch.Tensor):
+            raise JobError(
+                f"data: a collated micro-batch holds a {type(leaf).__name__} where a tensor is wanted; "
+                "leave it out of the sample, or make a tensor of it (collate=)"
+            )
+        if leaf.dim() == 0 or leaf.shape[0] != size:
+            raise JobError(
+                f"data: a collated micro-batch of {size} samples holds a tensor of shape {tuple(leaf.shape)}; "
+                f"every tensor's first dimension must be the samples, here {size}"
+            )
+    return [leaf.detach() for leaf in leaves]
+
+
+def outline(job: Job) -> JobSpec:
+    """The job's arithmetic of steps, without anything that takes capture: ids, layers and texts are empty."""
+    per_epoch, rest = divmod(len(job.data), job.batch_size)
+    steps = (per_epoch + (1 if rest and not job.drop_last else 0)) * job.epochs
+    return JobSpec(
+        job=JobId(""),
+        name=job.name,
+        source=NodeId(""),
+        strategy=job.strategy,
+        mode=job.mode,
+        program="",
+        layers=(),
+        parameters=0,
+        inputs=0,
+        samples=len(job.data),
+        batch_size=job.batch_size,
+        micro_batches=job.micro_batches,
+        drop_last=job.drop_last,
+        epochs=job.epochs,
+        steps=steps if job.max_steps is None else min(steps, job.max_steps),
+        eval_samples=0 if job.eval_data is None else len(job.eval_data),
+        seed=job.seed,
+        clips=job.clip_norm is not None,
+        optimizer_copies=0,
+        keep_inputs_home="",
+        source_slowness=0.0,
+        training="",
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed what data sets draw from: torch's CPU generator, ``random``, and numpy's global state if it is imported."""
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**_NUMPY_SEED_BITS)
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Put the random state back as it was, so that drawing a sample disturbs nobody else in the process."""
+    numpy = sys.modules.get("numpy")
+    states = torch.default_generator.get_state(), random.getstate()
+    numbers = None if numpy is None else numpy.random.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(states[0])
+        random.setstate(states[1])
+        if numpy is not None:
+            numpy.random.set_state(numbers)

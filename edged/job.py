@@ -1,0 +1,320 @@
+"""The job that a user writes: a model, its objective, its data, and how to train it.
+
+Everything that can be checked without running the model is checked when the ``Job`` is built, so that a mistake shows
+where it was made: ``JobError`` names the argument and says what to write instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import IterableDataset
+
+from edged.errors import JobError
+
+MODES = ("sync", "async")
+"""How updates follow micro-batches: together after each step, or after each micro-batch."""
+
+_LONGEST_NAME = 100
+_LONGEST_QUOTE = 60
+
+_HOME_INPUTS = (False, True, "labels")
+_UNFIT_OPTIMIZERS = {
+    "Optimizer": "is only the base of the others",
+    "LBFGS": "computes the loss several times a step",
+    "SparseAdam": "needs sparse gradients",
+}
+_UNFIT_SCHEDULERS = {
+    "LRScheduler": "is only the base of the others",
+    "LambdaLR": "takes a function, and peers run no foreign code",
+    "MultiplicativeLR": "takes a function, and peers run no foreign code",
+    "ReduceLROnPlateau": "waits for a metric, but the scheduler is stepped once per step",
+    "SequentialLR": "is made of other schedulers",
+    "ChainedScheduler": "is made of other schedulers",
+}
+_FAST_PATHS = ("foreach", "fused")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One training job. All arguments are keywords.
+
+    Args:
+        model: any ``nn.Module`` that ``torch.export`` takes, or a function without arguments that returns one.
+        objective: ``objective(model, batch)`` returns the loss, a scalar: the mean over the micro-batch.
+        data: a map-style data set: ``len(data)`` and ``data[i]``, a tensor or a tuple or dict of tensors.
+        optimizer: ``functools.partial`` of a class of ``torch.optim`` with numbers, for example
+            ``partial(torch.optim.SGD, lr=0.05, momentum=0.9)``.
+        batch_size: samples per step (one optimizer update).
+        name: for people.
+        micro_batches: equal parts that a batch is cut into; more than one keeps several nodes busy at once.
+        epochs: passes over the data.
+        seed: of the order of samples, of random operations, and of what a data set draws.
+        scheduler: ``partial`` of a class of ``torch.optim.lr_scheduler`` with numbers, stepped once per step.
+        clip_norm: largest global norm of the gradient (``torch.nn.utils.clip_grad_norm_``).
+        max_steps: stop after so many steps, even within an epoch.
+        drop_last: leave out the last, smaller batch of an epoch.
+        shuffle: draw a new order each epoch, see ``edged.compute.sampling``.
+        collate: makes a micro-batch of a list of samples, instead of ``torch.utils.data.default_collate``.
+        eval_data: data set of the evaluation at the end of each epoch.
+        metrics: ``metrics(model, batch)`` returns a dict of scalars, averaged over ``eval_data``.
+        strategy: who chooses the plan: a name, or ``"auto"``.
+        mode: ``"sync"``, the same weights as one device would get. (``"async"`` is not built yet.)
+        replicate_every: steps between replicas; accepted and not used yet: there are no replicas.
+        keep_inputs_home: keep the layers that see samples on the source. (Only ``False`` is built yet.)
+        weights: a safetensors file with the first weights; for now loaded whole on the source.
+        workers: processes that draw samples ahead; 0 draws them in the feeder itself.
+    """
+
+    model: nn.Module | Callable[[], nn.Module]
+    objective: Callable[[nn.Module, Any], torch.Tensor]
+    data: Any
+    optimizer: partial[torch.optim.Optimizer]
+    batch_size: int
+    name: str = "job"
+    micro_batches: int = 1
+    epochs: int = 1
+    seed: int = 0
+    scheduler: partial[torch.optim.lr_scheduler.LRScheduler] | None = None
+    clip_norm: float | None = None
+    max_steps: int | None = None
+    drop_last: bool = True
+    shuffle: bool = True
+    collate: Callable[[list[Any]], Any] | None = None
+    eval_data: Any = None
+    metrics: Callable[[nn.Module, Any], Mapping[str, torch.Tensor]] | None = None
+    strategy: str = "auto"
+    mode: str = "sync"
+    replicate_every: int | None = None
+    keep_inputs_home: bool | str = False
+    weights: str | Path | None = None
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run. Raises ``JobError``."""
+        _check_name(self.name)
+        _check_model(self.model)
+        _check_callables(self)
+        _check_data("data", self.data)
+        if self.eval_data is not None:
+            _check_data("eval_data", self.eval_data)
+        elif self.metrics is not None:
+            raise JobError("metrics are computed on eval_data: give eval_data= too, or leave metrics out")
+        _check_counts(self)
+        _check_flags(self)
+        _check_options(self)
+        optimizer = _check_optimizer(self.optimizer)
+        if self.scheduler is not None:
+            _check_scheduler(self.scheduler, optimizer)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what is done otherwise than the job asks; none of them changes what is trained."""
+        notes = []
+        asked = [f"{key}=True" for key in _FAST_PATHS if self.optimizer.keywords.get(key)]
+        if asked:
+            notes.append(f"optimizer: {' and '.join(asked)} is not used, the plain form gives equal bits everywhere")
+        if self.replicate_every is not None:
+            notes.append("replicate_every: replicas are not built yet, so nothing is copied")
+        return tuple(notes)
+
+    def optimizer_arguments(self) -> dict[str, Any]:
+        """The optimizer's keyword arguments, positional ones named, without ``foreach`` and ``fused``."""
+        arguments = named_arguments("optimizer", self.optimizer)
+        return {key: value for key, value in arguments.items() if key not in _FAST_PATHS}
+
+    def scheduler_arguments(self) -> dict[str, Any]:
+        """The scheduler's keyword arguments, positional ones named; empty without a scheduler."""
+        return {} if self.scheduler is None else named_arguments("scheduler", self.scheduler)
+
+
+def named_arguments(what: str, call: partial[Any]) -> dict[str, Any]:
+    """All arguments of ``call`` by name; the first one (parameters, or the optimizer) is added later by edged."""
+    try:
+        bound = inspect.signature(call.func).bind_partial(None, *call.args, **call.keywords)
+    except TypeError as error:
+        raise JobError(f"{what}: {call.func.__name__}: {error}; mend the arguments of the partial") from error
+    first = next(iter(bound.arguments))
+    arguments = {key: value for key, value in bound.arguments.items() if key != first}
+    arguments.update(arguments.pop("kwargs", {}))
+    return arguments
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise JobError(f"name is a printable text of 1 to 100 characters, for example 'my-job', not {_short(name)}")
+
+
+def _check_model(model: object) -> None:
+    if isinstance(model, nn.Module):
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise JobError("model has no parameter that wants a gradient: there is nothing to train")
+        return
+    if isinstance(model, type) or not callable(model):
+        raise JobError(
+            f"model is an nn.Module or a function that returns one (write Net(), not Net), not {_short(model)}"
+        )
+
+
+def _check_callables(job: Job) -> None:
+    for name, example in (
+        ("objective", "lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])"),
+        ("metrics", "lambda model, batch: {'accuracy': ...}"),
+        ("collate", "a function of a list of samples"),
+    ):
+        value = getattr(job, name)
+        if not callable(value) and (value is not None or name == "objective"):
+            raise JobError(f"{name} is a function, for example {example}, not {_short(value)}")
+
+
+def _check_data(name: str, data: object) -> None:
+    if isinstance(data, IterableDataset):
+        raise JobError(
+            f"{name} is an IterableDataset, whose samples cannot be drawn again after a failure: "
+            "write a map-style data set, with __len__ and __getitem__"
+        )
+    if isinstance(data, torch.utils.data.DataLoader):
+        raise JobError(f"{name} is a DataLoader: give its data set instead; edged makes the batches (batch_size=)")
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+        raise JobError(f"{name} is a map-style data set, with __len__ and __getitem__, not {_short(data)}")
+    if isinstance(data, dict):
+        raise JobError(f"{name} is a dict: give a data set whose [i] is one sample, for example a list of samples")
+    if len(data) == 0:
+        raise JobError(f"{name} is empty: it needs at least one sample; is its path right?")
+
+
+def _check_counts(job: Job) -> None:
+    for name, value, least in (
+        ("batch_size", job.batch_size, 1),
+        ("micro_batches", job.micro_batches, 1),
+        ("epochs", job.epochs, 1),
+        ("workers", job.workers, 0),
+        ("max_steps", job.max_steps, 1),
+        ("replicate_every", job.replicate_every, 1),
+        ("seed", job.seed, -(2**63)),
+    ):
+        if value is None and name in {"max_steps", "replicate_every"}:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            wanted = "a whole number" if name == "seed" else f"a whole number from {least} on"
+            raise JobError(f"{name} is {wanted}, not {_short(value)}")
+    if not -(2**62) < job.seed < 2**62:
+        raise JobError(f"seed is a whole number of at most 62 bits, not {job.seed}")
+    if job.batch_size % job.micro_batches:
+        near = max(job.micro_batches, job.batch_size - job.batch_size % job.micro_batches)
+        raise JobError(
+            f"batch_size={job.batch_size} cannot be cut into micro_batches={job.micro_batches} equal parts: "
+            f"write batch_size={near}, or a divisor of {job.batch_size} for micro_batches"
+        )
+    if job.drop_last and len(job.data) < job.batch_size:
+        raise JobError(
+            f"data has {len(job.data)} samples, fewer than batch_size={job.batch_size}, so drop_last leaves no step: "
+            "write drop_last=False or a smaller batch_size"
+        )
+    limit = job.clip_norm
+    if limit is not None and (
+        isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf
+    ):
+        raise JobError(f"clip_norm is a number above 0, for example 1.0, or None, not {_short(limit)}")
+
+
+def _check_flags(job: Job) -> None:
+    for name in ("drop_last", "shuffle"):
+        if not isinstance(getattr(job, name), bool):
+            raise JobError(f"{name} is True or False, not {_short(getattr(job, name))}")
+
+
+def _check_options(job: Job) -> None:
+    if not isinstance(job.strategy, str) or not job.strategy:
+        raise JobError(f"strategy is the name of a strategy, or 'auto', not {_short(job.strategy)}")
+    if job.mode not in MODES:
+        raise JobError(f"mode is 'sync' or 'async', not {_short(job.mode)}")
+    if job.mode == "async":
+        raise JobError("mode='async' is not built yet: write mode='sync'")
+    if not any(job.keep_inputs_home is choice for choice in _HOME_INPUTS[:2]) and job.keep_inputs_home != "labels":
+        raise JobError(f"keep_inputs_home is False, True or 'labels', not {_short(job.keep_inputs_home)}")
+    if job.keep_inputs_home is not False:
+        raise JobError(
+            "keep_inputs_home is not built yet, so inputs do leave this device (encrypted): "
+            "write keep_inputs_home=False if they may"
+        )
+    if job.weights is not None:
+        if not isinstance(job.weights, str | Path) or Path(job.weights).suffix != ".safetensors":
+            raise JobError(f"weights is the path of a .safetensors file, not {_short(job.weights)}")
+        if not Path(job.weights).is_file():
+            raise JobError(f"weights: there is no file {job.weights}")
+
+
+def _check_optimizer(optimizer: object) -> torch.optim.Optimizer:
+    example = "write for example partial(torch.optim.SGD, lr=0.05, momentum=0.9)"
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise JobError(f"optimizer is already built, but its parameters will live on other devices: {example}")
+    if isinstance(optimizer, type):
+        raise JobError(f"optimizer is a class without its numbers: {example}")
+    if not isinstance(optimizer, partial) or not _lives_in(optimizer.func, torch.optim, torch.optim.Optimizer):
+        raise JobError(
+            f"optimizer is a functools.partial of a class of torch.optim, not {_short(optimizer)}: {example}"
+        )
+    name = optimizer.func.__name__
+    if name in _UNFIT_OPTIMIZERS:
+        raise JobError(f"optimizer: {name} {_UNFIT_OPTIMIZERS[name]}: take another one, such as AdamW")
+    arguments = named_arguments("optimizer", optimizer)
+    _check_numbers("optimizer", arguments)
+    for key in ("capturable", "differentiable"):
+        if arguments.get(key):
+            raise JobError(f"optimizer: {key}=True is not supported: leave it out")
+    plain = {key: value for key, value in arguments.items() if key not in _FAST_PATHS}
+    try:
+        built: torch.optim.Optimizer = optimizer.func([nn.Parameter(torch.zeros(2, 2))], **plain)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise JobError(f"optimizer: {name}: {error}; mend the arguments of the partial") from error
+    return built
+
+
+def _check_scheduler(scheduler: object, optimizer: torch.optim.Optimizer) -> None:
+    rooms = torch.optim.lr_scheduler
+    example = "write for example partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=100)"
+    if not isinstance(scheduler, partial) or not _lives_in(scheduler.func, rooms, object):
+        raise JobError(
+            f"scheduler is a functools.partial of a class of torch.optim.lr_scheduler, not {_short(scheduler)}: "
+            f"{example}"
+        )
+    name = scheduler.func.__name__
+    if name in _UNFIT_SCHEDULERS:
+        raise JobError(f"scheduler: {name} {_UNFIT_SCHEDULERS[name]}: take another one; {example}")
+    arguments = named_arguments("scheduler", scheduler)
+    _check_numbers("scheduler", arguments)
+    try:
+        scheduler.func(optimizer, **arguments)
+    except (TypeError, ValueError, KeyError) as error:
+        raise JobError(f"scheduler: {name}: {error}; mend the arguments of the partial") from error
+
+
+def _lives_in(found: object, room: Any, base: type) -> bool:
+    return isinstance(found, type) and issubclass(found, base) and getattr(room, found.__name__, None) is found
+
+
+def _check_numbers(what: str, arguments: Mapping[str, Any]) -> None:
+    for key, value in arguments.items():
+        if not _is_plain(value):
+            raise JobError(f"{what}: {key} is a number, a text or a list of these, not {_short(value)}")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _short(value: object) -> str:
+    text = value.__qualname__ if isinstance(value, type) else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_QUOTE else f"{type(value).__name__} {text[:40]}..."
