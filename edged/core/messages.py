@@ -34,7 +34,8 @@ class MemberRecord:
     ``public_key`` is the CURVE key in Z85 (40 characters). ``addresses`` are hosts without port, best first;
     ``control_port`` and ``bulk_port`` are the ports there. ``boot`` counts the starts of this home: (node, boot) is a
     process. ``slowness`` is calibration seconds relative to a fixed reference (higher is slower; 0.0: not yet measured). ``memory_bytes`` is
-    the budget for training.
+    the budget for training. ``accusers`` (at most 4) are those who accuse a ``SUSPECT`` of their own knowledge; ``proven``
+    marks a ``DEAD`` whose process is known to be gone, not only silent.
     """
 
     node: NodeId
@@ -51,6 +52,8 @@ class MemberRecord:
     slowness: float
     memory_bytes: int
     device: str
+    accusers: tuple[NodeId, ...] = ()
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,32 @@ class Ack:
     sequence: int
     target: NodeId
     gossip: tuple[MemberRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Answers a ``PingRequest`` at once: the helper is there and has pinged; whether ``target`` answers is open."""
+
+    sequence: int
+    target: NodeId
+    gossip: tuple[MemberRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """The sender's link to ``target`` is gone and its port refuses; the receiver is asked to try the port itself."""
+
+    target: NodeId
+    boot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """Answers an ``Accusation``: whether every fresh connect to the target's port was refused."""
+
+    target: NodeId
+    boot: int
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +152,19 @@ class VoteRequest:
 
 @dataclass(frozen=True, slots=True)
 class VoteReply:
-    """Answers a ``VoteRequest`` of the same ``term`` and ``trial``."""
+    """Answers a ``VoteRequest`` of the same ``term`` and ``trial``.
+
+    ``lineage`` and ``voter_term`` are the voter's own. ``restored``: the voter started from disk and has heard no
+    leader since.
+    """
 
     term: int
     trial: bool
     granted: bool
     reason: str
+    lineage: str = ""
+    voter_term: int = 0
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +185,7 @@ class HeartbeatReply:
     sequence: int
     accepted: bool
     electorate_number: int
+    lineage: str = ""
 
 
 # ------------------------------------------------------------------------------------------------- jobs
@@ -502,6 +539,9 @@ Message = (
     Ping
     | PingRequest
     | Ack
+    | Nack
+    | Accusation
+    | Testimony
     | Gossip
     | Exchange
     | VoteRequest
