@@ -1,0 +1,107 @@
+"""Starts and ends the processes of the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edged.errors import JobFailedError
+from edged.transport.security import new_cluster_key
+
+NAMES = ("desk", "laptop", "pi-5", "pi-4")
+SLOWDOWNS = (1.0, 1.5, 2.0, 3.0)
+LEAVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoNode:
+    """One running node: its process, its home, its address."""
+
+    process: subprocess.Popen[str]
+    home: Path
+    address: str
+
+
+def start_nodes(stack: ExitStack, folder: Path, number: int) -> list[DemoNode]:
+    """Start ``number`` nodes that join the first; ``stack`` ends them.
+
+    Raises ``JobFailedError`` if one does not start.
+    """
+    key = new_cluster_key()
+    first = _ready(_spawn(stack, folder, 0, key, []), folder, 0)
+    seed = ["--seed", first.address.removeprefix("tcp://")]
+    rest = [_spawn(stack, folder, index, key, seed) for index in range(1, number)]
+    return [first, *(_ready(process, folder, index) for index, process in enumerate(rest, 1))]
+
+
+def run_edged(arguments: list[str]) -> subprocess.Popen[str]:
+    """Run ``edged`` with one compute thread and standard output on a pipe."""
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "edged", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "EDGED_THREADS": "1"},
+    )
+
+
+def lines_of(process: subprocess.Popen[str]) -> Iterator[Mapping[str, Any]]:
+    """The JSON objects that a process prints, until it ends."""
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            yield json.loads(line)
+    finally:
+        finish(process)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    """Ask a process to leave; kill it if it has not gone after a while."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _spawn(stack: ExitStack, folder: Path, index: int, key: str, seed: list[str]) -> subprocess.Popen[str]:
+    name = NAMES[index] if index < len(NAMES) else f"node-{index}"
+    home = folder / name
+    home.mkdir()
+    (home / "key.txt").write_text(key, encoding="utf-8")
+    (home / "key.txt").chmod(0o600)
+    arguments = ["join", "--home", str(home), "--name", name, "--key-file", str(home / "key.txt"), "--cluster", "demo"]
+    arguments += ["--listen", "127.0.0.1:0", "--no-discovery", "--no-tui", "--threads", "1", "--log-format", "json"]
+    arguments += ["--slowdown", str(SLOWDOWNS[index % len(SLOWDOWNS)]), *seed]
+    log = stack.enter_context((home / "log.jsonl").open("w", encoding="utf-8"))
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "edged", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,
+    )
+    stack.callback(finish, process)
+    return process
+
+
+def _ready(process: subprocess.Popen[str], folder: Path, index: int) -> DemoNode:
+    assert process.stdout is not None
+    name = NAMES[index] if index < len(NAMES) else f"node-{index}"
+    for line in process.stdout:
+        event = json.loads(line)
+        if event.get("event") == "ready":
+            return DemoNode(process, folder / name, event["address"])
+    log = (folder / name / "log.jsonl").read_text(encoding="utf-8").strip().splitlines()
+    raise JobFailedError(f"the demo's node {name} did not start: {log[-1] if log else 'it said nothing'}")

@@ -1,0 +1,160 @@
+"""Commands about jobs: ``train``, ``jobs``, ``attach``, ``stop``, ``export``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edged.cli.options import HomeOption, JsonOption, home
+from edged.cli.progress import following
+from edged.client import Client
+from edged.errors import ConfigError, JobFailedError
+
+JobArgument = Annotated[str, typer.Argument(help="A job's id or name (see `edged jobs`).")]
+
+
+def train(
+    job_file: Annotated[str, typer.Argument(metavar="JOB.py[:function]", help="The file with the job.")],
+    home_flag: HomeOption = None,
+    output: Annotated[Path | None, typer.Option(help="Where the weights go (.safetensors).")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field.")] = None,
+    as_json: JsonOption = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Hand the job over and leave.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Train on this device alone, without a node.")] = False,
+) -> None:
+    """Send a job to this device's node, which becomes its source, and follow it."""
+    target = _output(output)
+    if local:
+        _train_local(job_file, changes or [], target, as_json=as_json)
+        return
+    client = Client(home(home_flag))
+    client.ask("status")  # no node: say so before torch is loaded
+    from edged.compute.job_file import load, parse_overrides, split
+    from edged.compute.submission import submit
+
+    _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
+    overrides = parse_overrides(changes or [])
+    path, function = split(job_file)
+    feeder = {"path": str(path), "function": function, "set": overrides}
+    spec = submit(load(job_file, overrides), home(home_flag), feeder, target)
+    client.ask("submit", job=spec.job)
+    if detach:
+        print(json.dumps({"job": spec.job}) if as_json else spec.job)
+        return
+    _follow(client, spec.job, as_json=as_json)
+
+
+def list_jobs(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the cluster's jobs, newest last."""
+    found = Client(home(home_flag)).ask("jobs")
+    if as_json:
+        print(json.dumps(found))
+        return
+    for job in found["jobs"]:
+        reason = f"  ({job['reason']})" if job["reason"] else ""
+        print(f"{job['job']}  {job['name']:<20} {job['state']:<9} step {job['step']}/{job['steps']}{reason}")
+    if not found["jobs"]:
+        print("no jobs yet: edged train JOB.py", file=sys.stderr)
+
+
+def attach(job: JobArgument, home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Follow a job as `train` does, from any device."""
+    _follow(Client(home(home_flag)), job, as_json=as_json)
+
+
+def stop(
+    job: JobArgument,
+    home_flag: HomeOption = None,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "stopped by its user",
+) -> None:
+    """End a job."""
+    found = Client(home(home_flag)).ask("stop", job=job, reason=reason)
+    print(f"{found['job']} {found['state']}", file=sys.stderr)
+
+
+def export(
+    job: JobArgument,
+    output: Annotated[Path, typer.Option(help="Where the weights go (.safetensors).")],
+    home_flag: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the newest complete weights of a job, also of a running one."""
+    found = Client(home(home_flag)).ask("export", job=job, output=_output(output))
+    print(json.dumps(found) if as_json else found["output"])
+
+
+def _follow(client: Client, job: str, *, as_json: bool) -> None:
+    stream = client.stream("attach", job=job)
+    try:
+        last = _print_json(stream) if as_json else _show(stream)
+    except KeyboardInterrupt:
+        if not as_json and sys.stdin.isatty() and _wants_stop():
+            client.ask("stop", job=job, reason="stopped by its user")
+            raise
+        print(f"detached; the job goes on: edged attach {job}", file=sys.stderr)
+        raise
+    if last.get("event") == "failed":
+        raise JobFailedError(f"job {job} failed: {last['reason']}")
+    if last.get("event") != "finished":
+        raise JobFailedError(f"the node went away before job {job} ended; when it is back: edged attach {job}")
+    if not as_json:
+        print(last["output"])
+
+
+def _print_json(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    last: Mapping[str, Any] = {}
+    for last in stream:
+        print(json.dumps(last), flush=True)
+    return last
+
+
+def _show(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    last: Mapping[str, Any] = {}
+    with following() as follower:
+        for last in stream:
+            if last["event"] not in {"failed", "finished"}:
+                follower.show(last)
+    return last
+
+
+def _wants_stop() -> bool:
+    print("\n[d]etach (the job goes on) or [s]top it? ", end="", file=sys.stderr, flush=True)
+    try:
+        return sys.stdin.readline().strip().lower().startswith("s")
+    except KeyboardInterrupt:
+        return False
+
+
+def _train_local(job_file: str, changes: list[str], output: str | None, *, as_json: bool) -> None:
+    from edged.compute.job_file import load, parse_overrides
+    from edged.compute.local import train_local
+
+    job = load(job_file, parse_overrides(changes))
+    if as_json:
+        train_local(job, output=output, on_event=lambda event: print(json.dumps(event), flush=True))
+        return
+    with following() as follower:
+        result = train_local(job, output=output, on_event=follower.show)
+    if result.output:
+        print(result.output)
+
+
+def _output(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    target = path.expanduser().absolute()
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--output {path}: the weights are written as .safetensors; name it {path}.safetensors")
+    if not target.parent.is_dir():
+        raise ConfigError(f"--output {path}: the folder {target.parent} does not exist; make it first")
+    return str(target)
+
+
+def _say(text: str, *, as_json: bool) -> None:
+    if not as_json:
+        print(text, file=sys.stderr, flush=True)

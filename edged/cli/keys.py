@@ -1,0 +1,60 @@
+"""``edged key``: the cluster's key, and the line to type on the next device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edged.cli.options import HomeOption, home
+from edged.client import Client
+from edged.config import settings
+from edged.errors import ConfigError, NoNodeError
+
+app = typer.Typer(no_args_is_help=True, help="The cluster's key: whoever has it can join.")
+
+
+@app.command()
+def new() -> None:
+    """Print a new cluster key, nothing else; it changes no file."""
+    from edged.transport.security import new_cluster_key
+
+    print(new_cluster_key())
+
+
+@app.command()
+def show(home_flag: HomeOption = None) -> None:
+    """Print the key of this home."""
+    print(_key(home_flag))
+
+
+@app.command("join-command")
+def join_command(
+    home_flag: HomeOption = None,
+    seed: Annotated[str, typer.Option("--seed", help="HOST:PORT to name; default: this node's, if it runs.")] = "",
+) -> None:
+    """Print the line to type on the next device."""
+    key = _key(home_flag)
+    address = seed
+    if not address:
+        try:
+            status = Client(home(home_flag)).ask("status")
+        except NoNodeError:
+            status = {"members": []}
+        address = next(
+            (m["address"].removeprefix("tcp://") for m in status["members"] if m["node"] == status["node"]), ""
+        )
+    cluster = settings(home(home_flag), {}, {}).cluster
+    parts = ["edged", "join"] + (["--cluster", cluster] if cluster != "edged" else []) + ["--key", key]
+    print(" ".join(parts + (["--seed", address] if address else [])))
+
+
+def _key(home_flag: Path | None) -> str:
+    from edged.transport.security import read_cluster_key
+
+    folder = home(home_flag)
+    token = read_cluster_key(folder)
+    if not token:
+        raise ConfigError(f"there is no cluster key in {folder} yet: `edged join` makes one at its first start")
+    return token

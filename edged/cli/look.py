@@ -1,0 +1,58 @@
+"""Commands that look: ``status``, ``watch``, ``events``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edged.cli.options import HomeOption, JsonOption, home
+from edged.client import Client
+
+
+def status(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Nodes, leader, plan, job."""
+    found = Client(home(home_flag)).ask("status")
+    if as_json:
+        print(json.dumps({key: value for key, value in found.items() if key != "view"}))
+        return
+    from edged.tui.view import lines
+
+    print("\n".join(lines(found, shutil.get_terminal_size((100, 30)).columns, 200)))
+
+
+def watch(
+    home_flag: HomeOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Draw once and leave.")] = False,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Write the picture to this file and leave.")] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between two pictures.", min=0.1, max=60)] = 0.5,
+) -> None:
+    """Show the whole pipeline live, from any device; Ctrl-C ends it (the node goes on)."""
+    from edged.tui import live
+
+    client = Client(home(home_flag))
+    if svg is not None:
+        live.write_svg(client.ask("status"), svg)
+    elif once or not sys.stdout.isatty():
+        live.print_once(client.ask("status"))
+    else:
+        live.follow(client.stream("watch", interval=interval))
+
+
+def events(
+    home_flag: HomeOption = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens.")] = False,
+) -> None:
+    """Print the journal as JSON lines."""
+    for line in Client(home(home_flag)).stream("events", follow=follow):
+        print(json.dumps(line), flush=True)
+
+
+def no_color() -> bool:
+    """Whether the user asked for no colour (https://no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))

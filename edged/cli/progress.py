@@ -1,0 +1,92 @@
+"""Follows a job for a person: a bar on a terminal, a line now and then elsewhere; all on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edged.tui import words
+
+QUIET_SECONDS = 5.0
+
+
+class Follower(Protocol):
+    """Shows the objects of ``edged train --json`` to a person."""
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        """Take one object."""
+
+
+@contextmanager
+def following() -> Iterator[Follower]:
+    """A bar if standard error is a terminal, else lines."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield _Bar(progress)
+
+
+def in_words(event: Mapping[str, Any]) -> str:
+    """One line for an event that is not a step."""
+    kind = event["event"]
+    if kind == "started":
+        numbers = f"{event['layers']} layers, {words.count(event['parameters'])} parameters, {event['steps']} steps"
+        return f"{event['name']}: {numbers} (job {event['job']})"
+    if kind == "plan":
+        hops = event["routes"][0]["hops"] if event["routes"] else []
+        road = " ─▶ ".join(f"{hop['name']} {hop['first_layer']}–{hop['last_layer']}" for hop in hops)
+        return f"plan {event['term']}.{event['version']} ({event['strategy']}): {road}. {event['reason']}"
+    if kind == "eval":
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in event["metrics"].items())
+        return f"epoch {event['epoch'] + 1}: evaluation loss {event['loss']:.4f}  {metrics}"
+    if kind == "finished":
+        took = words.duration(event["seconds"])
+        return f"finished {event['steps']} steps in {took}, loss {event['loss']:.4f}; weights in {event['output']}"
+    if kind == "failed":
+        return f"failed: {event['reason']}"
+    return f"{kind}: " + ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        if event["event"] != "step":
+            print(in_words(event), file=sys.stderr, flush=True)
+        elif time.monotonic() - self._last > QUIET_SECONDS:
+            self._last = time.monotonic()
+            pace = words.count(event["samples_per_second"])
+            print(f"step {event['step']}  loss {event['loss']:.4f}  {pace} samples/s", file=sys.stderr, flush=True)
+
+
+class _Bar:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("waiting for a plan", total=None, pace="")
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "step":
+            pace = f"loss {event['loss']:.4f}  {words.count(event['samples_per_second'])} samples/s"
+            self._progress.update(
+                self._task, completed=event["step"], description=f"epoch {event['epoch'] + 1}", pace=pace
+            )
+            return
+        if event["event"] == "started":
+            self._progress.update(self._task, total=event["steps"])
+        self._progress.console.print(in_words(event))

@@ -1,0 +1,50 @@
+"""The loss as a curve of braille dots: two columns and four rows of dots in every character cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+BRAILLE = 0x2800
+DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""Bit of the dot at (column 0..1, row 0..3 from the top) of a braille character."""
+
+
+def curve(points: Sequence[tuple[float, float]], width: int, height: int) -> list[str]:
+    """Draw ``(x, y)`` points, ascending in x, as ``height`` strings of ``width`` characters, highest y at the top.
+
+    Points that fall into one column of dots are averaged; gaps are bridged by straight lines; values that are not
+    finite are left out.
+    """
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    cells = [[0] * width for _ in range(height)]
+    if finite and width > 0 and height > 0:
+        columns = _columns(finite, 2 * width)
+        low, high = min(columns.values()), max(columns.values())
+        scale = (4 * height - 1) / (high - low) if high > low else 0.0
+        rows = {column: round((high - y) * scale) for column, y in columns.items()}
+        for column, row in _joined(rows):
+            cells[row // 4][column // 2] |= DOTS[column % 2][row % 4]
+    return ["".join(chr(BRAILLE + bits) for bits in row) for row in cells]
+
+
+def _columns(points: Sequence[tuple[float, float]], width: int) -> dict[int, float]:
+    first, last = points[0][0], points[-1][0]
+    span = max(last - first, 1e-9)
+    gathered: dict[int, list[float]] = {}
+    for x, y in points:
+        gathered.setdefault(round((x - first) / span * (width - 1)), []).append(y)
+    return {column: sum(ys) / len(ys) for column, ys in gathered.items()}
+
+
+def _joined(rows: dict[int, int]) -> list[tuple[int, int]]:
+    ordered = sorted(rows.items())
+    dots = ordered[:1]
+    for (left, top), (right, bottom) in pairwise(ordered):
+        steps = max(right - left, abs(bottom - top))
+        dots += [
+            (round(left + (right - left) * k / steps), round(top + (bottom - top) * k / steps))
+            for k in range(1, steps + 1)
+        ]
+    return dots

@@ -1,0 +1,91 @@
+"""Keeps a view on the terminal: from a stream of status objects, beside a node that runs, once, or as a picture."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from edged.client import Client
+from edged.errors import UserError
+from edged.tui.view import lines, render
+
+REFRESH_SECONDS = 0.5
+SVG_SIZE = (100, 32)
+
+
+class View:
+    """A renderable that always fits the terminal, also after it was resized."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.status: Mapping[str, Any] | None = None
+
+    def __rich_console__(self, console: Console, options: object) -> Iterator[RenderableType]:
+        """Draw the latest status on the whole terminal."""
+        if self.status is None:
+            yield "starting …"
+            return
+        yield render(self.status, console.width, max(console.height - 1, 8))
+
+
+def follow(stream: Iterable[Mapping[str, Any]]) -> None:
+    """Show every status of ``stream`` until it ends or the user interrupts."""
+    view = View()
+    with Live(view, screen=True, auto_refresh=False) as live:
+        try:
+            for status in stream:
+                view.status = status
+                live.refresh()
+        except KeyboardInterrupt:
+            return
+
+
+def print_once(status: Mapping[str, Any]) -> None:
+    """Draw one status on standard output."""
+    console = Console(highlight=False)
+    height = console.height if console.is_terminal else 48
+    console.print(render(status, console.width, max(height - 1, 20)))
+
+
+def write_svg(status: Mapping[str, Any], path: Path) -> None:
+    """Draw one status as an SVG picture. Raises ``OSError`` if the file cannot be written."""
+    width, height = SVG_SIZE
+    needed = len([line for line in lines(status, width, height) if line.strip()])
+    with Path("/dev/null").open("w", encoding="utf-8") as sink:
+        console = Console(record=True, width=width, height=max(height, needed), file=sink, force_terminal=True)
+        console.print(render(status, width, height))
+    path.write_text(console.export_svg(title="edged"), encoding="utf-8")
+
+
+@contextmanager
+def beside_node(home: Path) -> Iterator[None]:
+    """Show the node of ``home``, which runs in this process, from a thread, while the context lasts."""
+    ended = threading.Event()
+    view = View()
+
+    def refresh(live: Live) -> None:
+        while not ended.wait(REFRESH_SECONDS):
+            try:
+                for status in Client(home).stream("watch", interval=REFRESH_SECONDS):
+                    view.status = status
+                    live.refresh()
+                    if ended.is_set():
+                        return
+            except (UserError, OSError):
+                time.sleep(REFRESH_SECONDS)
+
+    with Live(view, screen=True, auto_refresh=False) as live:
+        thread = threading.Thread(target=refresh, args=(live,), name="live view", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(2 * REFRESH_SECONDS)

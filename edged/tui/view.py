@@ -1,0 +1,121 @@
+"""The whole live view: a function from a status object and a size to lines of text, so that it can be tested as such.
+
+::
+
+    cluster, leader, job                     always
+    pipeline as boxes                        always
+    progress: step, loss, speed, time left   when a job runs
+    loss curve | members and links           as far as the height allows
+    last events in words                     what is left of the height
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+
+from edged.tui import pipeline, words
+from edged.tui.curve import curve
+
+STATES = {"alive": "●", "suspect": "?", "dead": "✗", "left": "○"}
+CURVE_LEAST = 4
+EVENTS_LEAST = 3
+
+
+def render(status: Mapping[str, Any], width: int, height: int) -> Text:
+    """Draw ``status`` (the object of ``edged status --json``) on ``width`` x ``height`` characters."""
+    return Text("\n").join(_paint(line) for line in lines(status, width, height))
+
+
+def lines(status: Mapping[str, Any], width: int, height: int) -> list[str]:
+    """The same as plain lines, at most ``height``, none wider than ``width``."""
+    head = [*_head(status), *pipeline.boxes(status, width)]
+    head += _progress(status, width)
+    rest = height - len(head)
+    body: list[str] = []
+    if rest >= CURVE_LEAST + EVENTS_LEAST:
+        middle = max(CURVE_LEAST, min(rest - EVENTS_LEAST, rest * 3 // 5))
+        body = _beside(_loss(status, width // 2 - 2, middle), _members(status, width // 2, middle), width)
+    events = _events(status, width, rest - len(body))
+    return [words.shorten(line, width) for line in (head + body + events)[:height]]
+
+
+def _head(status: Mapping[str, Any]) -> list[str]:
+    members = status.get("members", [])
+    alive = sum(member["state"] == "alive" for member in members)
+    names = {member["node"]: member["name"] for member in members}
+    leader = status.get("leader")
+    leads = f"{names.get(leader, leader)} leads (★, term {status.get('term', 0)})" if leader else "no leader yet"
+    job = status.get("job")
+    what = f"job {job['name']}: {job['state']}" if job else "no job: edged train JOB.py"
+    head = [f"edged · {status.get('cluster', '')} · {alive} of {len(members)} nodes alive · {leads}", what]
+    waiting = status.get("view", {}).get("waiting")
+    return [*head, f"waiting: {waiting}"] if waiting else head
+
+
+def _progress(status: Mapping[str, Any], width: int) -> list[str]:
+    job, view = status.get("job"), status.get("view", {})
+    if not job or not job.get("steps"):
+        return []
+    step, steps = job.get("step", 0), job["steps"]
+    loss = view["loss"][-1][1] if view.get("loss") else None
+    text = f" step {step}/{steps}"
+    text += f"  loss {loss:.4f}" if loss is not None else ""
+    text += f"  {words.count(view.get('samples_per_second') or 0)} samples/s"
+    text += f"  {words.duration(view.get('seconds_left'))} left" if job["state"] == "running" else ""
+    return [words.bar(step / steps, max(width - len(text) - 1, 8)) + text, ""]
+
+
+def _loss(status: Mapping[str, Any], width: int, height: int) -> list[str]:
+    points = [(float(step), float(loss)) for step, loss in status.get("view", {}).get("loss", [])]
+    if len(points) < 2:  # noqa: PLR2004 - a curve needs two points
+        return ["loss: after two steps"]
+    values = [loss for _, loss in points]
+    title = f"loss  {values[0]:.3f} → {values[-1]:.3f}  (steps {points[0][0]:.0f}–{points[-1][0]:.0f})"
+    return [title, *curve(points, width, height - 1)]
+
+
+def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
+    names = {member["node"]: member["name"] for member in status.get("members", [])}
+    rows = []
+    for member in status.get("members", []):
+        layers = member.get("layers")
+        holds = f"layers {layers[0]}–{layers[1]}" if layers else "no layers"
+        rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {member['state']:<7} {holds}")
+        for peer, link in (member.get("links") or {}).items():
+            sent = link.get("bytes_per_second") or 0
+            if sent:
+                trip = link.get("round_trip_seconds")
+                rows.append(f"   ─▶ {names.get(peer, peer)} {words.rate(sent)}, {words.duration(trip)}")
+    if len(rows) > height - 1:
+        rows = [*rows[: height - 2], f"… {len(rows) - height + 2} more"]
+    return [words.shorten(row, width) for row in ["nodes and links", *rows]]
+
+
+def _events(status: Mapping[str, Any], width: int, height: int) -> list[str]:
+    events = status.get("view", {}).get("events", [])
+    if height < 2:  # noqa: PLR2004 - the title and one event
+        return []
+    recent = events[-(height - 1) :]
+    return ["last events", *(words.shorten(f"  {event['time']}  {event['text']}", width) for event in recent)]
+
+
+def _beside(left: list[str], right: list[str], width: int) -> list[str]:
+    half = width // 2
+    tall = max(len(left), len(right))
+    left = left + [""] * (tall - len(left))
+    right = right + [""] * (tall - len(right))
+    return [f"{words.shorten(a, half - 2):<{half}}{b}" for a, b in zip(left, right, strict=True)]
+
+
+def _paint(line: str) -> Text:
+    """Colour is an ornament: every meaning is also in the characters."""
+    text = Text(line, no_wrap=True, overflow="crop")
+    text.highlight_regex(r"[█⠁-⣿]+", "cyan")
+    text.highlight_regex(r"★", "yellow")
+    text.highlight_regex(r"●", "green")
+    text.highlight_regex(r"✗.*|! \w+|died|failed", "red")
+    text.highlight_regex(r"^(edged|last events|nodes and links|loss)", "bold")
+    return text
