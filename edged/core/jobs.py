@@ -1,0 +1,283 @@
+"""The board of jobs: the queue as every node keeps it, and, on the leader, the procedure of the job whose turn it is.
+
+Followers keep the leader's list (``joblist.py``) and the plan that runs, so that any of them can go on as the leader.
+Everything is repeated until it shows: the list is broadcast on a change, to new members, and on a timer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edged.core.effects import Effect, SendMessage
+from edged.core.events import Event, JobSubmitted, LeaderChanged, MemberChanged, MessageReceived, StopAsked
+from edged.core.ids import JobId, NodeId
+from edged.core.job import JobSpec
+from edged.core.joblist import JobList
+from edged.core.messages import (
+    End,
+    EvalReport,
+    JobRecord,
+    Jobs,
+    JobState,
+    MemberRecord,
+    MemberState,
+    Message,
+    PlanChosen,
+    Prepare,
+    StepReport,
+    StopRequest,
+    Submit,
+)
+from edged.core.procedure import Procedure, Stage
+from edged.core.submissions import Submissions
+from edged.core.watch import GONE, farewell
+
+REPEAT_SECONDS = 1.0
+"""The leader repeats the list this often while a job is to be done."""
+
+IDLE_SECONDS = 5.0
+"""The leader repeats the list this often while all jobs are over, and the running plan always."""
+
+
+class JobBoard:
+    """One node's view of all jobs, and its part in deciding on them if it leads.
+
+    ``jobs`` is the list, ``plans`` the newest known plan of each job that is not over; both are for reading.
+    """
+
+    def __init__(self, record: MemberRecord) -> None:
+        """Begin with no jobs; ``record`` is this node's own."""
+        self.node = record.node
+        self.jobs = JobList()
+        self.plans: dict[JobId, PlanChosen] = {}
+        self.leader: NodeId | None = None
+        self.procedure: Procedure | None = None
+        self._submissions = Submissions(self.jobs)
+        self._members: dict[NodeId, MemberRecord] = {record.node: record}
+        self._specs: dict[JobId, JobSpec] = {}
+        self._term = 0
+        self._version = 0
+        self._told_number = -1
+        self._told_plan: PlanChosen | None = None
+        self._confirmed = False
+        self._list_at: float | None = None
+        self._plan_at: float | None = None
+
+    # ------------------------------------------------------------------------------------------- contract
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in one fact, then do what is due."""
+        effects = self._take_in(event, now)
+        if self.procedure is not None:
+            effects += self.procedure.handle(event, now)
+        if self.leads:
+            effects += self._lead(now)
+        effects += self._submissions.remind(self.leader, now)
+        self._forget_ended()
+        return effects
+
+    def deadline(self) -> float | None:
+        """Return when something is to be repeated or given up."""
+        parts = [self._list_at, self._plan_at, self._submissions.deadline()]
+        if self.procedure is not None:
+            parts.append(self.procedure.deadline())
+        return min((t for t in parts if t is not None), default=None)
+
+    def check(self) -> None:
+        """Assert that only a leader runs a procedure, and only for a listed job."""
+        if self.procedure is not None:
+            self.procedure.check()
+            assert self.leads, "a procedure without leading"
+            assert self.procedure.stage is not Stage.OVER, "an ended procedure must go"
+            assert self.jobs.records[self.procedure.record.job] == self.procedure.record, "the list lags behind"
+        for job in self.plans:
+            assert not self.jobs.ended(job), f"a plan of job {job}, which is over"
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads."""
+        return self.leader == self.node
+
+    def owns(self, job: JobId) -> bool:
+        """Whether the job was handed in at this process and is not over."""
+        return self._submissions.owns(job)
+
+    # -------------------------------------------------------------------------------------------- taking in
+
+    def _take_in(self, event: Event, now: float) -> list[Effect]:
+        match event:
+            case MessageReceived(sender, message):
+                return self._hear(sender, message, now)
+            case MemberChanged(record, before):
+                return self._member_changed(record, before)
+            case LeaderChanged(leader, term):
+                self._leader_changed(leader, term, now)
+            case JobSubmitted(spec):
+                if spec.job not in self.jobs.records:
+                    self.jobs.put(_queued(spec))
+                self._submissions.submit(spec)
+            case StopAsked(job, reason):
+                self._submissions.stop(job, reason)
+            case _:
+                pass
+        return []
+
+    def _hear(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        match message:
+            case Submit(spec) if self.leads and sender == spec.source and not self.jobs.ended(spec.job):
+                self._specs.setdefault(spec.job, spec)
+                if spec.job not in self.jobs.records:
+                    self.jobs.put(_queued(spec))
+            case StopRequest(job, reason) if self.leads and not self._in_hand(job):
+                self._close(job, JobState.STOPPED, reason)
+            case Jobs():
+                return self._hear_jobs(sender, message, now)
+            case End(stamp, state, reason) if not self.leads:
+                self._close(stamp.job, state, reason)
+            case PlanChosen() | Prepare():
+                self._hear_plan(sender, message)
+            case StepReport(stamp, step) | EvalReport(stamp, step):
+                self.jobs.advance(stamp.job, step)
+            case _:
+                pass
+        return []
+
+    def _close(self, job: JobId, state: JobState, reason: str) -> None:
+        record = self.jobs.records.get(job)
+        if record is not None:
+            self.jobs.put(replace(record, state=state, reason=reason))
+
+    def _hear_plan(self, sender: NodeId, message: PlanChosen | Prepare) -> None:
+        known, stamp = self.plans.get(message.spec.job), message.plan.stamp
+        if not self.jobs.ended(stamp.job) and (known is None or known.plan.stamp <= stamp):
+            self.plans[stamp.job] = PlanChosen(message.plan, message.spec)
+        self._confirmed |= isinstance(message, PlanChosen) and sender == self.leader
+
+    def _hear_jobs(self, sender: NodeId, message: Jobs, now: float) -> list[Effect]:
+        if self.leads:
+            if sender != self.node and message.term <= self._term:
+                self.jobs.correct(message)
+                return self._overruled(now)
+            return []
+        effects: list[Effect] = []
+        if self.jobs.follow(message):
+            effects.append(SendMessage(sender, self.jobs.message()))
+        for job, known in self.plans.items():
+            record = self.jobs.records.get(job)
+            running = record is not None and record.state is JobState.RUNNING and record.source == self.node
+            if running and not self._confirmed and sender == self.leader:
+                effects.append(SendMessage(sender, known))
+        return effects
+
+    def _overruled(self, now: float) -> list[Effect]:
+        """A correction may say that the job in hand is long over."""
+        if self.procedure is None or not self.jobs.ended(self.procedure.record.job):
+            return []
+        return self.procedure.overrule(self.jobs.records[self.procedure.record.job], now)
+
+    def _in_hand(self, job: JobId) -> bool:
+        return self.procedure is not None and self.procedure.record.job == job
+
+    def _member_changed(self, record: MemberRecord, before: MemberState | None) -> list[Effect]:
+        self._members[record.node] = record
+        back = record.state is MemberState.ALIVE and before is not MemberState.ALIVE
+        if not (self.leads and back and self.jobs.records) or record.node == self.node:
+            return []
+        return [SendMessage(record.node, self.jobs.message()), *self._plan_for([record.node])]
+
+    def _leader_changed(self, leader: NodeId | None, term: int, now: float) -> None:
+        if (leader, term) == (self.leader, self._term):
+            return
+        self.leader, self._term, self._confirmed = leader, term, False
+        self.procedure = None
+        self._list_at = self._plan_at = None
+        self._submissions.hasten()
+        self.jobs.leads = False
+        if not self.leads:
+            return
+        self.jobs.lead(term)
+        self._version, self._told_number, self._told_plan, self._list_at = 0, -1, None, now
+        for record in self.jobs.unended():
+            if record.state is JobState.PREPARING:
+                self.jobs.put(replace(record, state=JobState.QUEUED, reason=""))
+
+    # ---------------------------------------------------------------------------------------------- leading
+
+    def _lead(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        self._settle()
+        self._fail_orphans()
+        while self.procedure is None and (record := self._next()) is not None:
+            effects += self._take_up(record, now)
+            self._settle()
+        return effects + self._broadcast(now)
+
+    def _settle(self) -> None:
+        """Bring the list in line with the procedure; an ended one makes room."""
+        if self.procedure is None:
+            return
+        self._version = self.procedure.version
+        self.jobs.put(self.procedure.record)
+        if self.procedure.stage is Stage.OVER:
+            self.procedure = None
+
+    def _fail_orphans(self) -> None:
+        """End the queued jobs whose source has gone."""
+        for record in self.jobs.unended():
+            source = self._members.get(record.source)
+            gone = source is not None and source.state in GONE
+            if source is not None and gone and record.state is JobState.QUEUED and not self._in_hand(record.job):
+                self._close(record.job, JobState.FAILED, farewell(source, None, record.source))
+
+    def _next(self) -> JobRecord | None:
+        """Return the job whose turn it is: one that an earlier leader started, else the oldest that can begin."""
+        jobs = self.jobs.unended()
+        running = next((r for r in jobs if r.state is JobState.RUNNING), None)
+        return running or next((r for r in jobs if r.job in self._specs), None)
+
+    def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
+        self.procedure = Procedure(record, self._term, self._version, self._members)
+        if record.state is JobState.RUNNING:
+            return self.procedure.adopt(self.plans.get(record.job), now)
+        return self.procedure.begin(self._specs[record.job], now)
+
+    def _broadcast(self, now: float) -> list[Effect]:
+        """Tell everyone the list and the plan that runs: on a change, and when it is time."""
+        others = [n for n, m in self._members.items() if n != self.node and m.state not in GONE]
+        effects: list[Effect] = []
+        running = self._running_plan()
+        if running is None:
+            self._told_plan = self._plan_at = None
+        elif running != self._told_plan or (self._plan_at is not None and now >= self._plan_at):
+            self._told_plan, self._plan_at = running, now + IDLE_SECONDS
+            effects += self._plan_for(others)
+        changed = self.jobs.number != self._told_number
+        if self.jobs.records and (changed or (self._list_at is not None and now >= self._list_at)):
+            self._told_number = self.jobs.number
+            self._list_at = now + (REPEAT_SECONDS if changed or self.jobs.unended() else IDLE_SECONDS)
+            effects += [SendMessage(to, self.jobs.message()) for to in others]
+        if not self.jobs.records:
+            self._list_at = None
+        return effects
+
+    def _running_plan(self) -> PlanChosen | None:
+        procedure = self.procedure
+        if procedure is None or procedure.plan is None or procedure.spec is None:
+            return None
+        return PlanChosen(procedure.plan, procedure.spec) if procedure.stage in {Stage.RESUME, Stage.RUN} else None
+
+    def _plan_for(self, nodes: list[NodeId]) -> list[Effect]:
+        running = self._running_plan()
+        if running is None:
+            return []
+        self.plans[running.spec.job] = running
+        return [SendMessage(to, running) for to in nodes]
+
+    def _forget_ended(self) -> None:
+        for job in [job for job in (*self.plans, *self._specs) if self.jobs.ended(job)]:
+            self.plans.pop(job, None)
+            self._specs.pop(job, None)
+
+
+def _queued(spec: JobSpec) -> JobRecord:
+    return JobRecord(spec.job, spec.name, spec.source, JobState.QUEUED, 0, spec.steps, "")

@@ -1,0 +1,70 @@
+"""What this node's own user asks of whoever leads: run this job, stop that one. Repeated until the list shows it."""
+
+from __future__ import annotations
+
+from edged.core.effects import Effect, SendMessage
+from edged.core.ids import JobId, NodeId
+from edged.core.job import JobSpec
+from edged.core.joblist import JobList
+from edged.core.messages import JobState, Message, StopRequest, Submit
+
+REPEAT_SECONDS = 1.0
+"""A request that shows no effect is sent again this often."""
+
+
+class Submissions:
+    """Requests under way from this node to the leader; ``jobs`` is the node's job list, owned by the caller.
+
+    A job is handed in again as long as it is queued: a new leader has the record from the list, but not the spec.
+    """
+
+    def __init__(self, jobs: JobList) -> None:
+        """Begin with no requests."""
+        self._jobs = jobs
+        self._specs: dict[JobId, JobSpec] = {}
+        self._stops: dict[JobId, str] = {}
+        self._repeat_at: float | None = None
+
+    def owns(self, job: JobId) -> bool:
+        """Whether this process has handed the job in and it is not over."""
+        return job in self._specs
+
+    def submit(self, spec: JobSpec) -> None:
+        """Ask for this job; sent with the next ``remind``."""
+        self._specs[spec.job] = spec
+        self._repeat_at = None
+
+    def stop(self, job: JobId, reason: str) -> None:
+        """Ask for the job's end; sent with the next ``remind``. A job that nobody lists needs no stop."""
+        if job in self._jobs.records:
+            self._stops[job] = reason
+            self._repeat_at = None
+
+    def hasten(self) -> None:
+        """Send everything again at once: the leader has changed."""
+        self._repeat_at = None
+
+    def remind(self, leader: NodeId | None, now: float) -> list[Effect]:
+        """Send what is due to the leader, and forget what has been granted."""
+        self._specs = {job: spec for job, spec in self._specs.items() if not self._jobs.ended(job)}
+        self._stops = {job: why for job, why in self._stops.items() if not self._jobs.ended(job)}
+        messages = self._messages()
+        if leader is None or not messages:
+            self._repeat_at = None
+            return []
+        if self._repeat_at is not None and now < self._repeat_at:
+            return []
+        self._repeat_at = now + REPEAT_SECONDS
+        return [SendMessage(leader, message) for message in messages]
+
+    def deadline(self) -> float | None:
+        """Return when to remind the leader."""
+        return self._repeat_at
+
+    def _messages(self) -> list[Message]:
+        submits: list[Message] = [Submit(spec) for job, spec in self._specs.items() if self._waits(job)]
+        return submits + [StopRequest(job, reason) for job, reason in self._stops.items()]
+
+    def _waits(self, job: JobId) -> bool:
+        record = self._jobs.records.get(job)
+        return record is None or record.state is JobState.QUEUED
