@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.data import default_collate
 
 from edged.compute.seeding import mix
+from edged.compute.tensors import DTYPES
 from edged.compute.user_code import UserCode
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Phase, Work
@@ -111,12 +112,22 @@ def flatten(batch: Any, size: int) -> list[torch.Tensor]:
                 f"data: a collated micro-batch holds a {type(leaf).__name__} where a tensor is wanted; "
                 "leave it out of the sample, or make a tensor of it (collate=)"
             )
+        if str(leaf.dtype).removeprefix("torch.") not in DTYPES or leaf.layout is not torch.strided:
+            raise JobError(
+                f"data: a collated micro-batch holds a tensor of type {leaf.dtype} and layout {leaf.layout}, "
+                "which cannot be sent; make it a dense tensor of a common type, such as float32 or int64"
+            )
         if leaf.dim() == 0 or leaf.shape[0] != size:
             raise JobError(
                 f"data: a collated micro-batch of {size} samples holds a tensor of shape {tuple(leaf.shape)}; "
                 f"every tensor's first dimension must be the samples, here {size}"
             )
     return [leaf.detach() for leaf in leaves]
+
+
+def input_names(count: int) -> tuple[str, ...]:
+    """Names of the program's inputs, in the order of ``flatten``."""
+    return tuple(f"input_{index}" for index in range(count))
 
 
 def outline(job: Job) -> JobSpec:

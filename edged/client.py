@@ -1,0 +1,74 @@
+"""Talks to this device's node over its local socket: a JSON line asks, JSON lines answer. Blocking, light to import."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from edged.errors import ConfigError, JobFailedError, KeyRefusedError, NoNodeError, UserError
+from edged.telemetry.paths import local_socket_path
+
+_CONNECT_SECONDS = 5.0
+_ERRORS: dict[int, type[UserError]] = {
+    error.exit_status: error for error in (JobFailedError, ConfigError, NoNodeError, KeyRefusedError)
+}
+
+
+class Client:
+    """One home's node, as seen from another process of the same device. Every request takes a connection of its own."""
+
+    def __init__(self, home: Path) -> None:
+        """Connect to nothing yet."""
+        self.home = home
+
+    def ask(self, command: str, **fields: Any) -> dict[str, Any]:
+        """Send a request and return its one answer.
+
+        Raises ``NoNodeError`` if no node runs in this home, and the node's own refusal as the ``UserError`` of its exit
+        status.
+        """
+        with closing(self.stream(command, **fields)) as answers:
+            for answer in answers:
+                return answer
+        raise self._gone()
+
+    def stream(self, command: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """Send a request and yield its answers as they come, until the node closes the stream or the caller stops.
+
+        Raises like ``ask``, at the first answer that is asked for; closing the iterator closes the connection.
+        """
+        with self.connect() as connection, connection.makefile("rb") as answers:
+            try:
+                connection.sendall(json.dumps({"command": command, **fields}).encode() + b"\n")
+                for line in answers:
+                    yield self._checked(line)
+            except (ConnectionError, ValueError) as error:
+                raise self._gone() from error
+
+    def connect(self) -> socket.socket:
+        """A fresh connection. Raises ``NoNodeError``."""
+        path = local_socket_path(self.home)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(_CONNECT_SECONDS)
+        try:
+            connection.connect(str(path))
+        except OSError as error:
+            connection.close()
+            raise NoNodeError(
+                f"no node is running in {self.home}: start one with `edged join --home {self.home}`"
+            ) from error
+        connection.settimeout(None)
+        return connection
+
+    def _checked(self, line: bytes) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer and "event" not in answer:
+            raise _ERRORS.get(answer.get("status", 1), JobFailedError)(str(answer["error"]))
+        return answer
+
+    def _gone(self) -> NoNodeError:
+        return NoNodeError(f"the node in {self.home} went away: start it again with `edged join --home {self.home}`")

@@ -1,0 +1,62 @@
+"""Drawn micro-batches as a feeder hands them to its node: a length, a JSON header, raw buffers.
+
+::
+
+    node -> feeder   {"draw": [version, phase, micro_batch]}
+    feeder -> node   {"work": [version, phase, micro_batch], "tensors": [...]} buffer buffer ...
+                     {"error": one line, "detail": traceback}
+
+Each header is preceded by its length, four bytes, big-endian.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import BinaryIO, Final
+
+import torch
+
+from edged.compute.tensors import to_wire
+from edged.core.job import Phase, Work
+from edged.errors import MalformedError
+
+_LENGTH: Final = struct.Struct(">I")
+_LARGEST_HEADER_BYTES: Final = 1 << 20
+
+
+def read_draw(stream: BinaryIO) -> Work | None:
+    """The next micro-batch that the node wants; none at the end of the stream. Raises ``MalformedError``."""
+    prefix = stream.read(_LENGTH.size)
+    if len(prefix) < _LENGTH.size:
+        return None
+    (size,) = _LENGTH.unpack(prefix)
+    if size > _LARGEST_HEADER_BYTES:
+        raise MalformedError(f"a request of {size} bytes")
+    text = stream.read(size)
+    if len(text) < size:
+        return None
+    try:
+        version, phase, micro_batch = json.loads(text)["draw"]
+        return Work(int(version), Phase(phase), int(micro_batch))
+    except (ValueError, KeyError, TypeError) as error:
+        raise MalformedError(f"a request that asks for no micro-batch: {text[:100]!r}") from error
+
+
+def drawn(work: Work, tensors: Sequence[torch.Tensor], names: Sequence[str]) -> list[bytes | memoryview]:
+    """The pieces of one answer, to be sent one after the other; the views keep the tensors alive."""
+    wired = [to_wire(name, tensor) for name, tensor in zip(names, tensors, strict=True)]
+    header = {"work": [work.version, int(work.phase), work.micro_batch], "tensors": [asdict(spec) for spec, _ in wired]}
+    return [_framed(header), *(view for _, view in wired)]
+
+
+def failed(error: str, detail: str) -> list[bytes | memoryview]:
+    """The answer that ends a job: one line for people, and a traceback."""
+    return [_framed({"error": error, "detail": detail})]
+
+
+def _framed(header: dict[str, object]) -> bytes:
+    text = json.dumps(header).encode()
+    return _LENGTH.pack(len(text)) + text

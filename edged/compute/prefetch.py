@@ -1,0 +1,74 @@
+"""Draws micro-batches ahead of being asked, in the loader processes that a job wishes for (``workers``).
+
+A node asks for works in feeding order (``JobSpec.works_at``), so what comes next is known. After a jump (a replay of
+older steps) drawing starts afresh from there; what is drawn does not depend on who draws it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from edged.compute.sampling import Sampler
+from edged.core.job import JobSpec, Work
+
+_AHEAD_PER_WORKER = 2
+
+
+class Prefetcher:
+    """A ``Sampler`` with worker processes. They end with this object (``close``) or with this process."""
+
+    def __init__(self, sampler: Sampler, workers: int) -> None:
+        """Start nothing yet; ``workers`` is at least 1."""
+        self._sampler = sampler
+        self._workers = workers
+        self._expected: Iterator[Work] = iter(())
+        self._drawn: Iterator[list[torch.Tensor]] = iter(())
+
+    def micro_batch(self, work: Work) -> list[torch.Tensor]:
+        """Like ``Sampler.micro_batch``; raises ``JobError``."""
+        if next(self._expected, None) != work:
+            works = list(following(self._sampler.spec, work))
+            self._expected = iter(works[1:])
+            self._drawn = iter(self._loader(works))
+        return next(self._drawn)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._expected, self._drawn = iter(()), iter(())
+
+    def _loader(self, works: list[Work]) -> DataLoader[list[torch.Tensor]]:
+        forks = "fork" in multiprocessing.get_all_start_methods()
+        return DataLoader(
+            _MicroBatches(self._sampler),
+            batch_size=None,
+            sampler=works,  # type: ignore[arg-type]  # any iterable of indices will do
+            num_workers=self._workers,
+            collate_fn=_as_it_is,
+            prefetch_factor=_AHEAD_PER_WORKER,
+            generator=torch.Generator(),
+            multiprocessing_context="fork" if forks else None,
+        )
+
+
+class _MicroBatches(Dataset[list[torch.Tensor]]):
+    """A job's micro-batches as a map-style data set whose indices are works."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def __getitem__(self, work: Work) -> list[torch.Tensor]:
+        return self._sampler.micro_batch(work)
+
+
+def following(spec: JobSpec, work: Work) -> Iterator[Work]:
+    """``work`` and all works after it, in feeding order, to the end of the job."""
+    for version in range(work.version, spec.steps + 1):
+        yield from (later for later in spec.works_at(version) if later >= work)
+
+
+def _as_it_is(drawn: list[torch.Tensor]) -> list[torch.Tensor]:
+    return drawn

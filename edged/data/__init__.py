@@ -1,0 +1,1 @@
+"""Small data sets that ship with the project; see ATTRIBUTION.md for their origin and licence."""

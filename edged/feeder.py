@@ -1,0 +1,137 @@
+"""Draws a job's samples for its node: the only process that runs the user's data set.
+
+``python -m edged.feeder`` is started by the node that submitted a job and serves it until the connection closes.
+``edged.train`` serves the same frames (``compute/frames.py``) from a thread of the caller's process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import BinaryIO
+
+from edged.compute.frames import drawn, failed, read_draw
+from edged.compute.job_file import load, parse_overrides
+from edged.compute.prefetch import Prefetcher
+from edged.compute.sampling import Sampler, input_names
+from edged.core.job import Work
+from edged.errors import JobError, MalformedError, UserError
+from edged.job import Job
+
+
+def serve(connection: socket.socket, job_id: str, job: Job, on_closed: Callable[[], None] | None = None) -> None:
+    """Offer ``connection`` (a node's local socket) as the feeder of ``job_id`` and draw what the node asks for.
+
+    Returns when the node closes the connection, or after the first error in the user's code, which has then been told
+    to the node. ``on_closed`` is called from another thread as soon as the connection closes, even while a sample is being
+    drawn. Raises ``JobError`` if the node does not want a feeder for this job.
+    """
+    with connection, connection.makefile("rb") as stream:
+        _offer(connection, stream, job_id)
+        sampler = Sampler(job)
+        source = Prefetcher(sampler, job.workers) if job.workers else sampler
+        wanted: SimpleQueue[Work | None] = SimpleQueue()
+        Thread(target=_listen, args=(stream, wanted, on_closed), name="feeder-requests", daemon=True).start()
+        try:
+            while (work := wanted.get()) is not None:
+                if not _answer(connection, source, work):
+                    return
+        finally:
+            if isinstance(source, Prefetcher):
+                source.close()
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def refuse(connection: socket.socket, job_id: str, error: Exception) -> None:
+    """Tell the node that this job cannot be fed, and why."""
+    with connection, connection.makefile("rb") as stream:
+        _offer(connection, stream, job_id)
+        _send(connection, failed(str(error), _detail(error)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The feeder process. Returns its exit status: 0 when the node closed the connection, 1 after an error."""
+    parser = argparse.ArgumentParser(prog="python -m edged.feeder", description="Draw a job's samples for its node.")
+    parser.add_argument("--socket", required=True, help="the node's local socket")
+    parser.add_argument("--job", required=True, help="the job's id")
+    parser.add_argument("--path", required=True, help="the job file")
+    parser.add_argument("--function", required=True, help="the function in it that makes the job")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides, as `edged train` takes"
+    )
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the node's to act on: it closes the connection
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(options.socket)
+        try:
+            job = load(f"{options.path}:{options.function}", parse_overrides(options.set))
+        except UserError as error:
+            refuse(connection, options.job, error)
+            return 1
+        serve(connection, options.job, job, on_closed=_leave)
+    except (OSError, UserError) as error:
+        print(f"edged feeder: {error}", file=sys.stderr)  # noqa: T201 -- the process's own log
+        return 1
+    return 0
+
+
+def _offer(connection: socket.socket, stream: BinaryIO, job_id: str) -> None:
+    connection.sendall(json.dumps({"command": "feed", "job": job_id}).encode() + b"\n")
+    line = stream.readline()
+    answer = json.loads(line) if line else {"error": "the node closed the connection"}
+    if not answer.get("ok"):
+        raise JobError(f"the node wants no feeder for job {job_id}: {answer.get('error', 'no reason given')}")
+
+
+def _listen(stream: BinaryIO, wanted: SimpleQueue[Work | None], on_closed: Callable[[], None] | None) -> None:
+    with suppress(OSError, ValueError, MalformedError):
+        while (work := read_draw(stream)) is not None:
+            wanted.put(work)
+    wanted.put(None)
+    if on_closed is not None:
+        on_closed()
+
+
+def _answer(connection: socket.socket, source: Sampler | Prefetcher, work: Work) -> bool:
+    """Draw and send; false when that was the last answer."""
+    try:
+        tensors = source.micro_batch(work)
+    except JobError as error:
+        _send(connection, failed(str(error), _detail(error)))
+        return False
+    return _send(connection, drawn(work, tensors, input_names(len(tensors))))
+
+
+def _send(connection: socket.socket, pieces: Sequence[bytes | memoryview]) -> bool:
+    try:
+        for piece in pieces:
+            connection.sendall(piece)
+    except OSError:
+        return False
+    return True
+
+
+def _detail(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error.__cause__ or error))
+
+
+def _leave() -> None:
+    """End at once, also in the middle of a sample that never comes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
