@@ -1,0 +1,59 @@
+"""Process-wide state of torch on which bits depend: set on the compute thread before it computes, and checked later.
+
+The number of threads belongs to the thread that sets it, so all of this runs on the compute thread itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from edged.errors import BrokenInvariantError, ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What must hold. ``deterministic``: with several threads, or on an accelerator, some sums depend on luck otherwise."""
+
+    threads: int
+    deterministic: bool
+
+    def apply(self) -> None:
+        """Set everything, on the calling thread."""
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(False)
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = False
+
+    def check(self) -> None:
+        """Raise ``BrokenInvariantError`` if something in the process has changed what ``apply`` set."""
+        found = {
+            "threads": (torch.get_num_threads(), self.threads),
+            "default dtype": (torch.get_default_dtype(), torch.float32),
+            "matmul precision": (torch.get_float32_matmul_precision(), "highest"),
+            "deterministic algorithms": (torch.are_deterministic_algorithms_enabled(), self.deterministic),
+        }
+        for name, (now, wanted) in found.items():
+            if now != wanted:
+                raise BrokenInvariantError(f"torch's {name} became {now}, it must stay {wanted} while a job runs")
+
+
+def environment(device: torch.device, threads: int) -> Environment:
+    """The environment of a node that computes on ``device`` with so many threads."""
+    return Environment(threads, deterministic=threads > 1 or device.type != "cpu")
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the best there is. Raises ``ConfigError`` for a device that this machine or this torch does not have."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in available.items() if there)
+    if name not in available:
+        raise ConfigError(f"--device is auto, cpu, cuda or mps, not {name!r}")
+    if not available[name]:
+        raise ConfigError(f"--device {name}: this torch sees no such device here; use --device cpu")
+    return torch.device(name, 0) if name == "cuda" else torch.device(name)

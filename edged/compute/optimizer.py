@@ -1,0 +1,207 @@
+"""Optimizers and schedulers of torch, by name and numbers, over those parameters that this node holds.
+
+A torch optimizer of the plain form (no ``foreach``, no ``fused``) treats each parameter by itself, so any cut of the
+parameters over nodes gives the same bits. The *training document*, JSON, is what travels::
+
+    {"optimizer": {"name": "SGD", "arguments": {"lr": 0.05}},
+     "scheduler": {"name": "CosineAnnealingLR", "arguments": {"T_max": 100}} or null,
+     "clip_norm": 1.0 or null, "on_nan": "stop"}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch.optim import lr_scheduler
+
+from edged.compute.plain_numbers import plain, restored
+from edged.errors import JobError
+from edged.job import named_arguments
+
+OPTIMIZERS: Final = frozenset({
+    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop",
+    "Rprop", "SGD",
+})  # fmt: skip
+"""Those of ``torch.optim`` that treat each parameter by itself and compute the loss once a step."""
+
+SCHEDULERS: Final = frozenset({
+    "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR", "LinearLR",
+    "MultiStepLR", "OneCycleLR", "PolynomialLR", "StepLR",
+})  # fmt: skip
+"""Those of ``torch.optim.lr_scheduler`` that are made of numbers alone and stepped once per step."""
+
+_REFUSALS: Final = {
+    "LBFGS": "it computes the loss several times a step",
+    "SparseAdam": "it needs sparse gradients",
+    "ReduceLROnPlateau": "it waits for a metric, but the scheduler is stepped once per step",
+    "LambdaLR": "it takes a function, and peers run no foreign code",
+    "MultiplicativeLR": "it takes a function, and peers run no foreign code",
+}
+_FORMS: Final = ("foreach", "fused")
+_HOST_KEYS: Final = frozenset({"step", "mu_product", "eta", "mu"})
+"""Counters without dimensions, which torch's plain forms keep on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The training document, read."""
+
+    optimizer: _Choice
+    scheduler: _Choice | None
+    clip_norm: float | None
+
+
+def describe(
+    optimizer: partial[Any], scheduler: partial[Any] | None = None, clip_norm: float | None = None
+) -> str:
+    """The training document of a job. Raises ``JobError`` in one sentence for what cannot be described."""
+    document = {
+        "optimizer": _describe("optimizer", optimizer),
+        "scheduler": None if scheduler is None else _describe("scheduler", scheduler),
+        "clip_norm": clip_norm,
+        "on_nan": "stop",
+    }
+    text = json.dumps(document)
+    read(text)
+    return text
+
+
+def read(document: str) -> Training:
+    """Check a training document. Raises ``JobError`` for an unknown name or a malformed document."""
+    try:
+        found = json.loads(document)
+        optimizer = _choice("optimizer", found["optimizer"], OPTIMIZERS)
+        scheduler = found.get("scheduler")
+        clip_norm = found.get("clip_norm")
+        return Training(
+            optimizer,
+            None if scheduler is None else _choice("scheduler", scheduler, SCHEDULERS),
+            None if clip_norm is None else float(clip_norm),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise JobError(f"the training document is malformed ({type(error).__name__}: {error})") from error
+
+
+class Optimizer:
+    """A torch optimizer over named parameters, with its scheduler. No parameters at all is fine."""
+
+    def __init__(self, training: Training, parameters: Mapping[str, torch.Tensor]) -> None:
+        """Build both. Raises ``JobError`` if torch refuses the numbers or the parameters."""
+        self._parameters = dict(parameters)
+        # An optimizer refuses an empty list, but the scheduler needs one to turn; this never gets a gradient.
+        held: Sequence[torch.Tensor] = list(self._parameters.values()) or [torch.zeros(1, 1, requires_grad=True)]
+        self._optimizer: torch.optim.Optimizer = _built(
+            "optimizer", getattr(torch.optim, training.optimizer.name), held, _forms(training.optimizer)
+        )
+        self._scheduler: Any = None
+        if training.scheduler is not None:
+            kind = getattr(lr_scheduler, training.scheduler.name)
+            self._scheduler = _built("scheduler", kind, self._optimizer, training.scheduler.arguments)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def update(self) -> float:
+        """Apply the gradients, step the scheduler, clear the gradients. Returns the rate that was used."""
+        rate = self.learning_rate
+        self._optimizer.step()
+        if self._scheduler is not None:
+            self._scheduler.step()
+        for parameter in self._parameters.values():
+            parameter.grad = None
+        return rate
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """The live tensors kept for one parameter, by key ("exp_avg"); empty before its first update."""
+        state = self._optimizer.state.get(self._parameters[name], {})
+        return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+
+    def numbers(self, names: Sequence[str]) -> dict[str, Any]:
+        """All else, in JSON's types: group and scheduler (the same on every node), and per parameter."""
+        group = {key: value for key, value in self._optimizer.param_groups[0].items() if key != "params"}
+        entries = {
+            name: plain({key: value for key, value in state.items() if not isinstance(value, torch.Tensor)})
+            for name in names
+            if (state := self._optimizer.state.get(self._parameters[name]))
+        }
+        turned = None if self._scheduler is None else plain(self._scheduler.state_dict())
+        return {"group": plain(group), "scheduler": turned, "entries": entries}
+
+    def restore(self, numbers: Mapping[str, Any], tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Become what ``numbers`` and ``tensors`` (by parameter, then key) say; parameters not named stay as they are.
+
+        Raises ``JobError`` if a document does not fit.
+        """
+        try:
+            for group in self._optimizer.param_groups:
+                group.update(restored(numbers["group"]))
+            if self._scheduler is not None and numbers["scheduler"] is not None:
+                self._turn(restored(numbers["scheduler"]))
+            for name, entry in numbers["entries"].items():
+                self._optimizer.state[self._parameters[name]].update(restored(entry))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise JobError(f"the optimizer's numbers do not fit ({type(error).__name__}: {error})") from error
+        for name, found in tensors.items():
+            parameter = self._parameters[name]
+            for key, tensor in found.items():
+                device = torch.device("cpu") if key in _HOST_KEYS and tensor.dim() == 0 else parameter.device
+                self._optimizer.state[parameter][key] = tensor.to(device)
+
+    def _turn(self, state: Mapping[str, Any]) -> None:
+        """Put a scheduler's state back, keeping the kinds of its containers (a ``Counter`` of milestones)."""
+        current = self._scheduler.state_dict()
+        kept = {key: value for key, value in state.items() if key in current}
+        for key, value in kept.items():
+            if isinstance(value, dict):
+                kept[key] = type(current[key])(value)
+        self._scheduler.load_state_dict({**current, **kept})
+
+
+def _describe(what: str, call: partial[Any]) -> dict[str, Any]:
+    name = getattr(getattr(call, "func", call), "__name__", "")
+    if name in _REFUSALS:
+        raise JobError(f"{what}: {name} cannot be used: {_REFUSALS[name]}; take another one")
+    if not isinstance(call, partial) or name not in OPTIMIZERS | SCHEDULERS:
+        known = ", ".join(sorted(OPTIMIZERS if what == "optimizer" else SCHEDULERS))
+        raise JobError(f"{what}: write functools.partial of one of {known}, with numbers")
+    arguments = named_arguments(what, call)
+    for key in ("capturable", "differentiable"):
+        if arguments.get(key):
+            raise JobError(f"{what}: {key}=True is not supported: leave it out")
+    return {"name": name, "arguments": plain({k: v for k, v in arguments.items() if k not in _FORMS}, strict=True)}
+
+
+def _choice(what: str, found: Mapping[str, Any], known: frozenset[str]) -> _Choice:
+    name = found["name"]
+    if name in _REFUSALS:
+        raise JobError(f"{what}: {name} cannot be used: {_REFUSALS[name]}; take another one")
+    room = torch.optim if what == "optimizer" else lr_scheduler
+    if name not in known or not hasattr(room, name):
+        raise JobError(f"{what}: this torch has no {what} called {name} that can be used")
+    return _Choice(name, restored(found["arguments"]))
+
+
+def _forms(choice: _Choice) -> dict[str, Any]:
+    """The arguments, with the plain form chosen where there are others (Adafactor and Muon differ in what they take)."""
+    parameters = getattr(torch.optim, choice.name).__init__.__code__.co_varnames
+    return {**choice.arguments, **{form: False for form in _FORMS if form in parameters}}
+
+
+def _built(what: str, kind: Any, first: Any, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return kind(first, **arguments)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise JobError(f"{what}: {kind.__name__}: {error}; mend the numbers of the {what}") from error

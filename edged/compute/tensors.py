@@ -1,0 +1,159 @@
+"""Tensors to bytes and back, with their strides, without copies where the memory allows it.
+
+Sums, means and attention give other last bits for other strides and for memory that is not aligned, so a tensor that
+has crossed lies in 64-byte aligned memory with the strides that the sender's had.
+
+- *Dense* (every element of a block of memory once, in whatever order): the buffer is that block.
+- *Otherwise* (an expanded tensor, a slice): the buffer holds the elements that differ, contiguous; dimensions of stride
+  0 count once; the receiver places them with their strides.
+
+Memory of an accelerator is staged through the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Final
+
+import torch
+
+from edged.core.messages import TensorSpec
+from edged.errors import BrokenInvariantError, MalformedError
+
+ALIGNMENT: Final = 64
+"""Bytes: what torch's own allocator guarantees on the CPU."""
+
+DTYPES: Final = {
+    name: dtype
+    for name in (
+        "float64", "float32", "float16", "bfloat16", "complex64", "complex128",
+        "int64", "int32", "int16", "int8", "uint8", "bool",
+    )
+    if isinstance(dtype := getattr(torch, name), torch.dtype)
+}  # fmt: skip
+"""The types that may travel, by the names that they have on the wire."""
+
+_SPREAD: Final = 16
+"""How many times its elements' size a placed tensor may take in memory; a peer that asks for more is refused."""
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Name on the wire: ``float32`` for ``torch.float32``. Raises ``BrokenInvariantError`` for a type that cannot travel."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise BrokenInvariantError(f"tensors of type {dtype} cannot be sent")
+    return name
+
+
+def is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether shape and strides (elements) name every element of one block of memory exactly once."""
+    if 0 in shape:
+        return True
+    expected = 1
+    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def payload_bytes(dtype: str, shape: Sequence[int], strides: Sequence[int]) -> int:
+    """Bytes of the buffer that carries such a tensor: an expanded dimension counts once."""
+    item = DTYPES[dtype].itemsize
+    if is_dense(shape, strides):
+        return prod(shape) * item
+    return prod(1 if stride == 0 else size for size, stride in zip(shape, strides, strict=True)) * item
+
+
+def acceptable(spec: TensorSpec) -> bool:
+    """Whether a peer's description makes sense in itself: a type that travels, sizes that agree, bounded memory."""
+    shape, strides = spec.shape, spec.strides
+    if spec.dtype not in DTYPES or len(shape) != len(strides) or min((*shape, *strides), default=0) < 0:
+        return False
+    if spec.size_bytes != payload_bytes(spec.dtype, shape, strides):
+        return False
+    return is_dense(shape, strides) or _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= _SPREAD * spec.size_bytes
+
+
+def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[TensorSpec, memoryview]:
+    """Describe a tensor and show its bytes.
+
+    The view shares the tensor's memory where that is dense and on the CPU, unless ``copy`` asks for memory of its own
+    (for a tensor that will change while the bytes wait to be sent).
+    """
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    shape, strides = tuple(plain.shape), tuple(plain.stride())
+    if is_dense(shape, strides):
+        if plain.device.type != "cpu" or copy:
+            plain = _copy_dense(plain)
+        payload = plain.as_strided((plain.numel(),), (1,))
+    else:
+        kept = plain
+        for dimension, stride in enumerate(strides):
+            if stride == 0:
+                kept = kept.narrow(dimension, 0, 1)
+        if _overlaps(tuple(kept.shape), kept.stride()):
+            kept = plain
+            strides = tuple(torch.empty(shape, device="meta").stride())
+        payload = kept.to("cpu", memory_format=torch.contiguous_format).contiguous()
+        payload = payload.clone() if payload.data_ptr() == plain.data_ptr() and copy else payload
+        payload = payload.reshape(-1)
+    spec = TensorSpec(name, dtype_name(plain.dtype), shape, strides, payload.numel() * payload.element_size())
+    return spec, _view(payload)
+
+
+def from_wire(spec: TensorSpec, buffer: memoryview, device: torch.device) -> torch.Tensor:
+    """The tensor that ``spec`` describes, on ``device``, in aligned memory, not wanting a gradient.
+
+    It shares the buffer's memory if that is aligned, writable and on the right device. Raises ``MalformedError`` if the
+    description makes no sense or the buffer has another size.
+    """
+    if not acceptable(spec) or buffer.nbytes != spec.size_bytes:
+        raise MalformedError(f"tensor {spec.name}: {spec} does not fit a buffer of {buffer.nbytes} bytes")
+    dtype = DTYPES[spec.dtype]
+    flat = _flat(buffer, dtype)
+    if 0 in spec.shape:
+        return torch.empty_strided(spec.shape, spec.strides, dtype=dtype, device=device)
+    if is_dense(spec.shape, spec.strides):
+        return flat.to(device).as_strided(spec.shape, spec.strides)
+    extent = _extent(spec.shape, spec.strides)
+    memory = torch.zeros(extent, dtype=dtype, device=device)
+    kept = [1 if stride == 0 else size for size, stride in zip(spec.shape, spec.strides, strict=True)]
+    if _overlaps(kept, spec.strides):
+        raise MalformedError(f"tensor {spec.name}: strides {spec.strides} name an element twice")
+    memory.as_strided(kept, spec.strides).copy_(flat.reshape(kept))
+    return memory.as_strided(spec.shape, spec.strides)
+
+
+def _copy_dense(tensor: torch.Tensor) -> torch.Tensor:
+    copied = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+    return copied.copy_(tensor)
+
+
+def _extent(shape: Sequence[int], strides: Sequence[int]) -> int:
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
+
+def _overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether two elements might share memory (sorted by stride, a dimension reaches into the next one)."""
+    reach = 0
+    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size != 1):
+        if stride <= reach:
+            return True
+        reach += (size - 1) * stride
+    return False
+
+
+def _view(flat: torch.Tensor) -> memoryview:
+    return memoryview(flat.view(torch.uint8).numpy())
+
+
+def _flat(buffer: memoryview, dtype: torch.dtype) -> torch.Tensor:
+    if buffer.nbytes == 0:
+        return torch.empty(0, dtype=dtype)
+    data = bytearray(buffer) if buffer.readonly else buffer
+    raw = torch.frombuffer(data, dtype=torch.uint8)
+    if raw.data_ptr() % ALIGNMENT:
+        raw = raw.clone()
+    return raw.view(dtype)
