@@ -1,14 +1,52 @@
-"""The source's side of running a plan (signatures first; the body follows)."""
+"""The source's side of running a plan: samples out, results in, reports to all, and the weights home at the end.
+
+::
+
+    feeder ──DrawSample/SampleDrawn──> queue ──SendInputs──> hops that use inputs, at most window + 2 ahead of Taken
+    Result, Updated ──> ledger ──> StepReport, EvalReport to all members
+    all steps done ──> WantState to every hop ──> WriteWeights ──> FinishedReport to all, JobDone to the leader
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
-from edged.core.effects import Effect
-from edged.core.events import Event
+from edged.core.collecting import RESULT_TOKEN, Collecting
+from edged.core.dealing import Dealing, inputs_of
+from edged.core.effects import DrawSample, DropSample, Effect, Log, SendInputs, SendMessage, StartFeeder
+from edged.core.events import (
+    Event,
+    ExportAsked,
+    FeederFailed,
+    LeaderChanged,
+    MessageReceived,
+    ParcelArrived,
+    SampleDrawn,
+    StateCollected,
+    WeightsWritten,
+)
 from edged.core.ids import NodeId
-from edged.core.job import JobSpec
+from edged.core.job import JobSpec, Phase, Work
+from edged.core.ledger import Ledger
+from edged.core.messages import (
+    End,
+    FinishedReport,
+    JobDone,
+    Message,
+    Refused,
+    Result,
+    StateParcel,
+    Taken,
+    Updated,
+    WantProgress,
+    WorkFailed,
+)
 from edged.core.plan import Plan
+from edged.errors import BrokenInvariantError
+
+REPEAT_SECONDS = 0.5
+_DRAWN_AHEAD = 4
 
 
 class Feeding:
@@ -18,7 +56,7 @@ class Feeding:
     wake it at once. ``members()`` gives the nodes to report to (alive ones; this node itself is added). Drop it on
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``ExportAsked``;
-    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``; ``StateCollected`` (or
+    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``, ``End``; ``StateCollected`` (or
     ``ParcelArrived`` with a ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``, ``TimerFired``.
     """
 
@@ -31,19 +69,196 @@ class Feeding:
         leader: NodeId | None,
         members: Callable[[], tuple[NodeId, ...]],
     ) -> None:
-        raise NotImplementedError
+        self._plan = plan
+        self._stamp = plan.stamp
+        self._spec = spec
+        self._node = node
+        self._leader = leader
+        self._members = members
+        self._dealing = Dealing(plan, spec)
+        self._ledger = Ledger(plan, spec, self._dealing, version)
+        self._collecting = Collecting(plan, spec.steps)
+        self._inputs = tuple(
+            tuple(
+                (h, hop.node, used) for h, hop in enumerate(route.hops) if (used := inputs_of(spec, h, hop)) is not None
+            )
+            for route in plan.routes
+        )
+        self._to_draw: Iterator[Work] = _all_works(self._dealing, version, spec.steps)
+        self._queue: deque[Work] = deque()
+        self._drawn: set[Work] = set()
+        self._queue_limit = _DRAWN_AHEAD + sum(route.hops[0].window + 2 for route in plan.routes)
+        self._newest = version - 1
+        self._feeder_delivers = True
+        self._began: float | None = None
+        self._ask_at = 0.0
+        self._collects = False
+        self._done: JobDone | None = None
+        self._repeat_at = 0.0
+        self._ended = False
 
-    step: int
-    """Steps that are done on every hop."""
+    @property
+    def step(self) -> int:
+        """Steps that are done on every hop."""
+        return self._ledger.version
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one fact in, give the decisions out."""
-        raise NotImplementedError
+        effects: list[Effect] = []
+        if self._began is None:
+            self._began = now
+            self._ask_at = now + REPEAT_SECONDS
+            effects.append(StartFeeder(self._spec))
+        if self._ended:
+            return effects
+        match event:
+            case SampleDrawn(job=job, work=work) if job == self._stamp.job and work in self._queue:
+                self._drawn.add(work)
+                self._feeder_delivers = True
+            case FeederFailed(job=job) if job == self._stamp.job:
+                effects += self._feeder_failed(event, now)
+            case ExportAsked(job=job, token=token) if job == self._stamp.job:
+                effects += self._collecting.begin_export(token, self._newest, now)
+            case MessageReceived(sender=sender, message=message):
+                effects += self._take_message(sender, message, now)
+            case StateCollected(stamp=stamp) if stamp == self._stamp:
+                effects += self._collecting.arrived(event.version, event.first_layer, event.last_layer)
+            case ParcelArrived(parcel=StateParcel(stamp=stamp) as parcel) if stamp == self._stamp:
+                effects += self._collecting.arrived(parcel.version, parcel.first_layer, parcel.last_layer)
+            case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token == RESULT_TOKEN:
+                effects += self._written(event, now)
+            case LeaderChanged(leader=leader):
+                self._leader = leader
+                self._repeat_at = now
+            case _:
+                pass
+        return [*effects, *self._go_on(now)]
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; 0.0 before the first ``handle``."""
-        raise NotImplementedError
+        if self._began is None:
+            return 0.0
+        if self._ended:
+            return None
+        if self._done is not None:
+            return self._repeat_at
+        moments = (None if self._ledger.complete else self._ask_at, self._collecting.deadline())
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def check(self) -> None:
         """Raise ``BrokenInvariantError`` if an invariant does not hold."""
-        raise NotImplementedError
+        if len(self._queue) > self._queue_limit or not self._drawn <= set(self._queue):
+            raise BrokenInvariantError(f"{len(self._queue)} samples wait, at most {self._queue_limit} may")
+
+    # -------------------------------------------------------------------------------------------- what comes in
+
+    def _take_message(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        match message:
+            case Taken(stamp=stamp) if stamp == self._stamp:
+                self._ledger.take_taken(sender, message)
+            case Result(stamp=stamp) if stamp == self._stamp:
+                self._ledger.take_result(sender, message)
+            case Updated(stamp=stamp) if stamp == self._stamp:
+                self._ledger.take_updated(sender, message)
+            case WorkFailed(stamp=stamp, reason=reason) if stamp == self._stamp and sender in self._plan.nodes():
+                return self._finish(reason, now)
+            case Refused(job=job) if job == self._stamp.job:
+                return self._collecting.refused(self._newest, now)
+            case End(stamp=stamp) if stamp >= self._stamp and stamp.job == self._stamp.job:
+                self._ended = True
+            case _:
+                pass
+        return []
+
+    def _feeder_failed(self, failed: FeederFailed, now: float) -> list[Effect]:
+        """Start a feeder that merely died once more, unless it has delivered nothing since the last time."""
+        if self._done is not None or self._collects:
+            return []
+        if failed.detail or not self._feeder_delivers:
+            return self._finish(f"the job's data could not be read: {failed.reason}", now)
+        self._feeder_delivers = False
+        again = [DrawSample(self._stamp.job, work) for work in self._queue if work not in self._drawn]
+        log = Log("warning", "feeding", f"the feeder ended ({failed.reason}); it is started again")
+        return [log, StartFeeder(self._spec), *again]
+
+    def _written(self, written: WeightsWritten, now: float) -> list[Effect]:
+        if written.problem or self._done is not None:
+            return self._finish(written.problem, now)
+        seconds = now - self._began if self._began is not None else 0.0
+        report = FinishedReport(
+            stamp=self._stamp,
+            steps=self._spec.steps,
+            loss=self._ledger.loss,
+            seconds=seconds,
+            output=written.output,
+            state_sha256=written.state_sha256,
+        )
+        return [*self._broadcast(report), *self._finish("", now)]
+
+    def _finish(self, problem: str, now: float) -> list[Effect]:
+        """Nothing more to do but to tell the leader, until it says ``End``. The first verdict stands."""
+        if self._done is None:
+            self._done = JobDone(self._stamp, self.step, problem)
+            self._repeat_at = now
+        return []
+
+    # ---------------------------------------------------------------------------------------------- what goes out
+
+    def _go_on(self, now: float) -> list[Effect]:
+        if self._ended:
+            return []
+        if self._done is not None:
+            return self._tell_leader(self._done, now)
+        effects: list[Effect] = []
+        for report in self._ledger.reports(now):
+            effects += self._broadcast(report)
+        effects += [*self._draw(), *self._feed(now)]
+        if self._ledger.complete and not self._collects:
+            self._collects = True
+            effects += self._collecting.begin_result(now)
+        return [*effects, *self._ask(now), *self._collecting.remind(now)]
+
+    def _draw(self) -> list[Effect]:
+        """Ask the feeder for as much as may wait."""
+        effects: list[Effect] = []
+        while len(self._queue) < self._queue_limit and (work := next(self._to_draw, None)) is not None:
+            self._queue.append(work)
+            effects.append(DrawSample(self._stamp.job, work))
+        return effects
+
+    def _feed(self, now: float) -> list[Effect]:
+        """Send what is drawn, in order, as far as the routes have room, and draw on."""
+        effects: list[Effect] = []
+        while self._queue and self._queue[0] in self._drawn and self._ledger.has_room(self._queue[0]):
+            work = self._queue.popleft()
+            self._drawn.discard(work)
+            self._ledger.feed(work, now)
+            if work.phase is Phase.TRAIN:
+                self._newest = work.version
+            route = self._dealing.route_of(work)
+            effects += [SendInputs(node, self._stamp, route, h, work, used) for h, node, used in self._inputs[route]]
+            effects.append(DropSample(self._stamp.job, work))
+        return [*effects, *self._draw()]
+
+    def _ask(self, now: float) -> list[Effect]:
+        """Twice a second: what did I miss?"""
+        if self._ledger.complete or now < self._ask_at:
+            return []
+        self._ask_at = now + REPEAT_SECONDS
+        question = WantProgress(self._stamp, self._ledger.version, self._ledger.first_missing())
+        return [SendMessage(node, question) for node in self._plan.nodes()]
+
+    def _tell_leader(self, done: JobDone, now: float) -> list[Effect]:
+        if now < self._repeat_at:
+            return []
+        self._repeat_at = now + REPEAT_SECONDS
+        return [] if self._leader is None else [SendMessage(self._leader, done)]
+
+    def _broadcast(self, report: Message) -> list[Effect]:
+        return [SendMessage(node, report) for node in dict.fromkeys((self._node, *self._members()))]
+
+
+def _all_works(dealing: Dealing, version: int, steps: int) -> Iterator[Work]:
+    """Every work from a version to the end of the job, in feeding order."""
+    for each in range(version, steps + 1):
+        yield from dealing.works_at(each)

@@ -2,19 +2,18 @@
 
 ::
 
-                     lower        equal          higher      over        a job never heard of
-    plan's own       drop         admit          drop        drop        drop
-    news, requests   drop         admit          admit       drop        admit
+                         lower     equal     higher    over      a job never heard of
+    the plan's own       drop      admit     drop      drop      drop
+    questions, verdicts  drop      admit     admit     drop      admit
+    reports              drop      admit     admit     admit     admit
 
 A node learns a plan from the leader's ``Prepare``, ``Start`` or ``PlanChosen``, and that it is over from ``End``; these
 four are judged by the machines that read them and only *raise* the fence. The plan's own traffic may be dropped when it
 is ahead of what this node knows, because no node works before every node of the plan has said ``Prepared``: what comes
-early has no honest sender.
+early has no honest sender. Reports are for people, and may come after the leader's ``End`` by another road.
 """
 
 from __future__ import annotations
-
-from edged.errors import BrokenInvariantError
 
 from edged.core.ids import JobId, Stamp
 from edged.core.messages import (
@@ -37,18 +36,19 @@ from edged.core.messages import (
     WantState,
     WorkFailed,
 )
-
+from edged.errors import BrokenInvariantError
 
 
 class Fence:
     """Remembers, for every job, the highest stamp that the leader has named, and whether that plan is over."""
 
     def __init__(self) -> None:
+        """No plan is known yet."""
         self._highest: dict[JobId, Stamp] = {}
         self._over: set[Stamp] = set()
 
     def learn(self, stamp: Stamp) -> bool:
-        """The leader has named this plan (``Prepare``, ``Start``, ``PlanChosen``); false if it is an older one, or over."""
+        """The leader has named this plan; false if it is an older one, or over."""
         if stamp in self._over or stamp < self._highest.get(stamp.job, stamp):
             return False
         self._highest[stamp.job] = stamp
@@ -82,17 +82,11 @@ class Fence:
                 | GradientNorms(stamp=stamp)
                 | WantProgress(stamp=stamp)
             ):
-                return self._judge(stamp, type(subject).__name__, ahead=False)
-            case (
-                WantState(stamp=stamp)
-                | Prepared(stamp=stamp)
-                | WorkFailed(stamp=stamp)
-                | JobDone(stamp=stamp)
-                | StepReport(stamp=stamp)
-                | EvalReport(stamp=stamp)
-                | FinishedReport(stamp=stamp)
-            ):
-                return self._judge(stamp, type(subject).__name__, ahead=True)
+                return self._judge(stamp, type(subject).__name__, ahead=False, after=False)
+            case WantState(stamp=stamp) | Prepared(stamp=stamp) | WorkFailed(stamp=stamp) | JobDone(stamp=stamp):
+                return self._judge(stamp, type(subject).__name__, ahead=True, after=False)
+            case StepReport(stamp=stamp) | EvalReport(stamp=stamp) | FinishedReport(stamp=stamp):
+                return self._judge(stamp, type(subject).__name__, ahead=True, after=True)
             case _:
                 return ""
 
@@ -102,12 +96,12 @@ class Fence:
             if self._highest.get(stamp.job) != stamp:
                 raise BrokenInvariantError(f"{stamp} is over but {self._highest.get(stamp.job)} is the highest")
 
-    def _judge(self, stamp: Stamp, what: str, *, ahead: bool) -> str:
+    def _judge(self, stamp: Stamp, what: str, *, ahead: bool, after: bool) -> str:
         named = f"{what} of plan ({stamp.term}, {stamp.version}) of job {stamp.job}"
         highest = self._highest.get(stamp.job)
         if highest is None:
             return "" if ahead else f"{named} dropped: the leader has named no plan of this job"
-        if stamp in self._over:
+        if stamp in self._over and not after:
             return f"{named} dropped: this plan is over"
         if stamp < highest:
             return f"{named} dropped: plan ({highest.term}, {highest.version}) has replaced it"

@@ -1,38 +1,334 @@
-"""One node's side of running a plan (signatures first; the body follows)."""
+"""One node's side of running a plan: what it computes next, and whom it tells.
+
+The order is a rule, not a list. Whenever nothing is computing, the first answer wins:
+
+1. *copy* the state for those who want this version, while it is untouched;
+2. *backward* of the oldest micro-batch whose gradient is here;
+3. *forward* of the oldest micro-batch whose inputs are here, if the hop's window is open;
+4. when all micro-batches of the step are done on all hops of this node: *norms* (if the job clips), then *update*.
+
+What has been computed prints as ``0F0 0F1 0B0`` (hop, pass, micro-batch; ``E`` is a forward for evaluation). The
+grid of three hops and four micro-batches, a column for each hop, forwards as long as backwards::
+
+    0F0
+    0F1 1F0
+    0F2 1F1 2F0
+            2B0
+        1B0 2F1
+    0B0 1F2 2B1
+    ...
+"""
 
 from __future__ import annotations
 
-from edged.core.effects import Effect
-from edged.core.events import Event
+import math
+from collections import deque
+
+from edged.core.account import Account
+from edged.core.copying import Copying
+from edged.core.dealing import Dealing
+from edged.core.effects import (
+    Effect,
+    Log,
+    RunBackward,
+    RunForward,
+    RunUpdate,
+    SendActivation,
+    SendGradient,
+    SendMessage,
+    TakeNorms,
+)
+from edged.core.events import (
+    BackwardDone,
+    ComputeFailed,
+    Event,
+    ForwardDone,
+    LeaderChanged,
+    MessageReceived,
+    NormsTaken,
+    ParcelArrived,
+    UpdateDone,
+)
 from edged.core.ids import NodeId
-from edged.core.job import JobSpec
+from edged.core.job import JobSpec, Phase, Work
+from edged.core.messages import (
+    Activation,
+    Gradient,
+    GradientNorms,
+    Inputs,
+    Message,
+    Parcel,
+    Refused,
+    Updated,
+    WantProgress,
+    WantState,
+    WorkFailed,
+)
+from edged.core.norms import NormExchange
 from edged.core.plan import Plan
+from edged.core.stage import Stage
+from edged.errors import BrokenInvariantError
+
+REPEAT_SECONDS = 0.5
+_TRACE = 64
+
+_Computing = RunForward | RunBackward | TakeNorms | RunUpdate
 
 
 class Schedule:
     """Runs all hops that ``node`` has in ``plan``, from weight version ``version`` on.
 
-    Build it when ``StagesBuilt`` came without problem, *before* this node's own ``Start``: work may arrive earlier than
-    ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all others are
-    ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with ``WantProgress``,
-    ``WantState`` (from ``Start`` on; before that, ``WantState`` belongs to migration), ``GradientNorms``;
-    ``ForwardDone``, ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``; ``TimerFired``.
+    Build it when ``StagesBuilt`` came without problem, *before* this node's own ``Start``: work may arrive earlier
+    than ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all others
+    are ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with
+    ``WantProgress``, ``GradientNorms``, ``WantState`` (from ``Start`` on; before that it belongs to migration);
+    ``ForwardDone``, ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``;
+    ``TimerFired``.
+
+    Raises ``BrokenInvariantError`` if two nodes hold one layer: their gradients would have to be summed.
     """
 
     def __init__(self, plan: Plan, spec: JobSpec, node: NodeId, version: int, leader: NodeId | None) -> None:
-        raise NotImplementedError
+        """``version``: what the stages were built at. ``leader``: who leads now, if known."""
+        _refuse_shared_layers(plan)
+        self._stamp = plan.stamp
+        self._spec = spec
+        self._leader = leader
+        self._dealing = Dealing(plan, spec)
+        self._stages = tuple(Stage(plan, spec, self._dealing, r, h) for r, h, _ in plan.hops_of(node))
+        self._account = Account(plan.stamp, spec.source)
+        self._norms = NormExchange(plan.stamp, node, plan.nodes())
+        self._copying = Copying()
+        self._computing: _Computing | None = None
+        self._joining = False
+        self._compute_seconds = 0.0
+        self._problem = ""
+        self._repeat_at = 0.0
+        self._trace: deque[str] = deque(maxlen=_TRACE)
+        self._begin(version)
 
-    version: int
-    """Steps applied on this node."""
+    @property
+    def version(self) -> int:
+        """Steps applied on this node."""
+        return self._version
+
+    @property
+    def trace(self) -> str:
+        """The latest computations in order, such as ``0F0 0F1 0B0``."""
+        return " ".join(self._trace)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one fact in, give the decisions out."""
-        raise NotImplementedError
+        effects: list[Effect] = []
+        match event:
+            case ParcelArrived(sender=sender, parcel=parcel):
+                effects = self._take_parcel(sender, parcel)
+            case MessageReceived(sender=sender, message=message):
+                effects = self._take_message(sender, message)
+            case ForwardDone() | BackwardDone() | NormsTaken() | UpdateDone() if event.stamp == self._stamp:
+                effects = self._take_answer(event, now)
+            case ComputeFailed(stamp=stamp, reason=reason) if stamp == self._stamp:
+                self._computing = None
+                effects = self._fail(reason, now)
+            case LeaderChanged(leader=leader):
+                self._leader = leader
+            case _:
+                pass
+        return [*effects, *self._repeat(now), *self._go_on()]
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; ``None``: nothing is waited for."""
-        raise NotImplementedError
+        return self._repeat_at if self._problem else self._norms.deadline()
 
     def check(self) -> None:
-        """Raise ``BrokenInvariantError`` if an invariant does not hold."""
-        raise NotImplementedError
+        """Raise ``BrokenInvariantError``, with the trace, if an invariant does not hold."""
+        for stage in self._stages:
+            try:
+                stage.check()
+            except BrokenInvariantError as broken:
+                raise BrokenInvariantError(f"{broken}; computed so far: {self.trace} <-- here") from None
+
+    # ------------------------------------------------------------------------------------------- what comes in
+
+    def _take_parcel(self, sender: NodeId, parcel: Parcel) -> list[Effect]:
+        if not isinstance(parcel, Inputs | Activation | Gradient) or parcel.stamp != self._stamp:
+            return []
+        stage = self._stage(parcel.route, parcel.hop)
+        if stage is None:
+            refusal = "this node has no such hop"
+        elif isinstance(parcel, Inputs):
+            refusal = stage.accept_inputs(sender, self._spec.source, parcel.work)
+        elif isinstance(parcel, Activation):
+            refusal = stage.accept_activation(sender, parcel.work)
+        else:
+            refusal = stage.accept_gradient(sender, parcel.work)
+        if not refusal:
+            return []
+        what = f"{type(parcel).__name__} of {_name(parcel.work)} from {sender} dropped: {refusal}"
+        return [Log("warning", "schedule", what)]
+
+    def _take_message(self, sender: NodeId, message: Message) -> list[Effect]:
+        match message:
+            case WantProgress(stamp=stamp) if stamp == self._stamp and sender == self._spec.source:
+                return self._account.again(message)
+            case GradientNorms(stamp=stamp) if stamp == self._stamp:
+                return self._norms.receive(sender, message, self._version + 1)
+            case WantState() if message.stamp.job == self._stamp.job:
+                if self._holds(message.first_layer, message.last_layer):
+                    self._copying.ask(sender, message)
+                    return []
+                reason = f"layers {message.first_layer}..{message.last_layer} are not on this node"
+                return [SendMessage(sender, Refused(self._stamp.job, reason))]
+            case _:
+                return []
+
+    def _take_answer(self, event: ForwardDone | BackwardDone | NormsTaken | UpdateDone, now: float) -> list[Effect]:
+        asked, self._computing = self._computing, None
+        match asked, event:
+            case RunForward(), ForwardDone() if (asked.route, asked.hop, asked.work) == (
+                event.route,
+                event.hop,
+                event.work,
+            ):
+                return self._forward_done(event, now)
+            case RunBackward(), BackwardDone() if (asked.route, asked.hop, asked.work) == (
+                event.route,
+                event.hop,
+                event.work,
+            ):
+                return self._backward_done(event)
+            case TakeNorms(), NormsTaken() if asked.version == event.version:
+                self._joining = True
+                return self._norms.tell(event.version, event.norms, now)
+            case RunUpdate(), UpdateDone() if asked.version == event.version:
+                return self._update_done(event)
+            case _:
+                raise BrokenInvariantError(f"{event} answers nothing, asked was {asked}; computed so far: {self.trace}")
+
+    def _forward_done(self, done: ForwardDone, now: float) -> list[Effect]:
+        stage = self._own_stage(done.route, done.hop)
+        self._compute_seconds += done.seconds
+        effects: list[Effect] = []
+        if stage.index == 0:
+            effects.append(self._account.taken(stage.route, done.work))
+        if stage.next is not None:
+            effects.append(SendActivation(stage.next, self._stamp, stage.route, stage.index, done.work))
+        elif done.loss is None or not math.isfinite(done.loss):
+            effects += self._fail(f"the loss of {_name(done.work)} is {done.loss}", now)
+        else:
+            effects.append(self._account.result(done.work, done.loss, done.metrics))
+        return effects
+
+    def _backward_done(self, done: BackwardDone) -> list[Effect]:
+        stage = self._own_stage(done.route, done.hop)
+        self._compute_seconds += done.seconds
+        stage.finish_backward(done.work)
+        if stage.previous is None:
+            return []
+        return [SendGradient(stage.previous, self._stamp, stage.route, stage.index, done.work)]
+
+    def _update_done(self, done: UpdateDone) -> list[Effect]:
+        seconds, self._compute_seconds = self._compute_seconds + done.seconds, 0.0
+        self._begin(done.version)
+        return [
+            self._account.updated(
+                Updated(self._stamp, stage.route, stage.index, done.version, seconds, done.learning_rate)
+            )
+            for stage in self._stages
+        ]
+
+    # ---------------------------------------------------------------------------------------------- what goes out
+
+    def _go_on(self) -> list[Effect]:
+        """The next computation, if nothing is computing."""
+        if self._computing is not None or self._problem:
+            return []
+        copies = self._copying.serve(self._version, trains=any(stage.trains for stage in self._stages))
+        self._computing = self._next()
+        return [*copies, self._computing] if self._computing else copies
+
+    def _next(self) -> _Computing | None:
+        return self._next_backward() or self._next_forward() or self._next_flush()
+
+    def _next_backward(self) -> RunBackward | None:
+        """The oldest work first; where one work could run at two hops, the deeper one."""
+        ready = [(work, -s.index, s) for s in self._stages if (work := s.next_backward()) is not None]
+        if not ready:
+            return None
+        work, _, stage = min(ready, key=lambda entry: entry[:2])
+        self._trace.append(f"{stage.index}B{work.micro_batch}")
+        return RunBackward(self._stamp, stage.route, stage.index, work)
+
+    def _next_forward(self) -> RunForward | None:
+        """The oldest work first; where one work could run at two hops, the deeper one."""
+        ready = [(work, -s.index, s) for s in self._stages if (work := s.next_forward()) is not None]
+        if not ready:
+            return None
+        work, _, stage = min(ready, key=lambda entry: entry[:2])
+        stage.start_forward(work)
+        self._trace.append(f"{stage.index}{'F' if work.phase is Phase.TRAIN else 'E'}{work.micro_batch}")
+        return RunForward(self._stamp, stage.route, stage.index, work, self._dealing.weight(work))
+
+    def _next_flush(self) -> TakeNorms | RunUpdate | None:
+        """The barrier at which weights change together, once everything of the step is done here."""
+        if self._version >= self._spec.steps or not all(stage.finished for stage in self._stages):
+            return None
+        if not self._spec.clips:
+            return RunUpdate(self._stamp, self._version + 1, None)
+        if not self._joining:
+            return TakeNorms(self._stamp, self._version + 1)
+        joined = self._norms.joined()
+        if joined is None:
+            return None
+        self._joining = False
+        return RunUpdate(self._stamp, self._version + 1, joined)
+
+    def _fail(self, reason: str, now: float) -> list[Effect]:
+        """Stop working; tell source and leader until they end the plan."""
+        self._problem = reason
+        self._repeat_at = now
+        return [Log("error", "schedule", f"{reason}; computed so far: {self.trace}")]
+
+    def _repeat(self, now: float) -> list[Effect]:
+        if not self._problem:
+            return self._norms.remind(now)
+        if now < self._repeat_at:
+            return []
+        self._repeat_at = now + REPEAT_SECONDS
+        told = dict.fromkeys(node for node in (self._spec.source, self._leader) if node is not None)
+        return [SendMessage(node, WorkFailed(self._stamp, self._problem)) for node in told]
+
+    # ------------------------------------------------------------------------------------------------ small things
+
+    def _begin(self, version: int) -> None:
+        self._version = version
+        for stage in self._stages:
+            stage.begin(version)
+
+    def _stage(self, route: int, hop: int) -> Stage | None:
+        return next((stage for stage in self._stages if (stage.route, stage.index) == (route, hop)), None)
+
+    def _own_stage(self, route: int, hop: int) -> Stage:
+        stage = self._stage(route, hop)
+        if stage is None:
+            raise BrokenInvariantError(f"computed for hop {hop} of route {route}, which is not here")
+        return stage
+
+    def _holds(self, first: int, last: int) -> bool:
+        return any(s.hop.first_layer <= first <= last <= s.hop.last_layer for s in self._stages)
+
+
+def _name(work: Work) -> str:
+    """A work, for people."""
+    if work.phase is Phase.EVALUATE:
+        return f"the evaluation after step {work.version}, micro-batch {work.micro_batch}"
+    return f"step {work.version + 1}, micro-batch {work.micro_batch}"
+
+
+def _refuse_shared_layers(plan: Plan) -> None:
+    holder: dict[int, NodeId] = {}
+    for route in plan.routes:
+        for hop in route.hops:
+            for layer in range(hop.first_layer, hop.last_layer + 1):
+                if holder.setdefault(layer, hop.node) != hop.node:
+                    raise BrokenInvariantError(f"layer {layer} is on {holder[layer]} and on {hop.node}: nobody sums up")

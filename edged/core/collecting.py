@@ -1,0 +1,95 @@
+"""Bringing the whole model home: one ``WantState`` to every hop of a route, at one version, until all parcels are here.
+
+::
+
+    result:  version = steps           every hop gets there, and stays
+    export:  a version that no hop can have begun to train from yet; if one has all the same (the question was
+             long on its way), it refuses, and a later version is chosen, twice as far ahead each time
+"""
+
+from __future__ import annotations
+
+from edged.core.effects import Effect, SendMessage, WriteWeights
+from edged.core.messages import WantState
+from edged.core.plan import Hop, Plan
+
+REPEAT_SECONDS = 1.0
+RESULT_TOKEN = 0
+
+
+class Collecting:
+    """At most one export and the result are under way; whoever asks while one is, shares it.
+
+    The shell keeps the parcels of a version until those of a later version come, or the plan is dropped: an export that
+    is asked for at the very end is written from the result's.
+    """
+
+    def __init__(self, plan: Plan, steps: int) -> None:
+        """Nothing is being collected yet."""
+        self._stamp = plan.stamp
+        self._hops = plan.routes[0].hops
+        self._steps = steps
+        self._tokens: dict[int, list[int]] = {}
+        self._missing: dict[int, list[Hop]] = {}
+        self._ahead = 1
+        self._repeat_at: float | None = None
+
+    def begin_result(self, now: float) -> list[Effect]:
+        """Every step is done: collect the result."""
+        return self._begin(self._steps, RESULT_TOKEN, now)
+
+    def begin_export(self, token: int, newest: int, now: float) -> list[Effect]:
+        """Somebody wants weights soon; training works up to version ``newest`` have been fed."""
+        for version, missing in self._missing.items():
+            if missing or version == self._steps:
+                return self._begin(version, token, now)
+        return self._begin(min(newest + self._ahead, self._steps), token, now)
+
+    def refused(self, newest: int, now: float) -> list[Effect]:
+        """A hop was past the export's version: choose one further ahead."""
+        late = [version for version, missing in self._missing.items() if missing and version < self._steps]
+        if not late:
+            return []
+        self._ahead *= 2
+        tokens = [token for version in late for token in self._tokens.pop(version)]
+        for version in late:
+            del self._missing[version]
+        return [effect for token in tokens for effect in self.begin_export(token, newest, now)]
+
+    def arrived(self, version: int, first_layer: int, last_layer: int) -> list[Effect]:
+        """A hop's state is here."""
+        missing = self._missing.get(version)
+        if not missing:
+            return []
+        missing[:] = [hop for hop in missing if (hop.first_layer, hop.last_layer) != (first_layer, last_layer)]
+        return self._write(version)
+
+    def remind(self, now: float) -> list[Effect]:
+        """Ask again those whose state has not come; a hop meets a question only once."""
+        if self._repeat_at is None or now < self._repeat_at:
+            return []
+        asked: list[Effect] = [self._ask(hop, version) for version, missing in self._missing.items() for hop in missing]
+        self._repeat_at = now + REPEAT_SECONDS if asked else None
+        return asked
+
+    def deadline(self) -> float | None:
+        """When to call ``remind``."""
+        return self._repeat_at
+
+    def _begin(self, version: int, token: int, now: float) -> list[Effect]:
+        self._tokens.setdefault(version, []).append(token)
+        if version in self._missing:
+            return self._write(version)
+        self._missing = {v: missing for v, missing in self._missing.items() if missing}
+        self._missing[version] = list(self._hops)
+        self._repeat_at = now + REPEAT_SECONDS
+        return [self._ask(hop, version) for hop in self._hops]
+
+    def _write(self, version: int) -> list[Effect]:
+        if self._missing[version]:
+            return []
+        self._ahead = 1
+        return [WriteWeights(self._stamp, version, token) for token in self._tokens.pop(version, [])]
+
+    def _ask(self, hop: Hop, version: int) -> SendMessage:
+        return SendMessage(hop.node, WantState(self._stamp, hop.first_layer, hop.last_layer, version))
