@@ -52,12 +52,12 @@ _DRAWN_AHEAD = 4
 class Feeding:
     """Feeds ``plan`` from weight version ``version`` on, reports progress, collects the result.
 
-    Build it on ``Start`` on the source (``spec.source == node``); its ``deadline()`` is 0.0 until the first ``handle``, so
-    wake it at once. ``members()`` gives the nodes to report to (alive ones; this node itself is added). Drop it on
+    Build it on ``Start`` on the source (``spec.source == node``); its ``deadline()`` is 0.0 until the first ``handle``,
+    so wake it at once. ``members()`` gives the nodes to report to (alive ones; this node itself is added). Drop it on
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``ExportAsked``;
-    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``, ``End``; ``StateCollected`` (or
-    ``ParcelArrived`` with a ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``, ``TimerFired``.
+    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``, ``End``; ``StateCollected``
+    (or ``ParcelArrived`` with a ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``, ``TimerFired``.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Feeding:
         leader: NodeId | None,
         members: Callable[[], tuple[NodeId, ...]],
     ) -> None:
+        """``version``: where ``Start`` says to go on. ``leader``: who leads now, if known."""
         self._plan = plan
         self._stamp = plan.stamp
         self._spec = spec
@@ -104,35 +105,8 @@ class Feeding:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one fact in, give the decisions out."""
-        effects: list[Effect] = []
-        if self._began is None:
-            self._began = now
-            self._ask_at = now + REPEAT_SECONDS
-            effects.append(StartFeeder(self._spec))
-        if self._ended:
-            return effects
-        match event:
-            case SampleDrawn(job=job, work=work) if job == self._stamp.job and work in self._queue:
-                self._drawn.add(work)
-                self._feeder_delivers = True
-            case FeederFailed(job=job) if job == self._stamp.job:
-                effects += self._feeder_failed(event, now)
-            case ExportAsked(job=job, token=token) if job == self._stamp.job:
-                effects += self._collecting.begin_export(token, self._newest, now)
-            case MessageReceived(sender=sender, message=message):
-                effects += self._take_message(sender, message, now)
-            case StateCollected(stamp=stamp) if stamp == self._stamp:
-                effects += self._collecting.arrived(event.version, event.first_layer, event.last_layer)
-            case ParcelArrived(parcel=StateParcel(stamp=stamp) as parcel) if stamp == self._stamp:
-                effects += self._collecting.arrived(parcel.version, parcel.first_layer, parcel.last_layer)
-            case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token == RESULT_TOKEN:
-                effects += self._written(event, now)
-            case LeaderChanged(leader=leader):
-                self._leader = leader
-                self._repeat_at = now
-            case _:
-                pass
-        return [*effects, *self._go_on(now)]
+        began = self._begin(now)
+        return [*began, *self._take(event, now), *self._go_on(now)]
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; 0.0 before the first ``handle``."""
@@ -151,6 +125,37 @@ class Feeding:
             raise BrokenInvariantError(f"{len(self._queue)} samples wait, at most {self._queue_limit} may")
 
     # -------------------------------------------------------------------------------------------- what comes in
+
+    def _begin(self, now: float) -> list[Effect]:
+        if self._began is not None:
+            return []
+        self._began = now
+        self._ask_at = now + REPEAT_SECONDS
+        return [StartFeeder(self._spec)]
+
+    def _take(self, event: Event, now: float) -> list[Effect]:
+        match event:
+            case SampleDrawn(job=job, work=work) if job == self._stamp.job and work in self._queue:
+                self._drawn.add(work)
+                self._feeder_delivers = True
+            case FeederFailed(job=job) if job == self._stamp.job:
+                return self._feeder_failed(event, now)
+            case ExportAsked(job=job, token=token) if job == self._stamp.job:
+                return self._collecting.begin_export(token, self._newest, now)
+            case MessageReceived(sender=sender, message=message):
+                return self._take_message(sender, message, now)
+            case StateCollected(stamp=stamp) if stamp == self._stamp:
+                return self._collecting.arrived(event.version, event.first_layer, event.last_layer)
+            case ParcelArrived(parcel=StateParcel(stamp=stamp) as parcel) if stamp == self._stamp:
+                return self._collecting.arrived(parcel.version, parcel.first_layer, parcel.last_layer)
+            case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token == RESULT_TOKEN:
+                return self._written(event, now)
+            case LeaderChanged(leader=leader):
+                self._leader = leader
+                self._repeat_at = now
+            case _:
+                pass
+        return []
 
     def _take_message(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         match message:

@@ -79,8 +79,8 @@ class Schedule:
     """Runs all hops that ``node`` has in ``plan``, from weight version ``version`` on.
 
     Build it when ``StagesBuilt`` came without problem, *before* this node's own ``Start``: work may arrive earlier
-    than ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all others
-    are ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with
+    than ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all
+    others are ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with
     ``WantProgress``, ``GradientNorms``, ``WantState`` (from ``Start`` on; before that it belongs to migration);
     ``ForwardDone``, ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``;
     ``TimerFired``.
