@@ -7,7 +7,6 @@ do not compute start quickly.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,16 +15,15 @@ if TYPE_CHECKING:
     from edged.compute.result import Result
     from edged.job import Job
 
-try:
-    __version__ = version("edged")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+    __version__: str
 
 __all__ = ["Job", "Result", "__version__", "train", "train_local"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use."""
+    if name == "__version__":
+        return _version()
     homes = {
         "Job": "edged.job",
         "Result": "edged.compute.result",
@@ -40,3 +38,12 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """The public names, also those not imported yet."""
     return __all__
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("edged")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

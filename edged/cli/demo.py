@@ -21,10 +21,8 @@ import typer
 
 from edged.cli.demo_nodes import DemoNode, finish, lines_of, run_edged, start_nodes
 from edged.cli.options import JsonOption
-from edged.cli.progress import in_words
 from edged.client import Client
 from edged.errors import ConfigError, JobFailedError
-from edged.tui import live
 from edged.tui.words import duration
 
 LEAST_ACCURACY = 0.96
@@ -72,6 +70,8 @@ def _train(node: DemoNode, job: Path, output: Path, *, as_json: bool) -> Mapping
 
 
 def _watch(node: DemoNode, events: Iterator[Mapping[str, Any]]) -> Mapping[str, Any]:
+    from edged.tui import live
+
     with live.beside_node(node.home):
         return _last(events)
 
@@ -83,6 +83,8 @@ def _echo(events: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _spoken(events: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    from edged.cli.progress import in_words
+
     for event in events:
         if event["event"] != "step":
             print(in_words(event), flush=True)

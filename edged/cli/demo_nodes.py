@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from edged.errors import JobFailedError
-from edged.transport.security import new_cluster_key
 
 NAMES = ("desk", "laptop", "pi-5", "pi-4")
 SLOWDOWNS = (1.0, 1.5, 2.0, 3.0)
@@ -35,6 +34,8 @@ def start_nodes(stack: ExitStack, folder: Path, number: int) -> list[DemoNode]:
 
     Raises ``JobFailedError`` if one does not start.
     """
+    from edged.transport.security import new_cluster_key
+
     key = new_cluster_key()
     first = _ready(_spawn(stack, folder, 0, key, []), folder, 0)
     seed = ["--seed", first.address.removeprefix("tcp://")]

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from edged.cli.options import HomeOption, JsonOption, home
-from edged.cli.progress import following
 from edged.client import Client
 from edged.errors import ConfigError, JobFailedError
 
@@ -114,6 +113,8 @@ def _print_json(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _show(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    from edged.cli.progress import following
+
     last: Mapping[str, Any] = {}
     with following() as follower:
         for last in stream:
@@ -131,6 +132,7 @@ def _wants_stop() -> bool:
 
 
 def _train_local(job_file: str, changes: list[str], output: str | None, *, as_json: bool) -> None:
+    from edged.cli.progress import following
     from edged.compute.job_file import load, parse_overrides
     from edged.compute.local import train_local
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from importlib.metadata import version
 from typing import Annotated
 
-import click
 import typer
 
 from edged.cli import demo, jobs, keys, look, node
@@ -43,7 +41,9 @@ app.command()(demo.demo)
 
 def _print_version(value: bool) -> None:
     if value:
-        print(f"edged {version('edged')}")
+        from edged import __version__
+
+        print(f"edged {__version__}")
         raise typer.Exit
 
 
@@ -68,20 +68,12 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command; returns the exit status. Every mistake of the user becomes one line on standard error."""
     try:
-        outcome = app(arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        return 130
-    except KeyboardInterrupt:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+        app(arguments, prog_name="edged")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
     except UserError as error:
         if os.environ.get("EDGED_DEBUG"):
             traceback.print_exc()
         print(f"edged: {error}", file=sys.stderr)
         return error.exit_status
-    return outcome if isinstance(outcome, int) else 0
+    return 0
