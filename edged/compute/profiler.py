@@ -1,0 +1,139 @@
+"""Measures: what each layer of a program costs on this device, and how fast a device is.
+
+Times come from the same ``Stage`` that trains, one stage per layer, so that they contain what a node will really do.
+Sizes come from the program's own shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from time import perf_counter
+from typing import Any, Final
+
+import torch
+from torch.nn import functional
+
+from edged.compute.check import check_program
+from edged.compute.interpreter import synchronize
+from edged.compute.layers import StageInterface, interface
+from edged.compute.program import Program
+from edged.compute.stage import Stage
+from edged.compute.values import Values
+from edged.core.job import LayerProfile, Phase, Work
+
+REFERENCE_SECONDS: Final = 0.01
+"""What one round of the calibration takes on a device of slowness 1.0."""
+
+_ROUNDS: Final = 15
+_MOST_REPEATS: Final = 5
+_WARM_UPS: Final = 1
+
+
+def calibrate(device: str = "cpu") -> float:
+    """Measure this device's slowness: 2.0 takes twice as long as the reference.
+
+    Seconds of a short fixed workload (small convolutions and a linear layer, forward and backward) relative to
+    ``REFERENCE_SECONDS``: the median of several rounds, about 0.2 s in all, with the thread count that is set. Draws
+    nothing from the default generator.
+    """
+    place = torch.device(device)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator).sub_(0.5).to(place)
+
+    images = draw(8, 16, 32, 32)
+    weights = [draw(16, 16, 3, 3), draw(16, 16, 3, 3), draw(64, 16 * 16 * 16)]
+    seconds = []
+    for _ in range(_ROUNDS):
+        leaves = [weight.requires_grad_() for weight in weights]
+        synchronize(place)
+        before = perf_counter()
+        with torch.enable_grad():
+            x = functional.relu(functional.conv2d(images, leaves[0], padding=1))
+            x = functional.max_pool2d(functional.conv2d(x, leaves[1], padding=1), 2)
+            torch.autograd.grad(functional.linear(x.flatten(1), leaves[2]).square().mean(), leaves)
+        synchronize(place)
+        seconds.append(perf_counter() - before)
+    return median(seconds) / REFERENCE_SECONDS
+
+
+def profile(
+    program: Program,
+    state: Mapping[str, torch.Tensor],
+    inputs: Sequence[torch.Tensor],
+    *,
+    budget_seconds: float = 1.0,
+) -> tuple[LayerProfile, ...]:
+    """One entry per layer, for micro-batches of the size of ``inputs`` (in the program's order).
+
+    ``state`` holds the first weights by name; they stay as they are. Times are medians of a few passes (after one to
+    warm up); passes stop when ``budget_seconds`` are over, but at least one is measured. Raises ``ProgramRefusedError``
+    for a program that cannot run.
+    """
+    size = inputs[0].shape[0]
+    values = check_program(program, size)
+    interfaces = [interface(program, values, layer, layer) for layer in range(len(program.layers))]
+    live = {spec.name: state[spec.name].detach().clone().requires_grad_(spec.requires_grad) for spec in program.state}
+    cpu = torch.device("cpu")
+    stages = [Stage(program, border, cpu, live, seed=0) for border in interfaces]
+    given = dict(zip((spec.name for spec in program.inputs), inputs, strict=True))
+    started = perf_counter()
+    passes: list[list[tuple[float, float]]] = []
+    while len(passes) < _WARM_UPS + _MOST_REPEATS:
+        passes.append(_timed_pass(stages, given, len(passes)))
+        if len(passes) > _WARM_UPS and perf_counter() - started > budget_seconds:
+            break
+    measured = passes[_WARM_UPS:]
+    return tuple(
+        LayerProfile(
+            forward_seconds=median(run[layer][0] for run in measured),
+            backward_seconds=median(run[layer][1] for run in measured),
+            parameter_bytes=sum(values[spec.name].size_bytes for spec in program.state
+                                if spec.parameter and spec.name in border.state),
+            state_bytes=sum(values[name].size_bytes for name in border.state),
+            activation_bytes=_activation_bytes(program, values, border),
+            crossing_bytes=sum(crossing.spec.size_bytes for crossing in border.sends if not crossing.evaluation_only),
+            inputs=tuple(index for index, spec in enumerate(program.inputs) if spec.name in border.inputs),
+        )
+        for layer, border in enumerate(interfaces)
+    )  # fmt: skip
+
+
+def _timed_pass(stages: Sequence[Stage], given: Mapping[str, torch.Tensor], number: int) -> list[tuple[float, float]]:
+    """(forward, backward) seconds of each stage for one micro-batch, forward through all and backward through all."""
+    work = Work(number, Phase.TRAIN, 0)
+    forwards: list[float] = []
+    received: dict[str, Any] = {}
+    for stage in stages:
+        values = {**received, **{name: given[name] for name in stage.interface.inputs}}
+        before = perf_counter()
+        received = stage.forward(work, values, 1.0).sent
+        forwards.append(perf_counter() - before)
+        received = {name: _as_received(value) for name, value in received.items()}
+    backwards: list[float] = []
+    gradients: dict[str, torch.Tensor] = {}
+    for stage in reversed(stages):
+        before = perf_counter()
+        gradients = stage.backward(work, gradients)
+        backwards.append(perf_counter() - before)
+    for stage in stages:
+        stage.abandon()
+    return list(zip(forwards, reversed(backwards), strict=True))
+
+
+def _as_received(value: Any) -> Any:
+    return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def _activation_bytes(program: Program, values: Values, border: StageInterface) -> int:
+    """What a layer's forward makes and may have to keep for its backward: memory shared by views counts once."""
+    storages = {
+        values[name].storage: values[name].size_bytes
+        for operation in program.operations[border.start : border.stop]
+        if not operation.evaluation_only
+        for name in operation.outputs
+        if name in values and not values[name].scalar
+    }
+    return sum(storages.values())

@@ -1,0 +1,186 @@
+"""Turns a job into what a cluster runs: captured, compared, measured, and written to the node's spool.
+
+::
+
+    Job ──> model ──> program + first weights ──> profile ──> HOME/jobs/<job id>/
+            build      capture (compares bits)    measure       program.msgpack, state.safetensors, job.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from edged.compute.capture import Captured, capture
+from edged.compute.optimizer import Optimizer, describe, read
+from edged.compute.profiler import calibrate, profile
+from edged.compute.program import Program
+from edged.compute.program_form import dump
+from edged.compute.sampling import Sampler, flatten, preserved_random_state
+from edged.compute.state import write_first_state
+from edged.compute.user_code import UserCode
+from edged.core.ids import JobId, NodeId
+from edged.core.job import JobSpec, Phase, Work
+from edged.errors import JobError
+from edged.job import Job
+
+_PROBE_SIDE = 64
+"""Of the square parameter on which an optimizer's copies are counted."""
+
+
+def build_model(job: Job) -> nn.Module:
+    """The job's module with its first weights. Raises ``JobError``."""
+    model = job.model
+    if not isinstance(model, nn.Module):
+        with UserCode("model: the function failed"):
+            model = model()
+        if not isinstance(model, nn.Module):
+            raise JobError(f"model: the function returned a {type(model).__name__}: return an nn.Module")
+    if job.weights is not None:
+        try:
+            model.load_state_dict(load_file(job.weights))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            words = " ".join(str(error).split())[:300]
+            raise JobError(f"weights: {job.weights} does not fit the model: {words}") from error
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise JobError("model has no parameter that wants a gradient: there is nothing to train")
+    return model
+
+
+def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
+    """Build the model, draw the first micro-batch, capture on it, and check all that follows from it.
+
+    Raises ``JobError`` in one sentence for whatever cannot be trained exactly.
+    """
+    sampler = sampler or Sampler(job)
+    first = Work(0, Phase.TRAIN, 0)
+    batch = sampler.batch(first)
+    inputs = flatten(batch, len(sampler.indices(first)))
+    with preserved_random_state():
+        captured = capture(build_model(job), job.objective, batch, job.metrics)
+    _check_sizes(captured.program, sampler.spec)
+    if job.eval_data is not None:
+        _check_evaluation(captured.program, sampler, inputs)
+    return captured
+
+
+def submit(
+    job: Job,
+    home: Path,
+    feeder: Mapping[str, Any] | None,
+    output: Path | None,
+    *,
+    source: str = "",
+    strategies: Collection[str] = (),
+) -> JobSpec:
+    """Prepare ``job`` and write its spool folder under ``home``; the node is still to be told (``submit``).
+
+    ``feeder``: ``{"path": ..., "function": ..., "set": {...}}``, or none if this process will feed. ``output``: where the
+    node shall write the weights. ``source``: the id of this home's node. ``strategies``: the names that may be asked
+    for besides "auto" (empty: not checked). Takes seconds; writes nothing if it raises ``JobError``.
+    """
+    if strategies and job.strategy not in {"auto", *strategies}:
+        raise JobError(
+            f"strategy={job.strategy!r} is not known: write 'auto' or one of {', '.join(sorted(strategies))}"
+        )
+    if output is not None and not output.expanduser().absolute().parent.is_dir():
+        raise JobError(f"output: there is no folder {output.parent}: make it first, or write elsewhere")
+    sampler = Sampler(job)
+    captured = capture_job(job, sampler)
+    data = dump(captured.program)
+    spec = _specified(job, sampler, captured, hashlib.sha256(data).hexdigest())
+    spec = replace(spec, job=JobId(secrets.token_hex(6)), source=NodeId(source))
+    document = {
+        "spec": asdict(spec),
+        "feeder": None if feeder is None else dict(feeder),
+        "output": None if output is None else str(output.expanduser().absolute()),
+    }
+    _write_spool(home / "jobs" / spec.job, data, captured, document)
+    return spec
+
+
+def _specified(job: Job, sampler: Sampler, captured: Captured, program: str) -> JobSpec:
+    """The outline completed with all that is measured and read off the program."""
+    training = describe(job.optimizer, job.scheduler, job.clip_norm)
+    with preserved_random_state():
+        layers = profile(captured.program, captured.state, sampler.micro_batch(Work(0, Phase.TRAIN, 0)))
+    return replace(
+        sampler.spec,
+        program=program,
+        layers=layers,
+        parameters=sum(captured.state[spec.name].numel() for spec in captured.program.state if spec.parameter),
+        inputs=len(captured.program.inputs),
+        optimizer_copies=_copies(training),
+        source_slowness=calibrate(),
+        training=training,
+    )
+
+
+def _copies(training: str) -> int:
+    """Parameter-sized tensors that the optimizer keeps, counted on a small parameter after one update."""
+    probe = torch.zeros(_PROBE_SIDE, _PROBE_SIDE, requires_grad=True)
+    optimizer = Optimizer(read(training), {"probe": probe})
+    probe.grad = torch.ones_like(probe)
+    optimizer.update()
+    kept = sum(tensor.numel() for tensor in optimizer.tensors("probe").values() if tensor.dim())
+    return -(-kept // probe.numel())
+
+
+def _check_sizes(program: Program, spec: JobSpec) -> None:
+    fixed = program.fixed_batch
+    if not fixed:
+        return
+    training = {size for version in (0, spec.steps_per_epoch - 1) for size in spec.sizes(version, Phase.TRAIN)}
+    if training != {fixed}:
+        raise JobError(
+            f"the model exports for micro-batches of {fixed} samples only, but an epoch's last one would have "
+            f"{min(training)}: write drop_last=True"
+        )
+    if set(spec.sizes(0, Phase.EVALUATE)) - {fixed}:
+        raise JobError(
+            f"the model exports for micro-batches of {fixed} samples only, and eval_data has {spec.eval_samples}: "
+            f"leave {spec.eval_samples % fixed} out, or let the model take any batch size"
+        )
+
+
+def _check_evaluation(program: Program, sampler: Sampler, inputs: list[torch.Tensor]) -> None:
+    if not program.evaluates:
+        raise JobError(
+            "eval_data: the model computes otherwise in eval() than edged can reproduce from train(): leave eval_data "
+            "out, and evaluate the finished weights yourself"
+        )
+    evaluated = sampler.micro_batch(Work(sampler.spec.steps, Phase.EVALUATE, 0))
+    kinds = [[(tensor.dtype, tuple(tensor.shape[1:])) for tensor in drawn] for drawn in (inputs, evaluated)]
+    if kinds[0] != kinds[1]:
+        seen = [", ".join(f"{str(d).removeprefix('torch.')} {s}" for d, s in kind) for kind in kinds]
+        raise JobError(f"eval_data: its samples are ({seen[1]}), those of data are ({seen[0]}): make them alike")
+
+
+def _write_spool(folder: Path, program: bytes, captured: Captured, document: Mapping[str, Any]) -> None:
+    """Write all files beside the final place, then rename: the folder is there whole or not at all."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        partial.mkdir(parents=True, mode=0o700)
+        (partial / "program.msgpack").write_bytes(program)
+        write_first_state(partial / "state.safetensors", captured.state)
+        with (partial / "job.json").open("w", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(folder)
+    except OSError as error:
+        raise JobError(f"cannot write {folder}: {error.strerror}; is there room, and is the home yours?") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
