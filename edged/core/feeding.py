@@ -3,7 +3,7 @@
 ::
 
     feeder ──DrawSample/SampleDrawn──> queue ──SendInputs──> hops that use inputs, at most window + 2 ahead of Taken
-    Result, Updated ──> ledger ──> StepReport, EvalReport to all members
+    Result, Updated ──> progress ──> StepReport, EvalReport to all members
     all steps done ──> WantState to every hop ──> WriteWeights ──> FinishedReport to all, JobDone to the leader
 """
 
@@ -28,7 +28,6 @@ from edged.core.events import (
 )
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
-from edged.core.ledger import Ledger
 from edged.core.messages import (
     End,
     FinishedReport,
@@ -43,6 +42,7 @@ from edged.core.messages import (
     WorkFailed,
 )
 from edged.core.plan import Plan
+from edged.core.progress import Progress
 from edged.errors import BrokenInvariantError
 
 REPEAT_SECONDS = 0.5
@@ -56,8 +56,9 @@ class Feeding:
     so wake it at once. ``members()`` gives the nodes to report to (alive ones; this node itself is added). Drop it on
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``ExportAsked``;
-    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``, ``End``; ``StateCollected``
-    (or ``ParcelArrived`` with a ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``, ``TimerFired``.
+    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``, ``End``;
+    ``StateCollected`` (or ``ParcelArrived`` with a ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``,
+    ``TimerFired``.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Feeding:
         self._leader = leader
         self._members = members
         self._dealing = Dealing(plan, spec)
-        self._ledger = Ledger(plan, spec, self._dealing, version)
+        self._progress = Progress(plan, spec, self._dealing, version)
         self._collecting = Collecting(plan, spec.steps)
         self._inputs = tuple(
             tuple(
@@ -101,7 +102,7 @@ class Feeding:
     @property
     def step(self) -> int:
         """Steps that are done on every hop."""
-        return self._ledger.version
+        return self._progress.version
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one fact in, give the decisions out."""
@@ -116,7 +117,7 @@ class Feeding:
             return None
         if self._done is not None:
             return self._repeat_at
-        moments = (None if self._ledger.complete else self._ask_at, self._collecting.deadline())
+        moments = (None if self._progress.complete else self._ask_at, self._collecting.deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def check(self) -> None:
@@ -160,11 +161,11 @@ class Feeding:
     def _take_message(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         match message:
             case Taken(stamp=stamp) if stamp == self._stamp:
-                self._ledger.take_taken(sender, message)
+                self._progress.take_taken(sender, message)
             case Result(stamp=stamp) if stamp == self._stamp:
-                self._ledger.take_result(sender, message)
+                self._progress.take_result(sender, message)
             case Updated(stamp=stamp) if stamp == self._stamp:
-                self._ledger.take_updated(sender, message)
+                self._progress.take_updated(sender, message)
             case WorkFailed(stamp=stamp, reason=reason) if stamp == self._stamp and sender in self._plan.nodes():
                 return self._finish(reason, now)
             case Refused(job=job) if job == self._stamp.job:
@@ -193,7 +194,7 @@ class Feeding:
         report = FinishedReport(
             stamp=self._stamp,
             steps=self._spec.steps,
-            loss=self._ledger.loss,
+            loss=self._progress.loss,
             seconds=seconds,
             output=written.output,
             state_sha256=written.state_sha256,
@@ -215,10 +216,10 @@ class Feeding:
         if self._done is not None:
             return self._tell_leader(self._done, now)
         effects: list[Effect] = []
-        for report in self._ledger.reports(now):
+        for report in self._progress.reports(now):
             effects += self._broadcast(report)
         effects += [*self._draw(), *self._feed(now)]
-        if self._ledger.complete and not self._collects:
+        if self._progress.complete and not self._collects:
             self._collects = True
             effects += self._collecting.begin_result(now)
         return [*effects, *self._ask(now), *self._collecting.remind(now)]
@@ -234,10 +235,10 @@ class Feeding:
     def _feed(self, now: float) -> list[Effect]:
         """Send what is drawn, in order, as far as the routes have room, and draw on."""
         effects: list[Effect] = []
-        while self._queue and self._queue[0] in self._drawn and self._ledger.has_room(self._queue[0]):
+        while self._queue and self._queue[0] in self._drawn and self._progress.has_room(self._queue[0]):
             work = self._queue.popleft()
             self._drawn.discard(work)
-            self._ledger.feed(work, now)
+            self._progress.feed(work, now)
             if work.phase is Phase.TRAIN:
                 self._newest = work.version
             route = self._dealing.route_of(work)
@@ -247,10 +248,10 @@ class Feeding:
 
     def _ask(self, now: float) -> list[Effect]:
         """Twice a second: what did I miss?"""
-        if self._ledger.complete or now < self._ask_at:
+        if self._progress.complete or now < self._ask_at:
             return []
         self._ask_at = now + REPEAT_SECONDS
-        question = WantProgress(self._stamp, self._ledger.version, self._ledger.first_missing())
+        question = WantProgress(self._stamp, self._progress.version, self._progress.first_missing())
         return [SendMessage(node, question) for node in self._plan.nodes()]
 
     def _tell_leader(self, done: JobDone, now: float) -> list[Effect]:
