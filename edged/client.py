@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Client:
                 return answer
         raise self._gone()
 
-    def stream(self, command: str, **fields: Any) -> Iterator[dict[str, Any]]:
+    def stream(self, command: str, **fields: Any) -> Generator[dict[str, Any], None, None]:
         """Send a request and yield its answers as they come, until the node closes the stream or the caller stops.
 
         Raises like ``ask``, at the first answer that is asked for; closing the iterator closes the connection.

@@ -32,8 +32,8 @@ def serve(connection: socket.socket, job_id: str, job: Job, on_closed: Callable[
     """Offer ``connection`` (a node's local socket) as the feeder of ``job_id`` and draw what the node asks for.
 
     Returns when the node closes the connection, or after the first error in the user's code, which has then been told
-    to the node. ``on_closed`` is called from another thread as soon as the connection closes, even while a sample is being
-    drawn. Raises ``JobError`` if the node does not want a feeder for this job.
+    to the node. ``on_closed`` is called from another thread as soon as the connection closes, even while a sample is
+    being drawn. Raises ``JobError`` if the node does not want a feeder for this job.
     """
     with connection, connection.makefile("rb") as stream:
         _offer(connection, stream, job_id)

@@ -77,13 +77,13 @@ class Job:
     model: nn.Module | Callable[[], nn.Module]
     objective: Callable[[nn.Module, Any], torch.Tensor]
     data: Any
-    optimizer: partial[torch.optim.Optimizer]
+    optimizer: partial[Any]
     batch_size: int
     name: str = "job"
     micro_batches: int = 1
     epochs: int = 1
     seed: int = 0
-    scheduler: partial[torch.optim.lr_scheduler.LRScheduler] | None = None
+    scheduler: partial[Any] | None = None
     clip_norm: float | None = None
     max_steps: int | None = None
     drop_last: bool = True

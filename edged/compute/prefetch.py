@@ -45,7 +45,7 @@ class Prefetcher:
         return DataLoader(
             _MicroBatches(self._sampler),
             batch_size=None,
-            sampler=works,  # type: ignore[arg-type]  # any iterable of indices will do
+            sampler=works,
             num_workers=self._workers,
             collate_fn=_as_it_is,
             prefetch_factor=_AHEAD_PER_WORKER,

@@ -80,23 +80,23 @@ def submit(
     job: Job,
     home: Path,
     feeder: Mapping[str, Any] | None,
-    output: Path | None,
+    output: str | Path | None,
     *,
-    source: str = "",
+    source: str,
     strategies: Collection[str] = (),
 ) -> JobSpec:
     """Prepare ``job`` and write its spool folder under ``home``; the node is still to be told (``submit``).
 
-    ``feeder``: ``{"path": ..., "function": ..., "set": {...}}``, or none if this process will feed. ``output``: where the
-    node shall write the weights. ``source``: the id of this home's node. ``strategies``: the names that may be asked
-    for besides "auto" (empty: not checked). Takes seconds; writes nothing if it raises ``JobError``.
+    ``feeder``: ``{"path": ..., "function": ..., "set": {...}}``, or none if this process will feed. ``output``: where
+    the node shall write the weights. ``source``: the id of this home's node. ``strategies``: the names that may be
+    asked for besides "auto" (empty: not checked). Takes seconds; writes nothing if it raises ``JobError``.
     """
     if strategies and job.strategy not in {"auto", *strategies}:
-        raise JobError(
-            f"strategy={job.strategy!r} is not known: write 'auto' or one of {', '.join(sorted(strategies))}"
-        )
-    if output is not None and not output.expanduser().absolute().parent.is_dir():
-        raise JobError(f"output: there is no folder {output.parent}: make it first, or write elsewhere")
+        known = ", ".join(sorted(strategies))
+        raise JobError(f"strategy={job.strategy!r} is not known: write 'auto' or one of {known}")
+    target = None if output is None else Path(output).expanduser().absolute()
+    if target is not None and not target.parent.is_dir():
+        raise JobError(f"output: there is no folder {target.parent}: make it first, or write elsewhere")
     sampler = Sampler(job)
     captured = capture_job(job, sampler)
     data = dump(captured.program)
@@ -105,7 +105,7 @@ def submit(
     document = {
         "spec": asdict(spec),
         "feeder": None if feeder is None else dict(feeder),
-        "output": None if output is None else str(output.expanduser().absolute()),
+        "output": None if target is None else str(target),
     }
     _write_spool(home / "jobs" / spec.job, data, captured, document)
     return spec

@@ -57,7 +57,8 @@ class Block(nn.Module):
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
         seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.join(seen.transpose(1, 2).reshape(batch, length, width))
-        return x + self.network(x)
+        result: torch.Tensor = x + self.network(x)
+        return result
 
 
 class TinyGPT(nn.Module):
