@@ -43,7 +43,8 @@ def total_norm(program: Program, norms: Sequence[tuple[int, float]], device: tor
     if not grouped:
         return torch.tensor(0.0, device=device)
     parts = [torch.tensor(part, dtype=DTYPES[dtype], device=device) for dtype, part in grouped.items()]
-    return torch.linalg.vector_norm(torch.cat(parts), 2.0)
+    total: torch.Tensor = torch.linalg.vector_norm(torch.cat(parts), 2.0)
+    return total
 
 
 def clip(parameters: Iterable[torch.Tensor], limit: float, total: torch.Tensor) -> None:

@@ -177,7 +177,7 @@ class Stage:
         leaf = value.detach().requires_grad_()
         raw = flight.raws[name] = _Raw()
         strides = tuple(leaf.stride())
-        leaf.register_hook(partial(_keep, raw, strides if is_dense(leaf.shape, strides) else None))
+        leaf.register_hook(partial(_keep, raw, strides if is_dense(leaf.shape, strides) else None))  # type: ignore[no-untyped-call]
         flight.leaves[name] = leaf
         return leaf
 

@@ -98,7 +98,7 @@ def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[Ten
             strides = tuple(torch.empty(shape, device="meta").stride())
         payload = kept.to("cpu", memory_format=torch.contiguous_format).contiguous()
         payload = payload.clone() if payload.data_ptr() == plain.data_ptr() and copy else payload
-        payload = payload.reshape(-1)
+        payload = payload.as_strided((payload.numel(),), (1,))
     spec = TensorSpec(name, dtype_name(plain.dtype), shape, strides, payload.numel() * payload.element_size())
     return spec, _view(payload)
 
@@ -146,7 +146,8 @@ def _overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
 
 
 def _view(flat: torch.Tensor) -> memoryview:
-    return memoryview(flat.view(torch.uint8).numpy())
+    data: memoryview = flat.view(torch.uint8).numpy().data
+    return data
 
 
 def _flat(buffer: memoryview, dtype: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,228 @@
+"""Everything that a node computes for a job, behind one door; the only part of ``compute`` that roles talk to.
+
+Every method runs on the compute thread, one at a time, but for ``expects``, which any thread may call.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edged.compute.check import check_program
+from edged.compute.environment import environment, pick_device
+from edged.compute.expectations import Expectations, fits_program, sizes
+from edged.compute.hosting import Hosting, Outgoing
+from edged.compute.interpreter import synchronize
+from edged.compute.layers import owned_state
+from edged.compute.optimizer import read
+from edged.compute.program import Program
+from edged.compute.program_form import MAX_BYTES, load
+from edged.compute.result import state_sha256
+from edged.compute.state import StateCopy, copy_state, read_first_state, read_state, state_dict, write_tensors
+from edged.compute.tensors import acceptable
+from edged.compute.validation import check_structure
+from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import JobSpec, Work
+from edged.core.messages import Activation, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
+from edged.core.plan import Plan
+from edged.errors import BrokenInvariantError, MalformedError
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardResult:
+    """A forward done. ``loss`` (the micro-batch's mean) and ``metrics`` on the last hop, ``outgoing`` on the others."""
+
+    seconds: float
+    loss: float | None
+    metrics: tuple[tuple[str, float], ...]
+    outgoing: Outgoing | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackwardResult:
+    """A backward done. ``outgoing`` on all hops but the first."""
+
+    seconds: float
+    outgoing: Outgoing | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """An update done, with the learning rate that it used."""
+
+    seconds: float
+    learning_rate: float
+
+
+class Executor:
+    """Runs a node's hops of one plan at a time; programs of several jobs may be loaded."""
+
+    def __init__(self, device: str, threads: int, slowdown: float) -> None:
+        """``device``: auto, cpu, cuda or mps. ``slowdown`` >= 1.0 emulates a device so many times slower, by sleeping.
+
+        Raises ``ConfigError`` for a device that is not there.
+        """
+        self.device = pick_device(device)
+        self._environment = environment(self.device, threads)
+        self._slowdown = slowdown
+        self._programs: Mapping[JobId, Program] = {}
+        self._hosting: Hosting | None = None
+        self._expectations: Expectations | None = None
+
+    # -- any thread
+
+    def expects(self, header: Parcel) -> bool:
+        """Whether names, types, shapes and sizes in a parcel's header fit what could be received now."""
+        if isinstance(header, ProgramParcel):
+            return 0 < header.size_bytes <= MAX_BYTES
+        if isinstance(header, StateParcel):
+            program = self._programs.get(header.stamp.job)
+            return all(map(acceptable, header.tensors)) if program is None else fits_program(program, header)
+        expectations = self._expectations
+        return expectations is not None and expectations.accept(header)
+
+    # -- building
+
+    def load_program(self, job: JobId, data: bytes | memoryview) -> None:
+        """Read and check a program that came from a peer. Raises ``ProgramRefusedError``."""
+        program = load(data)
+        check_structure(program)
+        check_program(program)
+        self._programs = {**self._programs, job: program}
+
+    def build(
+        self,
+        plan: Plan,
+        node: NodeId,
+        spec: JobSpec,
+        version: int,
+        states: Sequence[tuple[StateParcel, Sequence[memoryview]]],
+    ) -> None:
+        """Build this node's hops from the program and state that have arrived; they start at weight version ``version``.
+
+        Raises ``MalformedError`` if the state does not fit, ``JobError`` if the optimizer cannot be built.
+        """
+        program = self._program(plan.stamp.job)
+        self._hosting, self._expectations = None, None
+        self._environment.apply()
+        values = {size: check_program(program, size) for size in sizes(spec)}
+        found = read_state(program, states, self.device)
+        hosting = Hosting(program, values[spec.micro_batch_size], plan, node, spec, self.device, found, read(spec.training))
+        hosting.version = version
+        self._hosting = hosting
+        self._expectations = Expectations(plan.stamp, spec, values, hosting.interfaces())
+
+    def drop_stages(self, stamp: Stamp) -> None:
+        """Forget the stages of this plan, if they are the ones that stand."""
+        if self._hosting is not None and self._hosting.stamp == stamp:
+            self._hosting, self._expectations = None, None
+
+    def drop_job(self, job: JobId) -> None:
+        """Forget a job's stages and its program."""
+        if self._hosting is not None and self._hosting.stamp.job == job:
+            self._hosting, self._expectations = None, None
+        self._programs = {known: program for known, program in self._programs.items() if known != job}
+
+    # -- computing
+
+    def put(self, header: Inputs | Activation | Gradient, buffers: Sequence[memoryview]) -> None:
+        """Keep what has arrived until its forward or backward runs; nothing is kept for a plan that does not stand.
+
+        The buffers are used without a copy and must not change. Raises ``MalformedError`` for sizes that do not fit.
+        """
+        if self._hosting is not None and self._hosting.stamp == header.stamp:
+            self._hosting.put(header, buffers)
+
+    def forward(self, route: int, hop: int, work: Work, weight: float) -> ForwardResult:
+        """Run one hop's forward of ``work``; everything it needs has been ``put``. ``weight`` is n_i / N in training."""
+        hosting = self._standing()
+        with self._timed() as seconds:
+            output, outgoing = hosting.forward(route, hop, work, weight)
+            loss = None if output.loss is None else float(output.loss)
+            metrics = tuple((key, float(value)) for key, value in output.metrics.items())
+        return ForwardResult(seconds(), loss, metrics, outgoing)
+
+    def backward(self, route: int, hop: int, work: Work) -> BackwardResult:
+        """Run one hop's backward of ``work``: adds to the parameters' gradients."""
+        hosting = self._standing()
+        with self._timed() as seconds:
+            outgoing = hosting.backward(route, hop, work)
+        return BackwardResult(seconds(), outgoing)
+
+    def norms(self) -> tuple[tuple[int, float], ...]:
+        """``(index in Program.state, 2-norm)`` of this node's parameter gradients, ascending; without gradient: absent."""
+        return self._standing().norms()
+
+    def update(self, version: int, norms: Sequence[tuple[int, float]] | None) -> UpdateResult:
+        """Clip if ``norms`` (of all the program's parameters) is given, update, step the scheduler, clear gradients.
+
+        The weights are at ``version`` afterwards.
+        """
+        hosting = self._standing()
+        self._environment.check()
+        if hosting.version + 1 != version:
+            raise BrokenInvariantError(f"an update to version {version} of weights at {hosting.version}")
+        with self._timed() as seconds:
+            rate = hosting.update(norms)
+        return UpdateResult(seconds(), rate)
+
+    # -- state
+
+    def state(self, first_layer: int, last_layer: int) -> StateCopy:
+        """Copy the live state of these layers (inclusive), which this node must run."""
+        hosting = self._standing()
+        names = _owned(hosting.program, first_layer, last_layer)
+        return copy_state(hosting.program, names, hosting.state, hosting.optimizer)
+
+    def first_state(self, job: JobId, path: Path, first_layer: int, last_layer: int) -> StateCopy:
+        """Layers at version 0, from the spool's file of first weights. The program must have been loaded."""
+        program = self._program(job)
+        names = _owned(program, first_layer, last_layer)
+        return copy_state(program, names, read_first_state(path, names), None)
+
+    def write_weights(
+        self, job: JobId, parcels: Sequence[tuple[StateParcel, Sequence[memoryview]]], output: Path
+    ) -> str:
+        """Write a file that ``model.load_state_dict`` takes, of parcels that cover all layers; returns its ``state_sha256``.
+
+        Raises ``JobError`` if something is missing or the disk refuses.
+        """
+        program = self._program(job)
+        if len({header.version for header, _ in parcels}) > 1:
+            raise BrokenInvariantError("weights of different versions cannot make one file")
+        weights = state_dict(program, read_state(program, parcels, torch.device("cpu")).tensors)
+        write_tensors(output, weights)
+        return state_sha256(weights)
+
+    def _program(self, job: JobId) -> Program:
+        program = self._programs.get(job)
+        if program is None:
+            raise MalformedError(f"the program of job {job} has not arrived")
+        return program
+
+    def _standing(self) -> Hosting:
+        if self._hosting is None:
+            raise BrokenInvariantError("nothing has been built")
+        return self._hosting
+
+    @contextmanager
+    def _timed(self) -> Iterator[Any]:
+        """Measure a computation (and sleep as ``slowdown`` says); gives a function that tells the seconds afterwards."""
+        before, elapsed = time.perf_counter(), math.nan
+        yield lambda: elapsed
+        synchronize(self.device)
+        elapsed = time.perf_counter() - before
+        if self._slowdown > 1.0:
+            time.sleep((self._slowdown - 1.0) * elapsed)
+            elapsed = time.perf_counter() - before
+
+
+def _owned(program: Program, first_layer: int, last_layer: int) -> tuple[str, ...]:
+    return owned_state(program, program.layers[first_layer][0], program.layers[last_layer][1])

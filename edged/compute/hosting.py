@@ -1,0 +1,181 @@
+"""This node's hops of one plan: their stages, the state that they share, what has arrived for them, the optimizer.
+
+::
+
+    put(Inputs, Activation) ──┐                          ┌──> Outgoing (activation for hop + 1)
+                              ├─> forward(route, hop) ───┤
+    put(Gradient) ──> backward(route, hop) ──> Outgoing (gradient for hop - 1);   ... update()
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from edged.compute.clipping import clip, gradient_norms, total_norm
+from edged.compute.layers import Crossing, StageInterface, interface
+from edged.compute.optimizer import Optimizer, Training
+from edged.compute.program import Program
+from edged.compute.stage import Output, Stage
+from edged.compute.state import Restored
+from edged.compute.tensors import from_wire, to_wire
+from edged.compute.values import Values
+from edged.core.ids import NodeId
+from edged.core.job import JobSpec, Phase, Work
+from edged.core.messages import Activation, Gradient, Inputs, TensorSpec
+from edged.core.plan import Plan
+from edged.errors import BrokenInvariantError, MalformedError
+
+_Place = tuple[int, int, Work]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a computation left for a neighbour: tensors, their bytes, and integers."""
+
+    tensors: tuple[TensorSpec, ...]
+    buffers: tuple[memoryview, ...]
+    scalars: tuple[tuple[str, int], ...]
+
+
+class Hosting:
+    """Built from a plan and complete state; ``version`` is the weight version that it stands at."""
+
+    def __init__(
+        self,
+        program: Program,
+        values: Values,
+        plan: Plan,
+        node: NodeId,
+        spec: JobSpec,
+        device: torch.device,
+        found: Restored,
+        training: Training,
+    ) -> None:
+        """Raises ``MalformedError`` if state of a hop's layers is missing."""
+        self.program, self.stamp, self.state = program, plan.stamp, found.tensors
+        self.version = 0
+        self._device, self._training = device, training
+        self._firsts = [min(route.micro_batches, default=0) for route in plan.routes]
+        self._stages: dict[tuple[int, int], Stage] = {}
+        for route, index, hop in plan.hops_of(node):
+            taken = interface(program, values, hop.first_layer, hop.last_layer)
+            missing = [name for name in taken.state if name not in found.tensors]
+            if missing:
+                raise MalformedError(f"state of layers {hop.first_layer} to {hop.last_layer} is missing: {missing[0]}")
+            self._stages[route, index] = Stage(program, taken, device, found.tensors, spec.seed)
+        owned = {name for stage in self._stages.values() for name in stage.interface.state}
+        self._indices = {
+            index: state.name
+            for index, state in enumerate(program.state)
+            if state.name in owned and state.parameter and state.requires_grad
+        }
+        self.optimizer = Optimizer(training, {name: found.tensors[name] for name in self._indices.values()})
+        if found.numbers is not None:
+            self.optimizer.restore(found.numbers, found.kept)
+        self._arrived: dict[_Place, dict[str, Any]] = {}
+        self._gradients: dict[_Place, dict[str, torch.Tensor]] = {}
+
+    def interfaces(self) -> Mapping[tuple[int, int], StageInterface]:
+        """What each hop takes and gives, by (route, hop)."""
+        return {place: stage.interface for place, stage in self._stages.items()}
+
+    def put(self, header: Inputs | Activation | Gradient, buffers: Sequence[memoryview]) -> None:
+        """Keep tensors until their computation. Raises ``MalformedError`` for what no hop takes."""
+        stage = self._stages.get((header.route, header.hop))
+        if stage is None or len(buffers) != len(header.tensors):
+            raise MalformedError(f"nothing here takes {type(header).__name__} for hop {header.hop}")
+        place = (header.route, header.hop, header.work)
+        tensors = {
+            spec.name: from_wire(spec, buffer, self._device)
+            for spec, buffer in zip(header.tensors, buffers, strict=True)
+        }
+        if isinstance(header, Gradient):
+            self._gradients.setdefault(place, {}).update(tensors)
+            return
+        values: dict[str, Any] = dict(tensors)
+        if isinstance(header, Activation):
+            kinds = {crossing.name: crossing.spec.dtype for crossing in stage.interface.receives}
+            values.update((name, unpack_scalar(kinds.get(name, ""), bits)) for name, bits in header.scalars)
+        self._arrived.setdefault(place, {}).update(values)
+
+    def forward(self, route: int, hop: int, work: Work, weight: float) -> tuple[Output, Outgoing | None]:
+        """Run a hop's forward with what has arrived for it."""
+        if work.version != self.version:
+            raise BrokenInvariantError(f"{work} wants other weights than version {self.version}")
+        stage = self._stage(route, hop)
+        output = stage.forward(work, self._arrived.pop((route, hop, work), {}), weight)
+        if output.loss is not None:
+            return output, None
+        evaluate, first = work.phase is Phase.EVALUATE, work.micro_batch == self._firsts[route]
+        crossings = [
+            crossing
+            for crossing in stage.interface.sends
+            if (evaluate or not crossing.evaluation_only) and (first or not crossing.per_step)
+        ]
+        return output, _pack(crossings, output.sent)
+
+    def backward(self, route: int, hop: int, work: Work) -> Outgoing | None:
+        """Run a hop's backward with the gradients that have arrived for it."""
+        stage = self._stage(route, hop)
+        gradients = stage.backward(work, self._gradients.pop((route, hop, work), {}))
+        if stage.interface.first_layer == 0:
+            return None
+        entries = [to_wire(name, gradient) for name, gradient in gradients.items()]
+        return Outgoing(tuple(spec for spec, _ in entries), tuple(view for _, view in entries), ())
+
+    def norms(self) -> tuple[tuple[int, float], ...]:
+        """See ``clipping.gradient_norms``."""
+        return gradient_norms({index: self.state[name] for index, name in self._indices.items()})
+
+    def update(self, norms: Sequence[tuple[int, float]] | None) -> float:
+        """Clip, update, and count the version up. Returns the learning rate that was used."""
+        busy = [place for place, stage in self._stages.items() if stage.in_flight]
+        if busy:
+            raise BrokenInvariantError(f"an update while micro-batches are in flight at {busy}")
+        if norms is not None and self._training.clip_norm is not None:
+            total = total_norm(self.program, norms, self._device)
+            clip((self.state[name] for name in self._indices.values()), self._training.clip_norm, total)
+        rate = self.optimizer.update()
+        self.version += 1
+        return rate
+
+    def _stage(self, route: int, hop: int) -> Stage:
+        stage = self._stages.get((route, hop))
+        if stage is None:
+            raise BrokenInvariantError(f"hop {hop} of route {route} is not run here")
+        return stage
+
+
+def _pack(crossings: Sequence[Crossing], values: Mapping[str, Any]) -> Outgoing:
+    tensors, buffers, scalars = [], [], []
+    for crossing in crossings:
+        value = values[crossing.name]
+        if isinstance(value, torch.Tensor):
+            # State changes at the update; everything else is left alone once it is made.
+            spec, view = to_wire(crossing.name, value, copy=crossing.per_step)
+            tensors.append(spec)
+            buffers.append(view)
+        else:
+            scalars.append((crossing.name, pack_scalar(value)))
+    return Outgoing(tuple(tensors), tuple(buffers), tuple(scalars))
+
+
+def pack_scalar(value: float) -> int:
+    """A number as an integer of at most 64 bits: itself, or the bits of a float."""
+    if isinstance(value, float):
+        bits: int = struct.unpack(">q", struct.pack(">d", value))[0]
+        return bits
+    return int(value)
+
+
+def unpack_scalar(kind: str, bits: int) -> float:
+    """What ``pack_scalar`` was given; ``kind`` is "int", "float" or "bool"."""
+    if kind == "float":
+        number: float = struct.unpack(">d", struct.pack(">q", bits))[0]
+        return number
+    return bool(bits) if kind == "bool" else bits
