@@ -1,0 +1,37 @@
+"""The cleaner: what the end of a plan or of a job means for everyone who holds something of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edged.core.effects import DropJob, DropStages
+from edged.core.messages import Parcel, ProgramParcel
+from edged.roles.pump import Table
+from edged.roles.source import Source
+from edged.roles.worker import Worker
+
+
+class Cleaner:
+    """Drops stages, parcels, samples, programs and feeders."""
+
+    def __init__(
+        self, worker: Worker, source: Source, drop_parcels: Callable[[Callable[[Parcel], bool]], None]
+    ) -> None:
+        """``drop_parcels``: the transport's."""
+        self._worker = worker
+        self._source = source
+        self._drop_parcels = drop_parcels
+
+    def table(self) -> Table:
+        """The ends of plans and jobs."""
+        return {DropStages: self._drop_stages, DropJob: self._drop_job}
+
+    def _drop_stages(self, effect: DropStages) -> None:
+        stamp = effect.stamp
+        self._drop_parcels(lambda header: not isinstance(header, ProgramParcel) and header.stamp == stamp)
+        self._worker.drop_stages(stamp)
+        self._source.drop_samples(stamp.job)
+
+    def _drop_job(self, effect: DropJob) -> None:
+        self._worker.drop_job(effect.job)
+        self._source.drop_job(effect.job)

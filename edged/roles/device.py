@@ -1,0 +1,53 @@
+"""This device as a place to compute: the executor on it, how slow it is, how much memory it can give."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from edged.compute.executor import Executor
+
+MEMORY_SHARE = 0.8
+"""Of the free memory, what training may plan with; the rest is for transfers and for the device's owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What the user said of this device. ``threads`` 0: all cores. ``memory_bytes`` 0: measured."""
+
+    kind: str
+    threads: int
+    slowdown: float
+    memory_bytes: int
+
+    @property
+    def cores(self) -> int:
+        """Compute threads to use."""
+        return self.threads or os.cpu_count() or 1
+
+    def executor(self) -> Executor:
+        """Import torch and build the executor, on the compute thread. Raises ``ConfigError`` if the device is not there."""
+        from edged.compute.executor import Executor
+
+        return Executor(self.kind, self.cores, self.slowdown)
+
+    def measure(self, executor: Executor) -> tuple[float, str]:
+        """Slowness (emulated part included) and the device's name; on the compute thread, about 0.2 s."""
+        from edged.compute.environment import environment
+        from edged.compute.profiler import calibrate
+
+        environment(executor.device, self.cores).apply()
+        name = str(executor.device)
+        return calibrate(name) * self.slowdown, name
+
+    def free_memory(self, available: Callable[[], int] | None = None) -> int:
+        """Bytes that training may use: as the user said, else a share of what is free now."""
+        if self.memory_bytes:
+            return self.memory_bytes
+        free = available() if available is not None else int(psutil.virtual_memory().available)
+        return int(free * MEMORY_SHARE)

@@ -1,0 +1,203 @@
+"""Feeders: the processes that draw samples, and the frames in which they hand them over.
+
+::
+
+    node -> feeder    length | {"draw": [version, phase, micro_batch]}
+    feeder -> node    length | {"work": [version, phase, micro_batch], "tensors": [...]} | buffers
+                      length | {"error": last line, "detail": traceback}
+
+``length`` is four bytes, big-endian; a tensor is ``{name, dtype, shape, strides, size_bytes}``. A feeder is a child of
+the node (``python -m edged.feeder``), or any process of the user that trains from Python. It runs the user's code, so nothing in it can hurt the node: what it sends is checked, and
+its end is a fact like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import edged
+from edged.core.ids import JobId
+from edged.core.job import Phase, Work
+from edged.core.messages import TensorSpec
+from edged.errors import MalformedError
+from edged.roles.spool import Feeder
+from edged.transport.buffers import aligned
+
+HEADER_BYTES = 2**20
+SAMPLE_BYTES = 2**32
+PIECE_BYTES = 2**18
+STDERR_BYTES = 4000
+EXIT_SECONDS = 1.0
+MODULE = "edged.feeder"
+
+Sample = tuple[tuple[TensorSpec, ...], tuple[memoryview, ...]]
+
+
+class FeederLink:
+    """One connection of a feeder. ``serve`` runs until it closes; what arrives goes to the callbacks."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_sample: Callable[[Work, Sample], None],
+        on_error: Callable[[str, str], None],
+    ) -> None:
+        """``on_error`` gets the last line and the whole traceback of what the user's code raised."""
+        self._reader = reader
+        self._writer = writer
+        self._on_sample = on_sample
+        self._on_error = on_error
+
+    def draw(self, work: Work) -> None:
+        """Ask for one micro-batch."""
+        frame = json.dumps({"draw": [work.version, int(work.phase), work.micro_batch]}).encode()
+        if not self._writer.is_closing():
+            self._writer.write(len(frame).to_bytes(4, "big") + frame)
+
+    def close(self) -> None:
+        """End the connection; a feeder exits when it sees that."""
+        self._writer.close()
+
+    async def serve(self) -> str:
+        """Read frames until the feeder goes; returns why, empty for an ordinary end."""
+        try:
+            while True:
+                await self._frame()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return ""
+        except MalformedError as error:
+            return f"it sent what is no frame: {error}"
+        finally:
+            self._writer.close()
+
+    async def _frame(self) -> None:
+        size = int.from_bytes(await self._reader.readexactly(4), "big")
+        if size > HEADER_BYTES:
+            raise MalformedError(f"a header of {size} bytes")
+        document = _parse(await self._reader.readexactly(size))
+        if "error" in document:
+            self._on_error(str(document["error"]), str(document.get("detail", "")))
+            return
+        work, specs = _header(document)
+        buffers = [await self._buffer(spec.size_bytes) for spec in specs]
+        self._on_sample(work, (specs, tuple(buffers)))
+
+    async def _buffer(self, size: int) -> memoryview:
+        buffer = aligned(size)
+        filled = 0
+        while filled < size:
+            piece = await self._reader.read(min(PIECE_BYTES, size - filled))
+            if not piece:
+                raise asyncio.IncompleteReadError(b"", size - filled)
+            buffer[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return buffer
+
+
+class FeederProcess:
+    """The child that imports the user's job file; in a process group of its own: a terminal's Ctrl-C is the node's."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        """Wrap a process that ``start`` made."""
+        self._process = process
+        self._tail = b""
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    @classmethod
+    async def start(cls, job: JobId, feeder: Feeder, socket: Path, module: str = MODULE) -> FeederProcess:
+        """Start the feeder of ``job``; it connects to the node's local ``socket`` by itself."""
+        command = [sys.executable, "-m", module, "--socket", str(socket), "--job", job]
+        command += ["--path", feeder.path, "--function", feeder.function]
+        for key, value in feeder.overrides:
+            command += ["--set", f"{key}={value}"]
+        root = str(Path(edged.__file__).parent.parent)
+        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        return cls(process)
+
+    async def wait(self) -> str:
+        """Wait for the end; returns one sentence about it."""
+        await self._reading
+        status = await self._process.wait()
+        tail = self.last_line()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return f"the feeder {how}" + (f": {tail}" if tail else "")
+
+    def last_line(self) -> str:
+        """The last line that the feeder wrote to standard error."""
+        lines = self._tail.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def stderr(self) -> str:
+        """The end of what the feeder wrote to standard error."""
+        return self._tail.decode(errors="replace")
+
+    async def stop(self) -> None:
+        """Kill the feeder and the loader's workers in its group, and collect it."""
+        if self._process.returncode is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                self._reading.cancel()
+        await self._process.wait()
+        self._reading.cancel()
+
+    async def _read(self) -> None:
+        stream = self._process.stderr
+        assert stream is not None
+        while piece := await stream.read(PIECE_BYTES):
+            self._tail = (self._tail + piece)[-STDERR_BYTES:]
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise MalformedError(f"a header that is no JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise MalformedError("a header that is no object")
+    return document
+
+
+def _header(document: dict[str, Any]) -> tuple[Work, tuple[TensorSpec, ...]]:
+    try:
+        version, phase, micro_batch = (int(number) for number in document["work"])
+        work = Work(version, Phase(phase), micro_batch)
+        specs = tuple(_spec(tensor) for tensor in document["tensors"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedError(f"a header that lacks something ({error})") from error
+    if sum(spec.size_bytes for spec in specs) > SAMPLE_BYTES:
+        raise MalformedError(f"a micro-batch above {SAMPLE_BYTES} bytes")
+    return work, specs
+
+
+def _spec(tensor: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(
+        str(tensor["name"]),
+        str(tensor["dtype"]),
+        _sizes(tensor["shape"]),
+        _sizes(tensor["strides"]),
+        *_sizes([tensor["size_bytes"]]),
+    )
+
+
+def _sizes(numbers: Sequence[Any]) -> tuple[int, ...]:
+    sizes = tuple(int(number) for number in numbers)
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"a negative size in {sizes}")
+    return sizes

@@ -1,0 +1,209 @@
+"""The observer: sees everything that happens on this node and tells people about it.
+
+It decides nothing. Its picture of the cluster is made of the same events and effects that the core sees, so what
+``edged status`` shows is what the core acts on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from edged.core.effects import Log, TellLeader, TellMember
+from edged.core.events import Event, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
+from edged.core.ids import JobId, NodeId
+from edged.core.job import JobSpec
+from edged.core.messages import (
+    End,
+    EvalReport,
+    FinishedReport,
+    JobRecord,
+    Jobs,
+    JobState,
+    MemberRecord,
+    MemberState,
+    Message,
+    NodeReport,
+    PlanChosen,
+    StepReport,
+    StopRequest,
+    Submit,
+)
+from edged.core.plan import Plan
+from edged.roles.history import History
+from edged.roles.pump import Table
+from edged.telemetry.logs import LEVELS, topic_logger
+
+EVENTS_KEPT = 50
+LOSSES_KEPT = 500
+REPORT_GRACE_SECONDS = 3.0
+"""How long a finished job may lack its report (which travels from the source) before it is told without it."""
+
+_VERBS = {
+    MemberState.ALIVE: "is here",
+    MemberState.SUSPECT: "does not answer",
+    MemberState.LEFT: "has left",
+    MemberState.DEAD: "died",
+}
+
+
+class Observer:
+    """Members, leader, jobs, plan, losses and the last events, as this node knows them."""
+
+    def __init__(
+        self,
+        own: MemberRecord,
+        jobs: Callable[[], Mapping[JobId, JobRecord]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``jobs`` gives the core's job list."""
+        self.own_id = own.node
+        self.members: dict[NodeId, MemberRecord] = {own.node: own}
+        self.reports: dict[NodeId, NodeReport] = {}
+        self.leader: NodeId | None = None
+        self.term = 0
+        self.jobs = jobs
+        self.history = History()
+        self.specs: dict[JobId, JobSpec] = {}
+        self.plans: dict[JobId, Plan] = {}
+        self.losses: dict[JobId, deque[tuple[int, float]]] = {}
+        self.events: deque[tuple[str, str]] = deque(maxlen=EVENTS_KEPT)
+        self.weight_version = 0
+        self.election_says = ""
+        self._clock = clock
+        self._unreported: dict[JobId, float] = {}
+
+    def table(self) -> Table:
+        """What is only for people. The other machines have heard it already, inside the core."""
+        return {Log: self._log, TellMember: self._tell_member, TellLeader: self._tell_leader}
+
+    def watch(self, event: Event) -> None:
+        """Take note of one event."""
+        match event:
+            case MessageReceived(sender, message):
+                self._hear(sender, message)
+                if isinstance(message, Jobs | End | StopRequest | Submit):
+                    self.settle()
+            case JobSubmitted(spec):
+                self._learn(spec)
+            case UpdateDone(version=version):
+                self.weight_version = version
+            case StagesBuilt(problem=""):
+                self.weight_version = 0
+            case _:
+                pass
+
+    def names(self) -> dict[NodeId, str]:
+        """Every known node's name."""
+        return {node: record.name for node, record in self.members.items()}
+
+    def name(self, node: NodeId | None) -> str:
+        """What people call a node."""
+        if node is None:
+            return "nobody"
+        return self.members[node].name if node in self.members else node
+
+    def tell(self, text: str) -> None:
+        """Add an event in words."""
+        self.events.append((time.strftime("%H:%M:%S"), text))
+
+    def settle(self) -> None:
+        """End the stories of jobs that the job list calls over. Called now and then: their own messages may be lost."""
+        for job, record in self.jobs().items():
+            if record.state < JobState.FINISHED or self.history.story(job).ended:
+                self._unreported.pop(job, None)
+            elif record.state is not JobState.FINISHED:
+                verb = "stopped" if record.state is JobState.STOPPED else "failed"
+                reason = record.reason or f"the job was {verb}"
+                self.history.failed(job, reason)
+                self.tell(f"job {record.name} {verb}: {reason}")
+            elif self._clock() - self._unreported.setdefault(job, self._clock()) > REPORT_GRACE_SECONDS:
+                self._finish_unreported(job, record)
+
+    def current(self) -> JobRecord | None:
+        """The job that runs, else the next one to run, else the latest."""
+        records = list(self.jobs().values())
+        active = [r for r in records if r.state in {JobState.PREPARING, JobState.RUNNING}]
+        queued = [r for r in records if r.state is JobState.QUEUED]
+        return next(iter(active or queued or records[-1:]), None)
+
+    def _hear(self, sender: NodeId, message: Message) -> None:
+        match message:
+            case NodeReport():
+                self.reports[sender] = message
+            case PlanChosen(plan, spec):
+                self._choose(plan, spec)
+            case StepReport(stamp, step, _, loss):
+                self.history.step(message)
+                self.losses.setdefault(stamp.job, deque(maxlen=LOSSES_KEPT)).append((step, loss))
+            case EvalReport(_, _, epoch, loss, metrics):
+                self.history.evaluated(message)
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics)
+                self.tell(f"epoch {epoch}: evaluation loss {loss:.4g}" + (f", {shown}" if shown else ""))
+            case FinishedReport(_, steps, loss):
+                if not self.history.story(message.stamp.job).ended:
+                    self.tell(f"finished after {steps} steps, loss {loss:.4g}")
+                self.history.finished(message)
+            case _:
+                pass
+
+    def _learn(self, spec: JobSpec) -> None:
+        if spec.job not in self.specs:
+            self.specs[spec.job] = spec
+            self.history.started(spec)
+
+    def _choose(self, plan: Plan, spec: JobSpec) -> None:
+        self._learn(spec)
+        known = self.plans.get(spec.job)
+        if known is None or known.stamp <= plan.stamp:
+            self.plans[spec.job] = plan
+        if self.history.planned(plan, self.names()):
+            self.tell(f"job {spec.name}: {plan.reason}")
+
+    def _finish_unreported(self, job: JobId, record: JobRecord) -> None:
+        losses = self.losses.get(job)
+        self.history.story(job).add(
+            "end",
+            {
+                "event": "finished",
+                "steps": record.steps,
+                "loss": losses[-1][1] if losses else None,
+                "seconds": None,
+                "output": f"on {self.name(record.source)}",
+                "state_sha256": "",
+            },
+        )
+
+    def _log(self, effect: Log) -> None:
+        topic_logger(effect.topic).log(LEVELS[effect.level], "%s", effect.text)
+        if effect.topic == "election":
+            self.election_says = effect.text
+        elif effect.level != "info":
+            self.tell(effect.text)
+
+    def _tell_member(self, effect: TellMember) -> None:
+        record = effect.record
+        self.members[record.node] = record
+        if record.node == self.own_id or effect.before is record.state:
+            return
+        verb = _VERBS[record.state]
+        if record.state is MemberState.ALIVE and effect.before is MemberState.SUSPECT:
+            verb = "answers again"
+        text = f"{record.name} {verb}" + (f": {effect.reason}" if effect.reason else "")
+        topic_logger("membership").info("%s", text)
+        self.tell(text)
+        if record.state in {MemberState.DEAD, MemberState.LEFT}:
+            self.reports.pop(record.node, None)
+
+    def _tell_leader(self, effect: TellLeader) -> None:
+        if (effect.leader, effect.term) == (self.leader, self.term):
+            return
+        self.leader, self.term = effect.leader, effect.term
+        if effect.leader is None:
+            text = f"no leader (term {effect.term})"
+        else:
+            me = " (this node)" if effect.leader == self.own_id else ""
+            text = f"{self.name(effect.leader)}{me} leads (term {effect.term})"
+        topic_logger("election").info("%s", text)
+        self.tell(text)

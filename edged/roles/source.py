@@ -1,0 +1,349 @@
+"""The source: the node that a job was handed to. It has program, first weights and samples, and writes the result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edged.core.effects import (
+    DrawSample,
+    DropSample,
+    SendFirstState,
+    SendInputs,
+    SendProgram,
+    StartFeeder,
+    WriteWeights,
+)
+from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, WeightsWritten
+from edged.core.ids import JobId, NodeId
+from edged.core.job import JobSpec, Work
+from edged.core.messages import Inputs, Message, ProgramParcel, Refused, StateParcel
+from edged.errors import JobError
+from edged.roles.engine import Engine
+from edged.roles.feeders import FeederLink, FeederProcess, Sample
+from edged.roles.pump import Post, Table
+from edged.roles.shelf import Shelf
+from edged.roles.spool import Feeder, Spool, copy_file, move_file
+from edged.roles.worker import SendParcel, Worker
+from edged.telemetry.logs import topic_logger
+
+DEATHS = 3
+"""A feeder that dies so often without a sample in between ends its job."""
+
+WAIT_SECONDS = 60.0
+"""How long to wait for a process of the user that said it would feed."""
+
+GRACE_SECONDS = 1.0
+"""How long a feeder whose connection closed may take to exit, so that its last words are known."""
+
+
+@dataclass(slots=True)
+class Handed:
+    """One job that was handed to this node."""
+
+    spec: JobSpec
+    spool: Spool
+    feeder: Feeder | None
+    output: Path | None
+    link: FeederLink | None = None
+    process: FeederProcess | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    pending: dict[Work, None] = field(default_factory=dict)
+    samples: dict[Work, Sample] = field(default_factory=dict)
+    exports: dict[int, tuple[Path, asyncio.Future[dict[str, object]]]] = field(default_factory=dict)
+    deaths: int = 0
+    generation: int = 0
+
+
+class Source:
+    """Serves the jobs of this node's user."""
+
+    def __init__(
+        self,
+        home: Path,
+        socket: Path,
+        engine: Engine,
+        worker: Worker,
+        shelf: Shelf,
+        post: Post,
+        send: Callable[[NodeId, Message], None],
+        send_parcel: SendParcel,
+    ) -> None:
+        """``socket``: where feeders connect."""
+        self._home = home
+        self._socket = socket
+        self._engine = engine
+        self._worker = worker
+        self._shelf = shelf
+        self._post = post
+        self._send = send
+        self._send_parcel = send_parcel
+        self._jobs: dict[JobId, Handed] = {}
+        self._tokens = 0
+
+    def table(self) -> Table:
+        """Program, first state, samples, result."""
+        return {
+            SendProgram: self._send_program,
+            SendFirstState: self._send_first_state,
+            StartFeeder: self._start_feeder,
+            DrawSample: self._draw,
+            SendInputs: self._send_inputs,
+            DropSample: self._drop_sample,
+            WriteWeights: self._write_weights,
+        }
+
+    def take_on(self, job: JobId) -> JobSpec:
+        """Read a job's spool folder. Raises ``JobError`` if it is missing or damaged."""
+        spool = Spool(self._home, job)
+        spec, feeder, output = spool.read()
+        if spec.job != job:
+            raise JobError(f"the folder of job {job} holds job {spec.job}; submit it again")
+        self._jobs.setdefault(job, Handed(spec, spool, feeder, output))
+        return spec
+
+    def result(self, job: JobId) -> Path | None:
+        """The final weights of a finished job of this home, if they are still there."""
+        path = Spool(self._home, job).result
+        return path if path.exists() else None
+
+    def export(self, job: JobId, output: Path) -> asyncio.Future[dict[str, object]]:
+        """Ask for the newest complete weights of a running job: output, step and digest come later, or ``JobError``."""
+        handed = self._jobs.get(job)
+        if handed is None:
+            raise JobError(f"job {job} was not submitted here; export it on its source")
+        self._tokens += 1
+        future: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
+        handed.exports[self._tokens] = (output, future)
+        self._post(ExportAsked(job, self._tokens))
+        return future
+
+    def refusal(self, job: JobId) -> str:
+        """Why a feeder for this job is not wanted; empty if it is."""
+        handed = self._jobs.get(job)
+        if handed is None:
+            return f"job {job} is not running on this node"
+        return "it has a feeder" if handed.link is not None else ""
+
+    async def attach(self, job: JobId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A feeder that is not refused has connected: serve it until it goes."""
+        handed = self._jobs[job]
+        link = FeederLink(
+            reader,
+            writer,
+            lambda work, sample: self._drawn(handed, work, sample),
+            lambda reason, detail: self._fail(handed, reason, detail or reason),
+        )
+        handed.link = link
+        for work in handed.pending:
+            link.draw(work)
+        why = await link.serve()
+        if handed.link is link:
+            handed.link = None
+            await self._lost(handed, why)
+
+    def drop_samples(self, job: JobId) -> None:
+        """A plan of the job is over: its samples can be drawn again."""
+        if (handed := self._jobs.get(job)) is not None:
+            handed.samples.clear()
+            handed.pending.clear()
+
+    def drop_job(self, job: JobId) -> None:
+        """The job is over: stop its feeder, clear its spool."""
+        handed = self._jobs.pop(job, None)
+        if handed is None:
+            return
+        for _, future in handed.exports.values():
+            if not future.done():
+                future.set_exception(JobError("the job ended before the export could be written"))
+        self._spawn(handed, self._stop_feeder(handed))
+        handed.spool.clear()
+
+    async def close(self) -> None:
+        """Leave no feeder behind."""
+        for handed in list(self._jobs.values()):
+            await self._stop_feeder(handed)
+        for handed in list(self._jobs.values()):
+            for task in handed.tasks:
+                task.cancel()
+
+    # -- program and weights
+
+    def _send_program(self, effect: SendProgram) -> None:
+        handed = self._jobs.get(effect.job)
+        data = _read(handed.spool.program) if handed is not None else None
+        if data is None:
+            self._send(effect.to, Refused(effect.job, "its program is not here"))
+        else:
+            self._send_parcel(effect.to, ProgramParcel(effect.job, len(data)), (memoryview(data),))
+
+    def _send_first_state(self, effect: SendFirstState) -> None:
+        stamp, first, last = effect.stamp, effect.first_layer, effect.last_layer
+        handed = self._jobs.get(stamp.job)
+        if handed is None or not self._load_program(handed):
+            self._send(effect.to, Refused(stamp.job, "its first weights are not here"))
+            return
+        path = handed.spool.state
+        self._engine.run(
+            lambda executor: executor.first_state(stamp.job, path, first, last),
+            lambda copy: self._send_parcel(
+                effect.to, StateParcel(stamp, first, last, 0, copy.tensors, copy.extra), copy.buffers
+            ),
+            lambda reason: self._post(ComputeFailed(stamp, reason)),
+        )
+
+    def _write_weights(self, effect: WriteWeights) -> None:
+        stamp, token = effect.stamp, effect.token
+        handed = self._jobs.get(stamp.job)
+        if handed is None or not self._load_program(handed):
+            self._post(WeightsWritten(stamp, token, "", "", "the job's spool folder is gone"))
+            return
+        parcels = self._shelf.take(stamp, effect.version)
+        path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
+        self._engine.run(
+            lambda executor: executor.write_weights(stamp.job, parcels, path),
+            lambda digest: self._spawn(handed, self._place(handed, effect, path, digest)),
+            lambda reason: self._written(handed, effect, path, "", reason),
+        )
+
+    async def _place(self, handed: Handed, effect: WriteWeights, path: Path, digest: str) -> None:
+        """Copy the written weights to where the user wants them."""
+        output = handed.output if effect.token == 0 else handed.exports[effect.token][0]
+        problem = ""
+        if output is not None:
+            try:
+                await asyncio.to_thread(copy_file if effect.token == 0 else move_file, path, output)
+            except OSError as error:
+                problem = f"cannot write {output}: {error.strerror}; the weights are in {path}"
+        self._written(handed, effect, output or path, digest, problem)
+
+    def _written(self, handed: Handed, effect: WriteWeights, output: Path, digest: str, problem: str) -> None:
+        self._post(WeightsWritten(effect.stamp, effect.token, str(output), digest, problem))
+        _, future = handed.exports.pop(effect.token, (None, None))
+        if future is None or future.done():
+            return
+        if problem:
+            future.set_exception(JobError(problem))
+        else:
+            answer: dict[str, object] = {"job": handed.spec.job, "output": str(output)}
+            future.set_result({**answer, "step": effect.version, "state_sha256": digest})
+
+    def _load_program(self, handed: Handed) -> bool:
+        data = _read(handed.spool.program)
+        if data is None:
+            return False
+        self._worker.load_program(handed.spec.job, data, lambda: None)
+        return True
+
+    # -- samples
+
+    def _start_feeder(self, effect: StartFeeder) -> None:
+        handed = self._jobs.get(effect.spec.job)
+        if handed is None:
+            self._post(FeederFailed(effect.spec.job, "the job's spool folder is gone", "it was never submitted here"))
+            return
+        handed.generation += 1
+        self._spawn(handed, self._restart(handed, handed.generation))
+
+    async def _restart(self, handed: Handed, generation: int) -> None:
+        if handed.feeder is None:
+            await asyncio.sleep(WAIT_SECONDS)
+            if handed.link is None and generation == handed.generation:
+                reason = f"no process came to draw samples within {WAIT_SECONDS:.0f} s"
+                self._fail(handed, reason, reason)
+            return
+        await self._stop_feeder(handed)
+        try:
+            process = await FeederProcess.start(handed.spec.job, handed.feeder, self._socket)
+        except OSError as error:
+            self._fail(handed, f"the feeder cannot be started: {error}", str(error))
+            return
+        handed.process = process
+        why = await process.wait()
+        if handed.process is process:
+            handed.process = None
+            await self._died(handed, why, process.stderr())
+
+    async def _lost(self, handed: Handed, why: str) -> None:
+        """The connection closed. A child's end is told by ``_restart``; one that lives on without it is of no use."""
+        if handed.spec.job not in self._jobs:
+            return
+        if handed.feeder is None:
+            reason = "the program that fed this job has gone" + (f": {why}" if why else "")
+            self._fail(handed, reason, reason)
+            return
+        process = handed.process
+        if process is not None:
+            await asyncio.sleep(GRACE_SECONDS)
+            if handed.process is process:
+                handed.process = None
+                await process.stop()
+                await self._died(handed, f"the feeder closed its connection {why}".strip(), process.stderr())
+
+    async def _died(self, handed: Handed, why: str, stderr: str) -> None:
+        handed.deaths += 1
+        topic_logger("source").warning("%s", why)
+        self._fail(handed, why, (stderr or why) if handed.deaths >= DEATHS else "")
+
+    def _fail(self, handed: Handed, reason: str, detail: str) -> None:
+        """Every draw under way ends here; whoever still wants it asks again."""
+        handed.pending.clear()
+        if handed.spec.job in self._jobs:
+            self._post(FeederFailed(handed.spec.job, reason, detail))
+
+    def _draw(self, effect: DrawSample) -> None:
+        handed = self._jobs.get(effect.job)
+        if handed is None:
+            self._post(FeederFailed(effect.job, "the job's spool folder is gone", "it was never submitted here"))
+        elif effect.work in handed.samples:
+            self._post(SampleDrawn(effect.job, effect.work))
+        elif effect.work not in handed.pending:
+            handed.pending[effect.work] = None
+            if handed.link is not None:
+                handed.link.draw(effect.work)
+
+    def _drawn(self, handed: Handed, work: Work, sample: Sample) -> None:
+        if work in handed.pending:
+            del handed.pending[work]
+            handed.deaths = 0
+            handed.samples[work] = sample
+            self._post(SampleDrawn(handed.spec.job, work))
+
+    def _send_inputs(self, effect: SendInputs) -> None:
+        handed = self._jobs.get(effect.stamp.job)
+        sample = handed.samples.get(effect.work) if handed is not None else None
+        if sample is None or any(index >= len(sample[0]) for index in effect.inputs):
+            self._post(ComputeFailed(effect.stamp, f"the source does not have the inputs of {effect.work}"))
+            return
+        specs, buffers = sample
+        header = Inputs(effect.stamp, effect.route, effect.hop, effect.work, tuple(specs[i] for i in effect.inputs))
+        self._send_parcel(effect.to, header, tuple(buffers[i] for i in effect.inputs))
+
+    def _drop_sample(self, effect: DropSample) -> None:
+        if (handed := self._jobs.get(effect.job)) is not None:
+            handed.samples.pop(effect.work, None)
+            handed.pending.pop(effect.work, None)
+
+    async def _stop_feeder(self, handed: Handed) -> None:
+        process, handed.process = handed.process, None
+        if handed.feeder is not None or handed.spec.job not in self._jobs:
+            link, handed.link = handed.link, None
+            if link is not None:
+                link.close()
+        if process is not None:
+            await process.stop()
+
+    @staticmethod
+    def _spawn(handed: Handed, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        handed.tasks.add(task)
+        task.add_done_callback(handed.tasks.discard)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,143 @@
+"""The spool: one folder per submitted job on its source, ``HOME/jobs/<job id>/``.
+
+::
+
+    program.msgpack       the captured program                     (cleared when the job is over)
+    state.safetensors     the first weights                        (cleared when the job is over)
+    job.json              {"spec": JobSpec, "feeder": {...} | null, "output": path | null}
+    result.safetensors    the final weights, written by the node
+
+Reading it needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from edged.core.ids import JobId
+from edged.core.job import JobSpec, LayerProfile
+from edged.errors import JobError
+
+LONGEST_ID = 64
+_ID_DIGITS = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Feeder:
+    """How to start the process that draws samples: the job file, the function in it, and what ``--set`` overrides."""
+
+    path: str
+    function: str
+    overrides: tuple[tuple[str, str], ...]
+
+
+class Spool:
+    """The paths and documents of one job's folder."""
+
+    def __init__(self, home: Path, job: JobId) -> None:
+        """Name the folder of ``job``; a job id that could lead out of the home is refused with ``JobError``."""
+        if not job or len(job) > LONGEST_ID or not set(job) <= _ID_DIGITS:
+            raise JobError(f"{job!r} is not a job id: expected hexadecimal digits, as `edged jobs` prints them")
+        self.folder = home / "jobs" / job
+
+    @property
+    def program(self) -> Path:
+        """The program's bytes."""
+        return self.folder / "program.msgpack"
+
+    @property
+    def state(self) -> Path:
+        """The first weights."""
+        return self.folder / "state.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """The final weights."""
+        return self.folder / "result.safetensors"
+
+    def read(self) -> tuple[JobSpec, Feeder | None, Path | None]:
+        """The job's spec, its feeder (``None``: a process feeds by itself) and the wished output file."""
+        return read_spec(self.folder / "job.json")
+
+    def clear(self) -> None:
+        """Remove what only a running job needs; a folder without a result goes as a whole."""
+        if not self.result.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        for path in (self.program, self.state, self.folder / "spec.msgpack"):
+            path.unlink(missing_ok=True)
+
+
+def read_spec(path: Path) -> tuple[JobSpec, Feeder | None, Path | None]:
+    """Read ``job.json``. Raises ``JobError`` where it is missing or not what ``edged train`` writes."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"cannot read {path}: {error.strerror}; submit the job again with `edged train`") from error
+    try:
+        document = json.loads(text)
+        spec = spec_from_json(document["spec"])
+        feeder = _feeder(document["feeder"])
+        output = document["output"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
+    return spec, feeder, Path(output) if output is not None else None
+
+
+def spec_from_json(document: dict[str, Any]) -> JobSpec:
+    """A ``JobSpec`` from its JSON object. Raises ``ValueError`` naming the field that is missing or of a wrong type."""
+    fields = _typed(JobSpec, document, skip="layers")
+    layers = tuple(
+        LayerProfile(**_typed(LayerProfile, layer, skip="inputs"), inputs=_ints(layer)) for layer in document["layers"]
+    )
+    return JobSpec(**fields, layers=layers)
+
+
+def copy_file(origin: Path, target: Path) -> None:
+    """Copy a file so that ``target`` is, at every moment, absent, the old one or complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(origin, partial)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(target)
+
+
+def move_file(origin: Path, target: Path) -> None:
+    """Move a file, also to another disk, with the promise of ``copy_file``."""
+    copy_file(origin, target)
+    origin.unlink()
+
+
+def _feeder(document: dict[str, Any] | None) -> Feeder | None:
+    if document is None:
+        return None
+    overrides = tuple((str(key), str(value)) for key, value in document.get("set", {}).items())
+    return Feeder(str(document["path"]), str(document["function"]), overrides)
+
+
+def _typed(kind: type, document: dict[str, Any], skip: str) -> dict[str, Any]:
+    """The plain fields of dataclass ``kind`` in ``document``, each checked against its annotation."""
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        if name == skip:
+            continue
+        plain = getattr(hint, "__supertype__", hint)
+        value = document[name]
+        if plain is float and isinstance(value, int):
+            value = float(value)
+        if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+            raise ValueError(f"{name} must be {plain.__name__}, got {value!r}")
+        values[name] = value
+    return values
+
+
+def _ints(layer: dict[str, Any]) -> tuple[int, ...]:
+    if not all(isinstance(index, int) for index in layer["inputs"]):
+        raise ValueError(f"inputs must be integers, got {layer['inputs']!r}")
+    return tuple(layer["inputs"])

@@ -1,0 +1,126 @@
+"""The status object: what ``edged status --json`` prints and the live view draws, made from the observer's picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edged.core.ids import NodeId
+from edged.core.messages import JobRecord, JobState, MemberRecord, MemberState, NodeReport
+from edged.core.plan import Plan
+from edged.roles.history import plan_document
+from edged.roles.observer import Observer
+
+
+def status_document(observer: Observer, cluster: str) -> dict[str, Any]:
+    """The whole object, in the form that the user interface promises."""
+    job = observer.current()
+    plan = observer.plans.get(job.job) if job is not None else None
+    own = observer.members[observer.own_id]
+    return {
+        "cluster": cluster,
+        "node": observer.own_id,
+        "name": own.name,
+        "term": observer.term,
+        "leader": observer.leader,
+        "members": [_member(observer, record, job, plan) for _, record in sorted(observer.members.items())],
+        "job": job_document(observer, job) if job is not None else None,
+        "plan": plan_document(plan, observer.names()) if plan is not None else None,
+        "view": _view(observer, job),
+    }
+
+
+def job_document(observer: Observer, record: JobRecord) -> dict[str, Any]:
+    """One job as ``edged jobs`` lists it, with the newest step's figures."""
+    step = observer.history.story(record.job).newest("step") or {}
+    return {
+        "job": record.job,
+        "name": record.name,
+        "source": record.source,
+        "state": record.state.name.lower(),
+        "step": max(record.step, step.get("step", 0)),
+        "steps": record.steps,
+        "reason": record.reason,
+        "epoch": step.get("epoch"),
+        "loss": step.get("loss"),
+        "samples_per_second": step.get("samples_per_second"),
+        "learning_rate": step.get("learning_rate"),
+    }
+
+
+def address(record: MemberRecord) -> str:
+    """A member's first control address, as ZeroMQ writes it."""
+    host = record.addresses[0] if record.addresses else "?"
+    return f"tcp://{f'[{host}]' if ':' in host else host}:{record.control_port}"
+
+
+def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, plan: Plan | None) -> dict[str, Any]:
+    active = plan is not None and job is not None and job.state in {JobState.PREPARING, JobState.RUNNING}
+    hops = plan.hops_of(record.node) if plan is not None and active else ()
+    report = observer.reports.get(record.node)
+    alive = record.state in {MemberState.ALIVE, MemberState.SUSPECT}
+    return {
+        "node": record.node,
+        "name": record.name,
+        "address": address(record),
+        "state": record.state.name.lower(),
+        "roles": _roles(observer, record.node, job, bool(hops)) if alive else [],
+        "slowness": record.slowness,
+        "memory_bytes": record.memory_bytes,
+        "device": record.device,
+        "layers": [min(hop.first_layer for _, _, hop in hops), max(hop.last_layer for _, _, hop in hops)]
+        if hops
+        else None,
+        "weight_version": report.weight_version if report is not None and hops else None,
+        "replicas": [],
+        "links": _links(report),
+        "busy": report.busy if report is not None else 0.0,
+        "micro_batch_seconds": report.micro_batch_seconds if report is not None else 0.0,
+        "resident_bytes": report.resident_bytes if report is not None else 0,
+    }
+
+
+def _roles(observer: Observer, node: NodeId, job: JobRecord | None, works: bool) -> list[str]:  # noqa: FBT001 - a fact
+    active = job is not None and job.state < JobState.FINISHED
+    roles = {
+        "leader": node == observer.leader,
+        "source": active and job is not None and job.source == node,
+        "worker": works,
+    }
+    return [role for role, worn in roles.items() if worn]
+
+
+def _links(report: NodeReport | None) -> dict[str, dict[str, float]]:
+    if report is None:
+        return {}
+    return {
+        peer: {"round_trip_seconds": round_trip, "bytes_per_second": speed} for peer, round_trip, speed in report.links
+    }
+
+
+def _view(observer: Observer, job: JobRecord | None) -> dict[str, Any]:
+    losses = observer.losses.get(job.job, ()) if job is not None else ()
+    step = (observer.history.story(job.job).newest("step") if job is not None else None) or {}
+    speed = step.get("samples_per_second")
+    return {
+        "loss": [[number, loss] for number, loss in losses],
+        "samples_per_second": speed,
+        "seconds_left": _seconds_left(observer, job, step.get("step", 0), speed),
+        "events": [{"time": moment, "text": text} for moment, text in observer.events],
+        "links": {node: _links(report) for node, report in observer.reports.items()},
+        "waiting": _waiting(observer, job),
+    }
+
+
+def _seconds_left(observer: Observer, job: JobRecord | None, step: int, speed: float | None) -> float | None:
+    spec = observer.specs.get(job.job) if job is not None else None
+    if spec is None or not speed:
+        return None
+    return max(0, spec.steps - step) * spec.batch_size / speed
+
+
+def _waiting(observer: Observer, job: JobRecord | None) -> str:
+    if observer.leader is None:
+        return observer.election_says or "no leader yet"
+    if job is not None and job.state is JobState.QUEUED:
+        return job.reason
+    return ""

@@ -1,0 +1,260 @@
+"""The worker: everything that a node does because it holds layers.
+
+Each computing effect becomes one piece of work on the compute thread and ends in exactly one event. What a forward or a
+backward leaves for a neighbour waits here until the core says to whom it goes; arrived state waits until the core says
+what it is for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from edged.core.effects import (
+    BuildStages,
+    RunBackward,
+    RunForward,
+    RunUpdate,
+    SendActivation,
+    SendGradient,
+    SendState,
+    TakeNorms,
+)
+from edged.core.events import (
+    BackwardDone,
+    ComputeFailed,
+    ForwardDone,
+    NormsTaken,
+    SelfMeasured,
+    StagesBuilt,
+    UpdateDone,
+)
+from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import Phase, Work
+from edged.core.messages import Activation, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
+from edged.errors import ProgramRefusedError
+from edged.roles.engine import Engine
+from edged.roles.pump import Post, Table
+from edged.roles.shelf import Shelf
+from edged.telemetry.logs import topic_logger
+
+if TYPE_CHECKING:
+    from edged.compute.executor import BackwardResult, Executor, ForwardResult, UpdateResult
+    from edged.compute.hosting import Outgoing
+    from edged.compute.state import StateCopy
+
+PROGRAM_BYTES = 64 * 2**20
+"""A larger program is refused before memory is taken for it."""
+
+R = TypeVar("R")
+
+SendParcel = Callable[[NodeId, Parcel, Sequence[memoryview]], None]
+
+
+class Worker:
+    """Computes; holds outgoing values by place and work."""
+
+    def __init__(self, own_id: NodeId, engine: Engine, shelf: Shelf, post: Post, send_parcel: SendParcel) -> None:
+        """Results go to ``post``; parcels leave through ``send_parcel``."""
+        self._own_id = own_id
+        self._engine = engine
+        self._shelf = shelf
+        self._post = post
+        self._send_parcel = send_parcel
+        self._forward: dict[tuple[Stamp, int, int, Work], Outgoing] = {}
+        self._backward: dict[tuple[Stamp, int, int, Work], Outgoing] = {}
+        self._live: set[Stamp] = set()
+        self._programs: dict[JobId, str] = {}
+        self._program_problems: dict[JobId, str] = {}
+        self._forward_seconds: deque[float] = deque(maxlen=32)
+        self._backward_seconds: deque[float] = deque(maxlen=32)
+        self.memory_bytes = 0
+        """Budget for training, once measured."""
+
+    def table(self) -> Table:
+        """Building, computing, handing on."""
+        return {
+            BuildStages: self._build,
+            RunForward: self._run_forward,
+            RunBackward: self._run_backward,
+            TakeNorms: self._take_norms,
+            RunUpdate: self._run_update,
+            SendActivation: self._send_activation,
+            SendGradient: self._send_gradient,
+            SendState: self._send_state,
+        }
+
+    def start(self, measure: Callable[[Executor], tuple[float, str]], memory: Callable[[], int]) -> None:
+        """Load torch and calibrate; ends in ``SelfMeasured``. ``measure``: slowness and device; ``memory``: bytes."""
+
+        def done(result: tuple[float, str]) -> None:
+            slowness, device = result
+            self.memory_bytes = memory()
+            self._post(SelfMeasured(slowness, self.memory_bytes, device))
+
+        def failed(reason: str) -> None:
+            topic_logger("worker").error("%s; `edged doctor` says what to do", reason)
+
+        self._engine.start(measure, done, failed)
+
+    def micro_batch_seconds(self) -> float:
+        """Median forward plus median backward time of the latest micro-batches; 0.0 before the first."""
+        forward, backward = self._forward_seconds, self._backward_seconds
+        return (statistics.median(forward) if forward else 0.0) + (statistics.median(backward) if backward else 0.0)
+
+    def expects(self, _sender: NodeId, header: Parcel) -> bool:
+        """Whether a parcel with this header may take memory. Called before its first buffer is received."""
+        match header:
+            case ProgramParcel(_, size_bytes):
+                return size_bytes <= PROGRAM_BYTES
+            case StateParcel():
+                size_bytes = sum(spec.size_bytes for spec in header.tensors)
+                return size_bytes <= self.memory_bytes and self._engine.expects(header)
+            case _:
+                return self._engine.expects(header)
+
+    def take(self, _sender: NodeId, header: Parcel, buffers: Sequence[memoryview], arrived: Callable[[], None]) -> None:
+        """Hold a parcel's buffers; ``arrived`` is called when the core may count on them."""
+        match header:
+            case ProgramParcel(job, _):
+                self.load_program(job, buffers[0], arrived)
+            case StateParcel():
+                self._shelf.put(header, buffers)
+                arrived()
+            case Inputs() | Activation() | Gradient():
+                stamp = header.stamp
+                self._engine.run(
+                    lambda executor: executor.put(header, buffers),
+                    lambda _nothing: None,
+                    lambda reason: self._post(ComputeFailed(stamp, reason)),
+                )
+                arrived()
+
+    def load_program(self, job: JobId, data: bytes | memoryview, done: Callable[[], None]) -> None:
+        """Load a program unless it is loaded. A refused one is remembered: building its stages then says why."""
+        if job in self._programs:
+            done()
+            return
+
+        def load(executor: Executor) -> str:
+            executor.load_program(job, data)
+            return hashlib.sha256(data).hexdigest()
+
+        def loaded(digest: str) -> None:
+            self._programs[job] = digest
+            self._program_problems.pop(job, None)
+            done()
+
+        def refused(reason: str) -> None:
+            self._program_problems[job] = f"the program was refused: {reason}"
+            done()
+
+        self._engine.run(load, loaded, refused)
+
+    def drop_stages(self, stamp: Stamp) -> None:
+        """Forget everything of a plan."""
+        self._live.discard(stamp)
+        self._shelf.drop(stamp)
+        for store in (self._forward, self._backward):
+            for key in [key for key in store if key[0] == stamp]:
+                del store[key]
+        self._engine.run(lambda executor: executor.drop_stages(stamp), lambda _nothing: None, self._complain)
+
+    def drop_job(self, job: JobId) -> None:
+        """Forget a job's program."""
+        self._programs.pop(job, None)
+        self._program_problems.pop(job, None)
+        self._engine.run(lambda executor: executor.drop_job(job), lambda _nothing: None, self._complain)
+
+    def _build(self, effect: BuildStages) -> None:
+        plan, spec, stamp = effect.plan, effect.spec, effect.plan.stamp
+        problem = self._program_problems.get(spec.job, "")
+        if not problem and self._programs.get(spec.job, spec.program) != spec.program:
+            problem = "the program that arrived is not the one that the job names"
+        states = self._shelf.take(stamp, effect.version)
+
+        def build(executor: Executor) -> None:
+            if problem:
+                raise ProgramRefusedError(problem)
+            executor.build(plan, self._own_id, spec, effect.version, states)
+
+        self._live.add(stamp)
+        self._engine.run(
+            build,
+            lambda _nothing: self._post(StagesBuilt(stamp, "")),
+            lambda reason: self._post(StagesBuilt(stamp, reason)),
+        )
+
+    def _run_forward(self, effect: RunForward) -> None:
+        stamp, route, hop, work = effect.stamp, effect.route, effect.hop, effect.work
+
+        def done(result: ForwardResult) -> None:
+            if result.outgoing is not None and stamp in self._live:
+                self._forward[(stamp, route, hop, work)] = result.outgoing
+            if work.phase is Phase.TRAIN:
+                self._forward_seconds.append(result.seconds)
+            self._post(ForwardDone(stamp, route, hop, work, result.seconds, result.loss, result.metrics))
+
+        self._compute(stamp, lambda executor: executor.forward(route, hop, work, effect.weight), done)
+
+    def _run_backward(self, effect: RunBackward) -> None:
+        stamp, route, hop, work = effect.stamp, effect.route, effect.hop, effect.work
+
+        def done(result: BackwardResult) -> None:
+            if result.outgoing is not None and stamp in self._live:
+                self._backward[(stamp, route, hop, work)] = result.outgoing
+            self._backward_seconds.append(result.seconds)
+            self._post(BackwardDone(stamp, route, hop, work, result.seconds))
+
+        self._compute(stamp, lambda executor: executor.backward(route, hop, work), done)
+
+    def _take_norms(self, effect: TakeNorms) -> None:
+        self._compute(
+            effect.stamp,
+            lambda executor: executor.norms(),
+            lambda norms: self._post(NormsTaken(effect.stamp, effect.version, norms)),
+        )
+
+    def _run_update(self, effect: RunUpdate) -> None:
+        def done(result: UpdateResult) -> None:
+            self._post(UpdateDone(effect.stamp, effect.version, result.seconds, result.learning_rate))
+
+        self._compute(effect.stamp, lambda executor: executor.update(effect.version, effect.norms), done)
+
+    def _send_activation(self, effect: SendActivation) -> None:
+        left = self._forward.pop((effect.stamp, effect.route, effect.hop, effect.work), None)
+        if left is None:
+            self._missing(effect.stamp, "activation", effect.work)
+            return
+        header = Activation(effect.stamp, effect.route, effect.hop + 1, effect.work, left.tensors, left.scalars)
+        self._send_parcel(effect.to, header, left.buffers)
+
+    def _send_gradient(self, effect: SendGradient) -> None:
+        left = self._backward.pop((effect.stamp, effect.route, effect.hop, effect.work), None)
+        if left is None:
+            self._missing(effect.stamp, "gradient", effect.work)
+            return
+        header = Gradient(effect.stamp, effect.route, effect.hop - 1, effect.work, left.tensors)
+        self._send_parcel(effect.to, header, left.buffers)
+
+    def _send_state(self, effect: SendState) -> None:
+        first, last = effect.first_layer, effect.last_layer
+
+        def done(copy: StateCopy) -> None:
+            header = StateParcel(effect.stamp, first, last, effect.version, copy.tensors, copy.extra)
+            self._send_parcel(effect.to, header, copy.buffers)
+
+        self._compute(effect.stamp, lambda executor: executor.state(first, last), done)
+
+    def _compute(self, stamp: Stamp, function: Callable[[Executor], R], done: Callable[[R], None]) -> None:
+        self._engine.run(function, done, lambda reason: self._post(ComputeFailed(stamp, reason)))
+
+    def _missing(self, stamp: Stamp, what: str, work: Work) -> None:
+        self._post(ComputeFailed(stamp, f"nothing was left to send as {what} of {work}"))
+
+    @staticmethod
+    def _complain(reason: str) -> None:
+        topic_logger("worker").warning("%s", reason)

@@ -1,0 +1,25 @@
+"""Plain counters: how often something happened since the node started."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+class Counters:
+    """Named numbers that only grow. One owner, one thread."""
+
+    def __init__(self) -> None:
+        """Start with nothing counted."""
+        self._counts: Counter[str] = Counter()
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Count ``name`` ``amount`` times more."""
+        self._counts[name] += amount
+
+    def __getitem__(self, name: str) -> int:
+        """How often ``name`` was counted; 0 for a name never seen."""
+        return self._counts[name]
+
+    def snapshot(self) -> dict[str, int]:
+        """All counts, by name, in the order of the names."""
+        return dict(sorted(self._counts.items()))

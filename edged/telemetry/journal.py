@@ -1,0 +1,199 @@
+"""The journal: every event that reached the core, with the effects that it caused, as bounded JSON lines.
+
+::
+
+    {"time": 1750000000.123, "now": 812.25, "event": {"type": "LinkLost", "node": "ab.."}, "effects": [{...}]}
+
+``time`` is the wall clock, ``now`` the monotonic time that the core was given. Tensors never enter the journal: bytes
+are written as their length, parcels and computations in a short form. Two files of bounded size alternate, so the
+journal never fills a disk; where a disk is full all the same, the journal goes on in memory only. The ring in memory
+holds what people ask for: it leaves out the routine (pings, heartbeats, timers, single micro-batches).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import IO, Any
+
+from edged.core import effects as effect_types
+from edged.core import events as event_types
+from edged.core import messages as message_types
+from edged.core.effects import Effect, SendMessage
+from edged.core.events import Event, MessageReceived, ParcelArrived, TimerFired
+
+RING_LINES = 2000
+FILE_BYTES = 8 * 2**20
+
+_ROUTINE_MESSAGES = (
+    message_types.Ping,
+    message_types.PingRequest,
+    message_types.Ack,
+    message_types.Gossip,
+    message_types.Exchange,
+    message_types.Heartbeat,
+    message_types.HeartbeatReply,
+    message_types.NodeReport,
+    message_types.Taken,
+    message_types.Result,
+    message_types.GradientNorms,
+    message_types.Updated,
+)
+_ROUTINE_EVENTS = (
+    TimerFired,
+    event_types.ForwardDone,
+    event_types.BackwardDone,
+    event_types.NormsTaken,
+    event_types.UpdateDone,
+    event_types.SampleDrawn,
+)
+_ROUTINE_EFFECTS = (
+    effect_types.RunForward,
+    effect_types.RunBackward,
+    effect_types.TakeNorms,
+    effect_types.RunUpdate,
+    effect_types.SendActivation,
+    effect_types.SendGradient,
+    effect_types.SendInputs,
+    effect_types.DrawSample,
+    effect_types.DropSample,
+)
+_DATA_PARCELS = (message_types.Inputs, message_types.Activation, message_types.Gradient)
+
+
+class Journal:
+    """Writes records to ``folder/journal-0.jsonl`` and ``journal-1.jsonl`` in turn and keeps the newest in memory."""
+
+    def __init__(self, folder: Path | None, file_bytes: int = FILE_BYTES, ring_lines: int = RING_LINES) -> None:
+        """Open the journal in ``folder`` (made if missing); ``None`` keeps it in memory only."""
+        self._folder = folder
+        self._file_bytes = file_bytes
+        self._file: IO[str] | None = None
+        self._written = 0
+        self._turn = 0
+        self._followers: list[Callable[[str], None]] = []
+        self.ring: deque[str] = deque(maxlen=ring_lines)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._open(self._newest_turn(folder), "a")
+
+    def record(self, event: Event, effects: Sequence[Effect], now: float) -> None:
+        """Add one event with its effects. A timer that changed nothing is not worth a line."""
+        if not effects and isinstance(event, TimerFired):
+            return
+        line = json.dumps(
+            {
+                "time": round(time.time(), 3),
+                "now": round(now, 6),
+                "event": document(event),
+                "effects": [document(effect) for effect in effects],
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+        if not _is_routine(event, effects):
+            self.ring.append(line)
+            for follower in tuple(self._followers):
+                follower(line)
+        self._write(line)
+
+    def follow(self, follower: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``follower`` with each new line of the ring; the returned function ends that."""
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
+
+    def flush(self) -> None:
+        """Hand what is buffered to the operating system."""
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError:
+                self._give_up()
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, line: str) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(line + "\n")
+            self._written += len(line) + 1
+            if self._written >= self._file_bytes:
+                self._file.close()
+                self._open(1 - self._turn, "w")
+        except OSError:
+            self._give_up()
+
+    def _open(self, turn: int, mode: str) -> None:
+        assert self._folder is not None
+        path = self._folder / f"journal-{turn}.jsonl"
+        self._file = path.open(mode, encoding="utf-8", buffering=1 << 16)
+        self._turn = turn
+        self._written = self._file.tell()
+
+    def _give_up(self) -> None:
+        """The disk refuses: go on in memory."""
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError:
+                return
+
+    @staticmethod
+    def _newest_turn(folder: Path) -> int:
+        paths = [folder / f"journal-{turn}.jsonl" for turn in (0, 1)]
+        times = [path.stat().st_mtime if path.exists() else 0.0 for path in paths]
+        return 1 if times[1] > times[0] else 0
+
+
+def document(value: object) -> Any:
+    """A JSON value for any event, effect or message: objects carry their ``type``, bytes become their length."""
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (bytes, memoryview)):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, _DATA_PARCELS):
+        return {
+            "type": type(value).__name__,
+            "route": value.route,
+            "hop": value.hop,
+            "work": document(value.work),
+            "size_bytes": sum(spec.size_bytes for spec in value.tensors),
+        }
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: document(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Iterable):
+        return [document(item) for item in value]
+    raise TypeError(f"no journal form for {type(value).__name__}")
+
+
+def _is_routine(event: Event, effects: Sequence[Effect]) -> bool:
+    return _is_routine_event(event) and all(_is_routine_effect(effect) for effect in effects)
+
+
+def _is_routine_event(event: Event) -> bool:
+    if isinstance(event, MessageReceived):
+        return isinstance(event.message, _ROUTINE_MESSAGES)
+    if isinstance(event, ParcelArrived):
+        return isinstance(event.parcel, _DATA_PARCELS)
+    return isinstance(event, _ROUTINE_EVENTS)
+
+
+def _is_routine_effect(effect: Effect) -> bool:
+    if isinstance(effect, SendMessage):
+        return isinstance(effect.message, _ROUTINE_MESSAGES)
+    return isinstance(effect, _ROUTINE_EFFECTS)

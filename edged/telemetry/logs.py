@@ -1,0 +1,63 @@
+"""Structured logs on the standard ``logging``: one line a record, as text for people or as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TextIO
+
+LOGGER_NAME = "edged"
+
+LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+"""Levels as ``effects.Log`` names them."""
+
+
+class JsonFormatter(logging.Formatter):
+    """``{"time": seconds, "level": "info", "topic": "election", "text": "..."}``, one object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render one record."""
+        document = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "topic": _topic(record),
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            document["detail"] = self.formatException(record.exc_info)
+        return json.dumps(document, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """``12:34:56 election: this node leads (term 3)``; warnings and errors name their level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render one record."""
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        text = f"{clock} {level}{_topic(record)}: {record.getMessage()}"
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def configure(log_format: str, stream: TextIO | None = None, level: int = logging.INFO) -> logging.Logger:
+    """Send edged's records to ``stream`` (standard error by default); ``log_format``: "text" or "json"."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logger = logging.getLogger(LOGGER_NAME)
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
+    return logger
+
+
+def topic_logger(topic: str) -> logging.Logger:
+    """The logger of one topic ("transport", "election")."""
+    return logging.getLogger(f"{LOGGER_NAME}.{topic}")
+
+
+def _topic(record: logging.LogRecord) -> str:
+    return record.name.removeprefix(f"{LOGGER_NAME}.")
