@@ -22,7 +22,7 @@ from typing import BinaryIO
 from edged.compute.frames import drawn, failed, read_draw
 from edged.compute.job_file import load, parse_overrides
 from edged.compute.prefetch import Prefetcher
-from edged.compute.sampling import Sampler, input_names
+from edged.compute.sampling import Sampler
 from edged.core.job import Work
 from edged.errors import JobError, MalformedError, UserError
 from edged.job import Job
@@ -106,11 +106,11 @@ def _listen(stream: BinaryIO, wanted: SimpleQueue[Work | None], on_closed: Calla
 def _answer(connection: socket.socket, source: Sampler | Prefetcher, work: Work) -> bool:
     """Draw and send; false when that was the last answer."""
     try:
-        tensors = source.micro_batch(work)
+        tensors = source.draw(work)
     except JobError as error:
         _send(connection, failed(str(error), _detail(error)))
         return False
-    return _send(connection, drawn(work, tensors, input_names(len(tensors))))
+    return _send(connection, drawn(work, tensors))
 
 
 def _send(connection: socket.socket, pieces: Sequence[bytes | memoryview]) -> bool:

@@ -90,7 +90,7 @@ class Job:
     shuffle: bool = True
     collate: Callable[[list[Any]], Any] | None = None
     eval_data: Any = None
-    metrics: Callable[[nn.Module, Any], Mapping[str, torch.Tensor]] | None = None
+    metrics: Callable[[nn.Module, Any], dict[str, torch.Tensor]] | None = None
     strategy: str = "auto"
     mode: str = "sync"
     replicate_every: int | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import BinaryIO, Final
 
@@ -45,9 +45,9 @@ def read_draw(stream: BinaryIO) -> Work | None:
         raise MalformedError(f"a request that asks for no micro-batch: {text[:100]!r}") from error
 
 
-def drawn(work: Work, tensors: Sequence[torch.Tensor], names: Sequence[str]) -> list[bytes | memoryview]:
+def drawn(work: Work, tensors: Mapping[str, torch.Tensor]) -> list[bytes | memoryview]:
     """The pieces of one answer, to be sent one after the other; the views keep the tensors alive."""
-    wired = [to_wire(name, tensor) for name, tensor in zip(names, tensors, strict=True)]
+    wired = [to_wire(name, tensor) for name, tensor in tensors.items()]
     header = {"work": [work.version, int(work.phase), work.micro_batch], "tensors": [asdict(spec) for spec, _ in wired]}
     return [_framed(header), *(view for _, view in wired)]
 

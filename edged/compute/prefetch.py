@@ -26,10 +26,10 @@ class Prefetcher:
         self._sampler = sampler
         self._workers = workers
         self._expected: Iterator[Work] = iter(())
-        self._drawn: Iterator[list[torch.Tensor]] = iter(())
+        self._drawn: Iterator[dict[str, torch.Tensor]] = iter(())
 
-    def micro_batch(self, work: Work) -> list[torch.Tensor]:
-        """Like ``Sampler.micro_batch``; raises ``JobError``."""
+    def draw(self, work: Work) -> dict[str, torch.Tensor]:
+        """Like ``Sampler.draw``; raises ``JobError``."""
         if next(self._expected, None) != work:
             works = list(following(self._sampler.spec, work))
             self._expected = iter(works[1:])
@@ -40,7 +40,7 @@ class Prefetcher:
         """End the worker processes."""
         self._expected, self._drawn = iter(()), iter(())
 
-    def _loader(self, works: list[Work]) -> DataLoader[list[torch.Tensor]]:
+    def _loader(self, works: list[Work]) -> DataLoader[dict[str, torch.Tensor]]:
         forks = "fork" in multiprocessing.get_all_start_methods()
         return DataLoader(
             _MicroBatches(self._sampler),
@@ -54,14 +54,14 @@ class Prefetcher:
         )
 
 
-class _MicroBatches(Dataset[list[torch.Tensor]]):
+class _MicroBatches(Dataset[dict[str, torch.Tensor]]):
     """A job's micro-batches as a map-style data set whose indices are works."""
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
-    def __getitem__(self, work: Work) -> list[torch.Tensor]:
-        return self._sampler.micro_batch(work)
+    def __getitem__(self, work: Work) -> dict[str, torch.Tensor]:
+        return self._sampler.draw(work)
 
 
 def following(spec: JobSpec, work: Work) -> Iterator[Work]:
@@ -70,5 +70,5 @@ def following(spec: JobSpec, work: Work) -> Iterator[Work]:
         yield from (later for later in spec.works_at(version) if later >= work)
 
 
-def _as_it_is(drawn: list[torch.Tensor]) -> list[torch.Tensor]:
+def _as_it_is(drawn: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return drawn

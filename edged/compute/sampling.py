@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import keystr, tree_leaves_with_path
 from torch.utils.data import default_collate
 
 from edged.compute.seeding import mix
@@ -93,41 +93,40 @@ class Sampler:
             with UserCode(f"collating samples of {name} ({indices[0]}, ...)"):
                 return (self._job.collate or default_collate)(samples)
 
-    def micro_batch(self, work: Work) -> list[torch.Tensor]:
-        """The micro-batch's tensors in the order of ``Program.inputs``. Raises ``JobError``."""
+    def draw(self, work: Work) -> dict[str, torch.Tensor]:
+        """The micro-batch's tensors by the names of ``Program.inputs``, in their order. Raises ``JobError``."""
         return flatten(self.batch(work), len(self.indices(work)))
 
+    def micro_batch(self, work: Work) -> list[torch.Tensor]:
+        """The micro-batch's tensors in the order of ``Program.inputs``. Raises ``JobError``."""
+        return list(self.draw(work).values())
 
-def flatten(batch: Any, size: int) -> list[torch.Tensor]:
-    """The tensors of a collated batch, in the order in which the program takes them.
 
-    Raises ``JobError`` unless there is at least one, and all are tensors whose first dimension is ``size``.
+def flatten(batch: Any, size: int) -> dict[str, torch.Tensor]:
+    """The tensors of a collated batch, by name (``batch[0]``, ``batch['label']``) and in the order of ``Program.inputs``.
+
+    Raises ``JobError`` unless there is at least one, and all are tensors that can travel, of first dimension ``size``.
     """
-    leaves, _ = tree_flatten(batch)
-    if not leaves:
+    found = {f"batch{keystr(path)}": leaf for path, leaf in tree_leaves_with_path(batch)}
+    if not found:
         raise JobError("data: a sample holds no tensor; return a tensor, or a tuple or dict of tensors")
-    for leaf in leaves:
+    for name, leaf in found.items():
         if not isinstance(leaf, torch.Tensor):
             raise JobError(
-                f"data: a collated micro-batch holds a {type(leaf).__name__} where a tensor is wanted; "
+                f"data: {name} of a collated micro-batch is a {type(leaf).__name__}, not a tensor; "
                 "leave it out of the sample, or make a tensor of it (collate=)"
             )
         if str(leaf.dtype).removeprefix("torch.") not in DTYPES or leaf.layout is not torch.strided:
             raise JobError(
-                f"data: a collated micro-batch holds a tensor of type {leaf.dtype} and layout {leaf.layout}, "
-                "which cannot be sent; make it a dense tensor of a common type, such as float32 or int64"
+                f"data: {name} of a collated micro-batch has type {leaf.dtype} and layout {leaf.layout}, which cannot "
+                "be sent; make it a dense tensor of a common type, such as float32 or int64"
             )
         if leaf.dim() == 0 or leaf.shape[0] != size:
             raise JobError(
-                f"data: a collated micro-batch of {size} samples holds a tensor of shape {tuple(leaf.shape)}; "
-                f"every tensor's first dimension must be the samples, here {size}"
+                f"data: {name} of a collated micro-batch of {size} samples has the shape {tuple(leaf.shape)}; "
+                f"every tensor's first dimension must count the samples, here {size}"
             )
-    return [leaf.detach() for leaf in leaves]
-
-
-def input_names(count: int) -> tuple[str, ...]:
-    """Names of the program's inputs, in the order of ``flatten``."""
-    return tuple(f"input_{index}" for index in range(count))
+    return {name: leaf.detach() for name, leaf in found.items()}
 
 
 def outline(job: Job) -> JobSpec:

@@ -72,7 +72,7 @@ def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
         captured = capture(build_model(job), job.objective, batch, job.metrics)
     _check_sizes(captured.program, sampler.spec)
     if job.eval_data is not None:
-        _check_evaluation(captured.program, sampler, inputs)
+        _check_evaluation(captured, sampler, list(inputs.values()))
     return captured
 
 
@@ -155,11 +155,10 @@ def _check_sizes(program: Program, spec: JobSpec) -> None:
         )
 
 
-def _check_evaluation(program: Program, sampler: Sampler, inputs: list[torch.Tensor]) -> None:
-    if not program.evaluates:
+def _check_evaluation(captured: Captured, sampler: Sampler, inputs: list[torch.Tensor]) -> None:
+    if not captured.program.evaluates:
         raise JobError(
-            "eval_data: the model computes otherwise in eval() than edged can reproduce from train(): leave eval_data "
-            "out, and evaluate the finished weights yourself"
+            f"eval_data: {'; '.join(captured.notes)}: leave eval_data out, and evaluate the finished weights yourself"
         )
     evaluated = sampler.micro_batch(Work(sampler.spec.steps, Phase.EVALUATE, 0))
     kinds = [[(tensor.dtype, tuple(tensor.shape[1:])) for tensor in drawn] for drawn in (inputs, evaluated)]
