@@ -1,0 +1,111 @@
+"""Chooses a program's layers: borders stand where few bytes cross, between operations with parameters.
+
+::
+
+    conv  bn  relu │ conv  bn  relu  pool │ conv ...      bytes that cross:  ▂ ▂ ▆ ▂ ▂
+    └── layer 0 ─┘   └───── layer 1 ────┘                 a bump (▆) between cheap borders is no border
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from edged.compute.layers import uses
+from edged.compute.operations import written
+from edged.compute.program import Program
+from edged.compute.values import Values
+
+MAX_LAYERS: Final = 200
+"""More layers than this help no plan."""
+BUMP: Final = 1.5
+"""A border goes if this many times the bytes cross it that cross a border not far before it, and one not far behind."""
+REACH: Final = 5
+"""How many borders away counts as not far."""
+
+
+def choose_layers(program: Program, values: Values) -> tuple[tuple[int, int], ...]:
+    """Half-open ranges of operations, contiguous, covering all."""
+    costs = crossing_bytes(program, values)
+    barred = forbidden(program, values)
+    state = {spec.name for spec in program.state if spec.parameter}
+    anchors = [i for i, operation in enumerate(program.operations) if state.intersection(uses(operation))]
+    borders = []
+    for before, after in zip(anchors, anchors[1:], strict=False):
+        places = [k for k in range(before + 1, after + 1) if k not in barred]
+        if places:
+            borders.append(min(places, key=lambda k: (costs[k], k)))
+    borders = _without_bumps(borders, costs)
+    while len(borders) >= MAX_LAYERS:
+        edges = [0, *borders, len(program.operations)]
+        spans = [edges[i + 2] - edges[i] for i in range(len(borders))]
+        del borders[spans.index(min(spans))]
+    edges = [0, *borders, len(program.operations)]
+    return tuple(zip(edges, edges[1:], strict=False))
+
+
+def crossing_bytes(program: Program, values: Values) -> list[int]:
+    """Bytes that cross a border in training with every micro-batch, for a border before each operation.
+
+    State that crosses counts as well: its gradient comes back with every micro-batch.
+    """
+    first, last = _spans(program)
+    total = [0] * (len(program.operations) + 1)
+    for name, start in first.items():
+        if name in last and last[name] > start and name in values:
+            total[start + 1] += values[name].size_bytes
+            total[last[name] + 1] -= values[name].size_bytes
+    for k in range(1, len(total)):
+        total[k] += total[k - 1]
+    return total
+
+
+def forbidden(program: Program, values: Values) -> set[int]:
+    """Borders at which memory that is changed in place later would be torn from its other names.
+
+    A border before operation k is forbidden if some memory is used on both sides of it and changed at k or later, or if
+    it is state (or an input) that is changed anywhere.
+    """
+    fixed = {values[spec.name].storage for spec in (*program.state, *program.inputs)}
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    changed: dict[int, int] = {}
+    for index, operation in enumerate(program.operations):
+        for name in (*uses(operation), *(name for name in operation.outputs if name)):
+            if name in values and not values[name].scalar:
+                first.setdefault(values[name].storage, index)
+                last[values[name].storage] = index
+        for name in written(operation):
+            changed[values[name].storage] = index
+    barred: set[int] = set()
+    for storage, change in changed.items():
+        end = last[storage] if storage in fixed else change
+        barred.update(range(first[storage] + 1, end + 1))
+    return barred
+
+
+def _spans(program: Program) -> tuple[dict[str, int], dict[str, int]]:
+    """Where each value is made (state: first used) and last used, in training. Inputs never cross."""
+    state = {spec.name for spec in program.state}
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for index, operation in enumerate(program.operations):
+        if operation.evaluation_only:
+            continue
+        for name in uses(operation):
+            if name in state:
+                first.setdefault(name, index)
+            last[name] = index
+        first.update((name, index) for name in operation.outputs if name)
+    last[program.loss] = len(program.operations) - 1
+    return first, last
+
+
+def _without_bumps(borders: Sequence[int], costs: Sequence[int]) -> list[int]:
+    kept = []
+    for i, border in enumerate(borders):
+        left = min((costs[k] for k in borders[max(0, i - REACH) : i]), default=None)
+        right = min((costs[k] for k in borders[i + 1 : i + 1 + REACH]), default=None)
+        if left is None or right is None or costs[border] < BUMP * max(left, right):
+            kept.append(border)
+    return kept
