@@ -54,6 +54,11 @@ class Preparation:
         """The plan's stamp."""
         return self.prepare.plan.stamp
 
+    @property
+    def version(self) -> int:
+        """The weight version from which the plan goes on."""
+        return self.prepare.transfers[0].version if self.prepare.transfers else 0
+
 
 class Migration:
     """Prepares plans on ``node``, one at a time, and serves programs and first weights of the jobs handed in here."""
@@ -84,6 +89,16 @@ class Migration:
         assert (preparation.repeat_at is not None) == (open_ and not preparation.building), "asking exactly while open"
         if preparation.building:
             assert not preparation.missing, "nothing is built before everything has come"
+
+    def holds(self, stamp: Stamp) -> Prepare | None:
+        """Return what was asked for under this stamp, if it is the plan at hand."""
+        at_hand = self.preparation is not None and self.preparation.stamp == stamp
+        return self.preparation.prepare if self.preparation is not None and at_hand else None
+
+    def jobs(self) -> set[JobId]:
+        """Return the jobs of which this node holds anything."""
+        plan = set() if self.preparation is None else {self.preparation.stamp.job}
+        return plan | self.programs | self._sources
 
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job: its plan, its program, and that it came from here."""
@@ -203,12 +218,7 @@ class Migration:
         if not plan.hops_of(self.node):
             return self._judge("")
         preparation.building = True
-        return [BuildStages(plan, spec, self.version())]
-
-    def version(self) -> int:
-        """Return the weight version from which the plan in preparation goes on."""
-        transfers = () if self.preparation is None else self.preparation.prepare.transfers
-        return transfers[0].version if transfers else 0
+        return [BuildStages(plan, spec, preparation.version)]
 
     def _judge(self, problem: str) -> list[Effect]:
         """Tell the leader, now and whenever it asks again."""

@@ -1,0 +1,254 @@
+"""A whole node: the machines composed, and what passes between them.
+
+::
+
+    event --> fence --> membership --TellMember--> +-----------+
+                |       election   --TellLeader--> | jobs      |
+                |                                  | migration | --> effects
+                +--------------------------------> | running   |
+                                                   +-----------+
+    a message that a node sends to itself goes round inside, in the same ``handle``
+
+Nothing is decided here but who hears what. A plan's machines begin when its stages are built and its ``Start`` has come;
+everything of a job goes when the list says that it is over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+from edged.core.effects import DropJob, Effect, Log, SendMessage, TellLeader, TellMember
+from edged.core.election import Election, ElectionOptions, SavedVote
+from edged.core.events import (
+    BackwardDone,
+    ComputeFailed,
+    Event,
+    ForwardDone,
+    LeaderChanged,
+    MemberChanged,
+    MessageReceived,
+    NormsTaken,
+    ParcelArrived,
+    SampleDrawn,
+    StagesBuilt,
+    TimerFired,
+    UpdateDone,
+)
+from edged.core.fence import Fence
+from edged.core.ids import Stamp
+from edged.core.jobs import JobBoard
+from edged.core.membership import Membership, MembershipOptions
+from edged.core.messages import (
+    Accusation,
+    Ack,
+    End,
+    Exchange,
+    Gossip,
+    Heartbeat,
+    HeartbeatReply,
+    MemberRecord,
+    Message,
+    Nack,
+    Parcel,
+    Ping,
+    PingRequest,
+    PlanChosen,
+    Prepare,
+    Start,
+    Testimony,
+    VoteReply,
+    VoteRequest,
+    WorkFailed,
+)
+from edged.core.migration import Migration
+from edged.core.running import Running
+from edged.errors import BrokenInvariantError
+
+MOST_EVENTS = 10_000
+"""More events than this inside one ``handle`` mean that the machines talk in circles."""
+
+_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _RUNNING = EVERYONE = range(5)
+_OF_MEMBERSHIP = (Ping, PingRequest, Ack, Nack, Accusation, Testimony, Gossip, Exchange)
+_OF_ELECTION = (VoteRequest, VoteReply, Heartbeat, HeartbeatReply)
+_COMPUTED = (ForwardDone, BackwardDone, NormsTaken, UpdateDone, ComputeFailed, SampleDrawn)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """The options of the machines that have any."""
+
+    membership: MembershipOptions = field(default_factory=MembershipOptions)
+    election: ElectionOptions = field(default_factory=ElectionOptions)
+
+
+class Node:
+    """One node as a pure machine: ``handle(event, now)`` gives the effects, ``deadline()`` the next moment.
+
+    ``membership``, ``election``, ``board`` (jobs), ``migration`` and ``running`` are for reading by status and tests.
+    """
+
+    def __init__(
+        self,
+        record: MemberRecord,
+        options: NodeOptions,
+        rng: Random,
+        saved: SavedVote | None = None,
+        known: Iterable[MemberRecord] = (),
+    ) -> None:
+        """Compose the machines.
+
+        ``saved`` is what was last written for ``SaveVote``, if anything; ``known`` are members remembered from before.
+        """
+        self.node = record.node
+        self.name = record.name
+        self.membership = Membership(record, options.membership, rng, known)
+        self.election = Election(record.node, options.election, rng, saved)
+        self.board = JobBoard(record)
+        self.migration = Migration(record.node)
+        self.running = Running(record.node, lambda: tuple(member.node for member in self.membership.alive()))
+        self.fence = Fence()
+        self._machines = (self.membership, self.election, self.board, self.migration, self.running)
+        self._deadlines = [machine.deadline() for machine in self._machines]
+        self._last_refusal = ""
+
+    # ------------------------------------------------------------------------------------------- contract
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Let every machine that it concerns take in ``event``, and whatever they tell each other about it."""
+        out: list[Effect] = []
+        events = deque([event])
+        for _ in range(MOST_EVENTS):
+            if not events:
+                return out
+            for effect in self._dispatch(events.popleft(), now):
+                match effect:
+                    case SendMessage(to, message) if to == self.node:
+                        events.append(MessageReceived(self.node, message))
+                        continue
+                    case TellMember(record, before, reason):
+                        events.append(MemberChanged(record, before, reason))
+                    case TellLeader(leader, term):
+                        events.append(LeaderChanged(leader, term))
+                    case _:
+                        pass
+                out.append(effect)
+        raise BrokenInvariantError(f"node {self.node}: {type(event).__name__} never comes to an end")
+
+    def deadline(self) -> float | None:
+        """Return the earliest moment at which some machine wants to be woken."""
+        return min((t for t in self._deadlines if t is not None), default=None)
+
+    def check(self) -> None:
+        """Assert the invariants of every machine, and those between them."""
+        for machine, deadline in zip(self._machines, self._deadlines, strict=True):
+            machine.check()
+            assert deadline == machine.deadline(), f"{type(machine).__name__} would be woken at the wrong moment"
+        self.fence.check()
+        preparation = self.migration.preparation
+        if self.running.stamp is not None:
+            assert preparation is not None, "a plan runs that was never prepared"
+            assert preparation.stamp == self.running.stamp, "what runs and what is prepared are different plans"
+        for job in self.migration.jobs():
+            assert not self.board.jobs.ended(job), f"something is left of job {job}, which is over"
+
+    # ------------------------------------------------------------------------------------- who hears what
+
+    def _dispatch(self, event: Event, now: float) -> list[Effect]:
+        if isinstance(event, MessageReceived | ParcelArrived):
+            subject = event.message if isinstance(event, MessageReceived) else event.parcel
+            refusal = self._refusal(subject)
+            if refusal:
+                return self._refuse(refusal)
+        effects: list[Effect] = []
+        for index in self._audience(event, now):
+            effects += self._machines[index].handle(event, now)
+            self._deadlines[index] = self._machines[index].deadline()
+        if isinstance(event, StagesBuilt):
+            self._stages_built(event)
+        elif isinstance(event, MessageReceived):
+            effects += self._hear_of_plan(event.message, now)
+        return effects + self._drop_what_is_over()
+
+    def _audience(self, event: Event, now: float) -> Iterable[int]:
+        """Whom it concerns, in order: who is there, who leads, what is to be done, how."""
+        if isinstance(event, TimerFired):
+            return [index for index, moment in enumerate(self._deadlines) if moment is not None and moment <= now]
+        if isinstance(event, MessageReceived):
+            if isinstance(event.message, _OF_MEMBERSHIP):
+                return (_MEMBERSHIP,)
+            return (_ELECTION,) if isinstance(event.message, _OF_ELECTION) else (_BOARD, _MIGRATION, _RUNNING)
+        if isinstance(event, ParcelArrived):
+            return (_MIGRATION, _RUNNING)
+        return (_RUNNING,) if isinstance(event, _COMPUTED) else EVERYONE
+
+    # ----------------------------------------------------------------------------------------- the fence
+
+    def _refusal(self, subject: Message | Parcel) -> str:
+        """Judge what comes in by its stamp; the leader's word on a plan raises the fence."""
+        match subject:
+            case Prepare(plan) | PlanChosen(plan):
+                known = self.fence.learn(plan.stamp)
+            case Start(stamp):
+                known = self.fence.learn(stamp)
+            case End(stamp):
+                known = self.fence.learn(stamp)
+                self.fence.close(stamp)
+            case _:
+                return self.fence.refusal(subject)
+        return "" if known else f"{type(subject).__name__} of a plan that is over or was replaced"
+
+    def _refuse(self, refusal: str) -> list[Effect]:
+        """Tell why something was dropped, when the reason changes."""
+        if refusal == self._last_refusal:
+            return []
+        self._last_refusal = refusal
+        return [Log("info", "fence", refusal)]
+
+    # -------------------------------------------------------------------------------- a plan's machines
+
+    def _stages_built(self, built: StagesBuilt) -> None:
+        preparation = self.migration.preparation
+        if preparation is None or preparation.stamp != built.stamp or built.problem:
+            return
+        self.running.ready(preparation.prepare.plan, preparation.prepare.spec, preparation.version)
+        self._rewind()
+
+    def _hear_of_plan(self, message: Message, now: float) -> list[Effect]:
+        match message:
+            case Prepare(plan) if self.running.stamp not in {None, plan.stamp}:
+                self.running.drop()
+                effects: list[Effect] = []
+            case Start(stamp, version) if (prepare := self.migration.holds(stamp)) is not None:
+                effects = self.running.start(prepare.plan, prepare.spec, version, now)
+            case PlanChosen(plan, spec) if self.node in {spec.source, *plan.nodes()}:
+                effects = self._must_hold(plan.stamp)
+            case _:
+                return []
+        self._rewind()
+        return effects
+
+    def _must_hold(self, stamp: Stamp) -> list[Effect]:
+        """A plan counts on this node: if it holds nothing of it, this process began after the plan."""
+        leader = self.board.leader
+        if leader is None or self.board.jobs.ended(stamp.job) or self.migration.holds(stamp) is not None:
+            return []
+        reason = f"node {self.name} was restarted; what it held of the job is lost"
+        return [SendMessage(leader, WorkFailed(stamp, reason))]
+
+    def _rewind(self) -> None:
+        """Note the moments of the plan's machines anew."""
+        for index in (_MIGRATION, _RUNNING):
+            self._deadlines[index] = self._machines[index].deadline()
+
+    def _drop_what_is_over(self) -> list[Effect]:
+        """Whatever this node holds of a job goes as soon as the list says that it has ended."""
+        effects: list[Effect] = []
+        for job in [job for job in self.migration.jobs() if self.board.jobs.ended(job)]:
+            if self.running.stamp is not None and self.running.stamp.job == job:
+                self.running.drop()
+            effects += [*self.migration.drop(job), DropJob(job)]
+            self._rewind()
+        return effects
