@@ -1,0 +1,237 @@
+"""Whole jobs, from the first draw to the leader's ``End``."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edged.core.effects import RunForward, RunUpdate
+from edged.core.events import TimerFired
+from edged.core.feeding import Feeding
+from edged.core.job import Phase
+from edged.core.messages import EvalReport, FinishedReport, StepReport
+from tests.core.miniature import LEADER, SOURCE, Miniature, assert_whole, make_plan, make_spec, node, pipeline
+
+
+def reports(job: Miniature, kind: type) -> list:
+    return [message for to, message in job.messages if to == SOURCE and isinstance(message, kind)]
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3, 5])
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_a_whole_job_ends_with_every_work_done_once_and_every_report_in_order(hops, loss):
+    spec = make_spec(hops, steps=6, samples=44, epochs=1, eval_samples=13, clips=True, micro_batches=4, batch_size=8)
+    times = random.Random(hops)
+    job = Miniature(
+        pipeline(hops, 4), spec, loss=loss, delay=lambda: times.uniform(0, 2), seconds=lambda _: times.uniform(0.1, 1)
+    ).run()
+    assert job.verdict is not None
+    assert job.verdict.problem == ""
+    assert job.verdict.step == 6
+    assert_whole(job)
+    assert [report.step for report in reports(job, StepReport)] == [1, 2, 3, 4, 5, 6]
+    assert [(report.step, report.epoch) for report in reports(job, EvalReport)] == [(6, 0)]
+    assert job.written == [(6, 0)]
+    finished = reports(job, FinishedReport)
+    assert len(finished) == 1
+    assert finished[0].loss == reports(job, StepReport)[-1].loss
+
+
+def test_the_loss_of_a_step_is_the_weighted_mean_in_ascending_order():
+    spec = make_spec(2, steps=1, samples=7, batch_size=8, micro_batches=4)
+    job = Miniature(pipeline(2, 4), spec).run()
+    assert [report.loss for report in reports(job, StepReport)] == [
+        2 / 7 * 1.0 + 2 / 7 * 1.125 + 2 / 7 * 1.25 + 1 / 7 * 1.375
+    ]
+    assert [report.learning_rate for report in reports(job, StepReport)] == [0.1]
+
+
+def test_an_evaluation_is_reported_before_the_step_that_follows_it():
+    spec = make_spec(2, steps=4, samples=16, batch_size=8, micro_batches=4, epochs=2, eval_samples=20)
+    job = Miniature(pipeline(2, 4), spec, loss=0.3).run()
+    kinds = [
+        (type(m).__name__, m.step) for to, m in job.messages if to == SOURCE and isinstance(m, StepReport | EvalReport)
+    ]
+    assert kinds == [
+        ("StepReport", 1),
+        ("StepReport", 2),
+        ("EvalReport", 2),
+        ("StepReport", 3),
+        ("StepReport", 4),
+        ("EvalReport", 4),
+    ]
+    assert dict(reports(job, EvalReport)[0].metrics) == {"accuracy": pytest.approx(0.5 * 4.5)}
+
+
+def test_reports_go_to_every_member_once():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=2)).run()
+    for to in (SOURCE, node(1)):
+        assert [m.step for t, m in job.messages if t == to and isinstance(m, StepReport)] == [1, 2]
+
+
+def test_a_run_goes_on_from_any_version():
+    spec = make_spec(3, steps=6, samples=24, batch_size=8, epochs=2, eval_samples=4)
+    job = Miniature(pipeline(3, 4), spec, version=3).run()
+    assert_whole(job, 3)
+    assert [report.step for report in reports(job, StepReport)] == [4, 5, 6]
+
+
+def test_a_run_that_starts_at_the_end_only_collects():
+    job = Miniature(pipeline(3, 4), make_spec(3, steps=6), version=6).run()
+    assert job.computed == []
+    assert job.written == [(6, 0)]
+
+
+def test_the_source_need_not_be_part_of_the_plan():
+    plan = make_plan(((1, 2, 2), (2, 1, 1)), layers=3, micro_batches=4)
+    assert_whole(Miniature(plan, make_spec(3), loss=0.2).run())
+
+
+def test_samples_wait_only_up_to_a_bound():
+    job = Miniature(pipeline(3, 8), make_spec(3, steps=20, micro_batches=8), seconds=lambda _: 50.0)
+    job._give(job.feeding, SOURCE, TimerFired())
+    while job.now < 40.0:
+        job.now, _, happen = __import__("heapq").heappop(job._events)
+        happen()
+    assert len(job.drawn) <= 2 * (3 + 2) + 4
+
+
+def test_nothing_is_fed_far_ahead_of_what_the_first_hop_has_taken():
+    spec = make_spec(2, steps=10)
+    job = Miniature(pipeline(2, 4), spec, seconds=lambda effect: 100.0 if isinstance(effect, RunForward) else 0.0)
+    job._give(job.feeding, SOURCE, TimerFired())
+    while job.now < 50.0:
+        job.now, _, happen = __import__("heapq").heappop(job._events)
+        happen()
+    assert len([place for place in job._shelf if place[3] == 1]) == 4
+
+
+def test_a_loss_that_is_not_a_number_ends_the_job_naming_step_and_micro_batch():
+    job = Miniature(pipeline(3, 4), make_spec(3, steps=5), loss=0.4)
+    job.losses = lambda work: float("nan") if (work.version, work.micro_batch) == (2, 1) else 1.0
+    job.run()
+    assert job.verdict is not None
+    assert job.verdict.problem == "the loss of step 3, micro-batch 1 is nan"
+    assert job.verdict.step <= 2
+    updates = [each.effect.version for each in job.computed if isinstance(each.effect, RunUpdate)]
+    assert max(updates) == 2
+
+
+def test_a_feeder_that_merely_died_is_started_again():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=5))
+    deaths = [7, 13]
+    job.feeder = lambda _work: "" if deaths and len(job.drawn) == deaths[0] and deaths.pop(0) else None
+    job.run()
+    assert_whole(job)
+    assert job.feeders == 3
+
+
+def test_a_feeder_that_dies_again_at_once_ends_the_job():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=5))
+    job.feeder = lambda work: "" if work.version == 2 else None
+    job.run()
+    assert job.verdict is not None
+    assert job.verdict.problem == "the job's data could not be read: it ended"
+    assert job.feeders == 2
+
+
+def test_user_code_that_raises_ends_the_job_at_once():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=5), loss=0.5)
+    job.feeder = lambda work: "Traceback ..." if work.version == 2 else None
+    job.run()
+    assert job.verdict is not None
+    assert job.verdict.problem == "the job's data could not be read: it ended"
+    assert job.feeders == 1
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_an_export_is_one_version_of_all_layers(loss):
+    job = Miniature(pipeline(3, 4), make_spec(3, steps=12), loss=loss, delay=lambda: 0.3)
+    job.export(7, at=10.2)
+    job.run()
+    assert_whole(job)
+    (version,) = (version for version, token in job.written if token == 7)
+    assert 0 < version <= 12
+    assert (12, 0) in job.written
+
+
+def test_an_export_whose_question_comes_too_late_chooses_a_later_version():
+    job = Miniature(pipeline(2, 2), make_spec(2, steps=400, micro_batches=2), delay=lambda: 5.0, seconds=lambda _: 0.01)
+    job.export(7, at=200.0)
+    job.export(8, at=201.0)
+    job.run()
+    assert {token for _, token in job.written} == {0, 7, 8}
+
+
+def test_an_export_at_the_very_end_is_written_from_the_result():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=2), delay=lambda: 0.5)
+    job.run()
+    end = job.now
+    again = Miniature(pipeline(2, 4), make_spec(2, steps=2), delay=lambda: 0.5)
+    again.export(9, at=end - 1.6)
+    again.run()
+    assert sorted(again.written) == [(2, 0), (2, 9)]
+
+
+def test_a_feeding_without_a_leader_waits_for_one():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 2, None, lambda: ())
+    assert feeding.deadline() == 0.0
+    feeding.handle(TimerFired(), 1.0)
+    assert feeding.deadline() is not None
+
+
+@st.composite
+def jobs(draw):
+    micro_batches = draw(st.integers(1, 5))
+    routes = draw(st.integers(1, 2))
+    layers = draw(st.integers(1, 5))
+    cuts = sorted(draw(st.sets(st.integers(1, layers - 1)))) if layers > 1 else []
+    bounds = list(zip([0, *cuts], [*cuts, layers], strict=True))
+    nodes = [draw(st.integers(0, 4)) for _ in bounds]
+    made = [
+        tuple((n, b - a, draw(st.integers(1, 4))) for n, (a, b) in zip(nodes, bounds, strict=True))
+        for _ in range(routes)
+    ]
+    plan = make_plan(*made, layers=layers, micro_batches=micro_batches)
+    steps = draw(st.integers(1, 5))
+    size = draw(st.integers(1, 2))
+    batch = size * micro_batches + draw(st.integers(0, micro_batches - 1))
+    spec = make_spec(
+        layers,
+        steps=steps * 2,
+        micro_batches=micro_batches,
+        batch_size=batch,
+        samples=batch * (steps - 1) + draw(st.integers(1, batch)),
+        epochs=2,
+        eval_samples=draw(st.integers(0, 9)),
+        clips=draw(st.booleans()),
+    )
+    return plan, spec
+
+
+@settings(max_examples=120, deadline=None)
+@given(jobs(), st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.4]))
+def test_any_plan_with_any_timing_runs_to_its_end(made, seed, loss):
+    plan, spec = made
+    times = random.Random(seed)
+    job = Miniature(
+        plan,
+        spec,
+        loss=loss,
+        seed=seed,
+        delay=lambda: times.choice([0.0, 0.1, times.expovariate(1.0)]),
+        seconds=lambda _: times.choice([0.0, 0.1, times.expovariate(1.0)]),
+    )
+    job.export(5, at=times.uniform(0, 10))
+    job.run()
+    assert_whole(job)
+    assert [report.step for report in reports(job, StepReport)] == list(range(1, spec.steps + 1))
+    evaluations = [report.step for report in reports(job, EvalReport)]
+    assert evaluations == ([spec.steps // 2, spec.steps] if spec.eval_samples else [])
+    assert any(each.effect.work.phase is Phase.EVALUATE for each in job.computed if isinstance(each.effect, RunForward)) == bool(
+        spec.eval_samples
+    )
+    assert LEADER not in plan.nodes()
