@@ -19,15 +19,14 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli.demo_nodes import DemoNode, finish, lines_of, run_edged, start_nodes
+from edged.cli.demo_nodes import DemoNode, finish, lines_of, run_edged, start_nodes, wait_until_known
 from edged.cli.options import JsonOption
-from edged.client import Client
 from edged.errors import ConfigError, JobFailedError
 from edged.tui.words import duration
 
 LEAST_ACCURACY = 0.96
+SLOWDOWNS = (1.0, 1.5, 2.0, 3.0)
 JOB_FILE = Path(__file__).parents[1] / "data" / "digits_job.py"
-WAIT_SECONDS = 60.0
 
 
 def demo(
@@ -44,8 +43,8 @@ def demo(
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="edged-demo-"))
         stack.callback(_clear, folder)
-        cluster = start_nodes(stack, folder, nodes)
-        _wait_until_known(cluster)
+        cluster = start_nodes(stack, folder, [SLOWDOWNS[index % len(SLOWDOWNS)] for index in range(nodes)])
+        wait_until_known(cluster)
         _tell(f"{nodes} nodes found each other over encrypted ZeroMQ", as_json=as_json)
         output = Path.cwd() / "edged-demo.safetensors"
         together = _train(cluster[0], job, output, as_json=as_json)
@@ -128,21 +127,6 @@ def _verdict(together: Mapping[str, Any], alone: Mapping[str, Any], seconds: flo
         raise JobFailedError("the weights differ from the single device's: please report this with both files")
     if accuracy is not None and accuracy < LEAST_ACCURACY:
         raise JobFailedError(f"the accuracy is below {LEAST_ACCURACY:.0%}")
-
-
-def _wait_until_known(cluster: list[DemoNode]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        seen = [Client(node.home).ask("status") for node in cluster]
-        ready = all(status["leader"] and len(_measured(status)) == len(cluster) for status in seen)
-        if ready:
-            return
-        time.sleep(0.1)
-    raise JobFailedError("the demo's nodes did not find each other within a minute; `edged doctor` may say why")
-
-
-def _measured(status: Mapping[str, Any]) -> list[Any]:
-    return [m for m in status["members"] if m["state"] == "alive" and m["slowness"] > 0]
 
 
 def _tell(text: str, *, as_json: bool) -> None:

@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edged.client import Client
 from edged.errors import JobFailedError
 
 NAMES = ("desk", "laptop", "pi-5", "pi-4")
-SLOWDOWNS = (1.0, 1.5, 2.0, 3.0)
 LEAVE_SECONDS = 5.0
+WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,37 @@ class DemoNode:
     address: str
 
 
-def start_nodes(stack: ExitStack, folder: Path, number: int) -> list[DemoNode]:
-    """Start ``number`` nodes that join the first; ``stack`` ends them.
+def start_nodes(stack: ExitStack, folder: Path, slowdowns: Sequence[float]) -> list[DemoNode]:
+    """Start a node for each entry of ``slowdowns``; all join the first. ``stack`` ends them.
 
     Raises ``JobFailedError`` if one does not start.
     """
     from edged.transport.security import new_cluster_key
 
     key = new_cluster_key()
-    first = _ready(_spawn(stack, folder, 0, key, []), folder, 0)
+    first = _ready(_spawn(stack, folder, 0, key, ["--slowdown", str(slowdowns[0])]), folder, 0)
     seed = ["--seed", first.address.removeprefix("tcp://")]
-    rest = [_spawn(stack, folder, index, key, seed) for index in range(1, number)]
+    rest = [
+        _spawn(stack, folder, index, key, [*seed, "--slowdown", str(slowdown)])
+        for index, slowdown in enumerate(slowdowns[1:], 1)
+    ]
     return [first, *(_ready(process, folder, index) for index, process in enumerate(rest, 1))]
+
+
+def wait_until_known(cluster: list[DemoNode]) -> None:
+    """Return when every node sees all others, measured, and a leader. Raises ``JobFailedError`` after a minute."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        seen = [Client(node.home).ask("status") for node in cluster]
+        ready = all(status["leader"] and len(_measured(status)) == len(cluster) for status in seen)
+        if ready:
+            return
+        time.sleep(0.1)
+    raise JobFailedError("the demo's nodes did not find each other within a minute; `edged doctor` may say why")
+
+
+def _measured(status: Mapping[str, Any]) -> list[Any]:
+    return [m for m in status["members"] if m["state"] == "alive" and m["slowness"] > 0]
 
 
 def run_edged(arguments: list[str]) -> subprocess.Popen[str]:
@@ -76,7 +97,7 @@ def finish(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def _spawn(stack: ExitStack, folder: Path, index: int, key: str, seed: list[str]) -> subprocess.Popen[str]:
+def _spawn(stack: ExitStack, folder: Path, index: int, key: str, more: list[str]) -> subprocess.Popen[str]:
     name = NAMES[index] if index < len(NAMES) else f"node-{index}"
     home = folder / name
     home.mkdir()
@@ -84,7 +105,7 @@ def _spawn(stack: ExitStack, folder: Path, index: int, key: str, seed: list[str]
     (home / "key.txt").chmod(0o600)
     arguments = ["join", "--home", str(home), "--name", name, "--key-file", str(home / "key.txt"), "--cluster", "demo"]
     arguments += ["--listen", "127.0.0.1:0", "--no-discovery", "--no-tui", "--threads", "1", "--log-format", "json"]
-    arguments += ["--slowdown", str(SLOWDOWNS[index % len(SLOWDOWNS)]), *seed]
+    arguments += more
     log = stack.enter_context((home / "log.jsonl").open("w", encoding="utf-8"))
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "edged", *arguments],

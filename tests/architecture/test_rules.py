@@ -28,7 +28,7 @@ LAZY = {
     "torch",
     "edged",
 }
-"""What may be imported inside a function: torch and what brings it, and what reads package metadata, so that ``edged --help`` stays quick."""
+"""What may be imported inside a function: what is slow to import, so that ``edged --help`` stays quick."""
 
 HOMES = {
     "torch": ("compute/", "job.py"),
