@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from edged.core.ids import Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord
 from edged.core.plan import Plan
+from edged.strategies.cost import PlanImpossibleError
 from edged.strategies.pipeline import plan_pipeline
 
 Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp], Plan]
 """``planner(spec, members, stamp)``; raises ``PlanImpossibleError`` with the numbers."""
 
-PLANNERS: Mapping[str, Planner] = {"auto": plan_pipeline, "pipeline": plan_pipeline}
+PLANNERS: Mapping[str, Planner] = MappingProxyType({"auto": plan_pipeline, "pipeline": plan_pipeline})
 """Every strategy that a job may name."""
+
+
+def choose_plan(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp) -> Plan:
+    """Run the planner that the job names; raises ``PlanImpossibleError`` if there is none, or no plan."""
+    planner = PLANNERS.get(spec.strategy)
+    if planner is None:
+        raise PlanImpossibleError(
+            f"there is no strategy {spec.strategy!r}; choose one of {', '.join(sorted(PLANNERS))}"
+        )
+    return planner(spec, members, stamp)

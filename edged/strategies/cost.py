@@ -1,9 +1,69 @@
-"""What a stage costs on a node: seconds and bytes."""
+"""What a stage costs on a node: seconds and bytes, from the source's profile of the layers. Shared by all planners.
+
+All sums over layers come from prefix sums, so that a planner may ask for every range.
+"""
 
 from __future__ import annotations
 
+from itertools import accumulate
+
+from edged.core.job import JobSpec
+from edged.core.messages import MemberRecord
 from edged.errors import JobFailedError
 
 
 class PlanImpossibleError(JobFailedError):
     """No plan exists for this job on these members; the message carries the numbers."""
+
+
+class StageCost:
+    """Seconds and bytes of any range of a job's layers."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        """Sum up the profile once."""
+        layers = spec.layers
+        self._copies = 1 + spec.optimizer_copies
+        self._seconds = _prefix([layer.forward_seconds + layer.backward_seconds for layer in layers])
+        self._state = _prefix([layer.state_bytes for layer in layers])
+        self._parameters = _prefix([layer.parameter_bytes for layer in layers])
+        self._activations = _prefix([layer.activation_bytes for layer in layers])
+        self._crossing = [0, *(layer.crossing_bytes for layer in layers)]
+
+    def seconds(self, first: int, last: int, slowness: float) -> float:
+        """Forward and backward of one micro-batch through layers ``first..last`` on a node ``slowness`` x the source."""
+        return slowness * (self._seconds[last + 1] - self._seconds[first])
+
+    def size_bytes(self, first: int, last: int, window: int) -> int:
+        """Memory of layers ``first..last`` with ``window`` micro-batches in flight.
+
+        Parameters and buffers, gradients, the optimizer's copies; for every micro-batch in flight its activations and
+        what was received across the cut before ``first``.
+        """
+        kept = self._state[last + 1] - self._state[first]
+        kept += self._copies * (self._parameters[last + 1] - self._parameters[first])
+        moving = self._activations[last + 1] - self._activations[first] + self._crossing[first]
+        return int(kept + window * moving)
+
+    def crossing_bytes(self, first: int) -> int:
+        """What crosses the cut before layer ``first``, forward, for one micro-batch."""
+        return self._crossing[first]
+
+
+def slowness_of(record: MemberRecord, spec: JobSpec) -> float:
+    """How many times slower than the source a member is; 1.0 where either has not been measured."""
+    if record.slowness <= 0.0 or spec.source_slowness <= 0.0:
+        return 1.0
+    return record.slowness / spec.source_slowness
+
+
+def as_size(size_bytes: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:  # noqa: PLR2004 - SI units
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} TB"
+
+
+def _prefix(values: list[float] | list[int]) -> list[float]:
+    return list(accumulate(values, initial=0))

@@ -1,13 +1,120 @@
-"""One route over the members, in proportion to their speed and within their memory."""
+"""One route over the members, in proportion to their speed and within their memory.
+
+Every member that can hold at least one layer takes part, up to one for each layer. The source goes first, so that
+inputs need not cross the network; the others follow, fastest first, or, where that does not fit into their memory,
+largest first (the first hops keep the most micro-batches in flight). Windows are P - h, those of 1F1B; where memory is
+short they are capped, and then the member with the least memory is left out, until a plan fits.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 from edged.core.ids import Stamp
 from edged.core.job import JobSpec
-from edged.core.messages import MemberRecord
-from edged.core.plan import Plan
+from edged.core.messages import MemberRecord, MemberState
+from edged.core.plan import Hop, Plan, Route
+from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, slowness_of
+from edged.strategies.partition import partition
 
 
 def plan_pipeline(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp) -> Plan:
-    """Plan one route; raises ``PlanImpossibleError``."""
-    raise NotImplementedError
+    """Plan one route; raises ``PlanImpossibleError`` if the members' memory does not hold the job."""
+    cost = StageCost(spec)
+    alive = [record for record in members if record.state is MemberState.ALIVE]
+    able, left_out = _able(spec, cost, alive)
+    for count in range(len(able), 0, -1):
+        for cap in range(min(count, spec.micro_batches), 0, -1):
+            for order in _orders(spec, able[:count]):
+                windows = tuple(min(cap, count - h) for h in range(count))
+                cuts = _cut(spec, cost, order, windows)
+                if cuts is not None:
+                    left_out += [f"{record.name} (not enough memory)" for record in able[count:]]
+                    return _plan(spec, cost, stamp, order, windows, cuts, left_out)
+    raise PlanImpossibleError(_impossible(spec, cost, alive))
+
+
+def _able(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> tuple[list[MemberRecord], list[str]]:
+    """Members that can hold some layer, at most one for each layer, largest memory first; and why others cannot."""
+    least = min(cost.size_bytes(layer, layer, 1) for layer in range(len(spec.layers)))
+    able = [record for record in alive if record.memory_bytes >= least]
+    left_out = [
+        f"{record.name} (the smallest layer needs {as_size(least)}, it has {as_size(record.memory_bytes)})"
+        for record in alive
+        if record.memory_bytes < least
+    ]
+    able.sort(key=lambda record: (record.node != spec.source, slowness_of(record, spec), record.node))
+    left_out += [f"{record.name} (more members than layers)" for record in able[len(spec.layers) :]]
+    able = able[: len(spec.layers)]
+    able.sort(key=lambda record: (-record.memory_bytes, record.node))
+    return able, left_out
+
+
+def _orders(spec: JobSpec, records: list[MemberRecord]) -> Iterator[tuple[MemberRecord, ...]]:
+    """Orders worth trying, the preferred one first."""
+    yield tuple(sorted(records, key=lambda r: (r.node != spec.source, slowness_of(r, spec), r.node)))
+    yield tuple(records)
+
+
+def _cut(
+    spec: JobSpec, cost: StageCost, order: tuple[MemberRecord, ...], windows: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    slowness = [slowness_of(record, spec) for record in order]
+
+    def seconds(s: int, first: int, last: int) -> float:
+        if cost.size_bytes(first, last, windows[s]) > order[s].memory_bytes:
+            return math.inf
+        return cost.seconds(first, last, slowness[s])
+
+    return partition(len(spec.layers), len(order), seconds, cost.crossing_bytes)
+
+
+def _plan(
+    spec: JobSpec,
+    cost: StageCost,
+    stamp: Stamp,
+    order: tuple[MemberRecord, ...],
+    windows: tuple[int, ...],
+    cuts: tuple[int, ...],
+    left_out: list[str],
+) -> Plan:
+    ends = (*cuts[1:], len(spec.layers))
+    hops = tuple(
+        Hop(record.node, first, end - 1, window)
+        for record, first, end, window in zip(order, cuts, ends, windows, strict=True)
+    )
+    times = [
+        cost.seconds(hop.first_layer, hop.last_layer, slowness_of(record, spec))
+        for record, hop in zip(order, hops, strict=True)
+    ]
+    return Plan(
+        stamp=stamp,
+        strategy="pipeline",
+        reason=_reason(order, hops, left_out),
+        layers=len(spec.layers),
+        micro_batches=spec.micro_batches,
+        routes=(Route(hops, tuple(range(spec.micro_batches))),),
+        predicted_step_seconds=sum(times) + (spec.micro_batches - 1) * max(times),
+    )
+
+
+def _reason(order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]) -> str:
+    """One sentence: who runs what, who does not, and why."""
+    shares = [
+        f"{record.name} layers {hop.first_layer}..{hop.last_layer}" for record, hop in zip(order, hops, strict=True)
+    ]
+    by = "by measured speed and free memory" if len(order) > 1 else "alone"
+    without = f"; without {', '.join(left_out)}" if left_out else ""
+    return f"one pipeline {by}: {', '.join(shares)}{without}"
+
+
+def _impossible(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> str:
+    needed = cost.size_bytes(0, len(spec.layers) - 1, 1)
+    there = sum(record.memory_bytes for record in alive)
+    budgets = ", ".join(f"{record.name} {as_size(record.memory_bytes)}" for record in alive) or "no members"
+    largest = max(cost.size_bytes(layer, layer, 1) for layer in range(len(spec.layers)))
+    return (
+        f"this job needs {as_size(needed)} of memory, at least {as_size(largest)} of it on one device; "
+        f"the members offer {as_size(there)} ({budgets}): join another device, raise --memory, or use smaller micro-batches"
+    )
