@@ -31,7 +31,7 @@ class Device:
         return self.threads or os.cpu_count() or 1
 
     def executor(self) -> Executor:
-        """Import torch and build the executor, on the compute thread. Raises ``ConfigError`` if the device is not there."""
+        """Import torch and build the executor, on the compute thread. Raises ``ConfigError`` for a missing device."""
         from edged.compute.executor import Executor
 
         return Executor(self.kind, self.cores, self.slowdown)

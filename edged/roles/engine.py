@@ -55,7 +55,7 @@ class Engine:
         done: Callable[[T], None],
         failed: Callable[[str], None],
     ) -> None:
-        """Call ``function(executor)`` after all that was asked before; then ``done`` or ``failed``, on the loop's thread."""
+        """Call ``function(executor)`` after all that was asked before; then ``done`` or ``failed`` on the loop."""
 
         def call() -> T:
             if self._executor is None:

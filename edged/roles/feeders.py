@@ -7,8 +7,8 @@
                       length | {"error": last line, "detail": traceback}
 
 ``length`` is four bytes, big-endian; a tensor is ``{name, dtype, shape, strides, size_bytes}``. A feeder is a child of
-the node (``python -m edged.feeder``), or any process of the user that trains from Python. It runs the user's code, so nothing in it can hurt the node: what it sends is checked, and
-its end is a fact like any other.
+the node (``python -m edged.feeder``), or any process of the user that trains from Python. It runs the user's code, so
+nothing in it can hurt the node: what it sends is checked, and its end is a fact like any other.
 """
 
 from __future__ import annotations

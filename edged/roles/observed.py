@@ -10,7 +10,7 @@ from edged.core.node import Node
 
 
 class ObservedNode(Node):
-    """A ``Node`` that shows every event to ``watch`` after its machines have read it. The watcher must change nothing."""
+    """A ``Node`` that shows every event to ``watch`` after its machines have read it; a watcher changes nothing."""
 
     watch: Callable[[Event], None]
 

@@ -1,0 +1,29 @@
+"""One node per home."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edged.errors import ConfigError
+from edged.roles.lock import HomeLock
+
+
+def test_a_second_node_is_told_who_runs_there(tmp_path: Path) -> None:
+    lock = HomeLock(tmp_path)
+    with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
+        HomeLock(tmp_path)
+    lock.release()
+    HomeLock(tmp_path).release()
+
+
+def test_the_home_is_made_for_its_user_alone(tmp_path: Path) -> None:
+    lock = HomeLock(tmp_path / "home")
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+    lock.release()
+
+
+def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="--home"):
+        HomeLock(tmp_path / "file")

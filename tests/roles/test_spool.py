@@ -1,0 +1,84 @@
+"""The spool folder: what is read from it, what is cleared."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from edged.core.ids import JobId
+from edged.errors import JobError
+from edged.roles.spool import Feeder, Spool, copy_file, move_file, spec_from_json
+from tests.roles.conftest import spec_of
+
+
+def test_a_spec_survives_json() -> None:
+    spec = spec_of()
+    assert spec_from_json(json.loads(json.dumps(asdict(spec)))) == spec
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("steps", "4"), ("seed", True), ("name", 3), ("source_slowness", "fast"), ("clips", 1)]
+)
+def test_a_wrong_type_is_named(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        spec_from_json({**asdict(spec_of()), field: value})
+
+
+def test_wrong_layer_inputs_are_named() -> None:
+    document = asdict(spec_of())
+    document["layers"][0]["inputs"] = ["0"]
+    with pytest.raises(ValueError, match="inputs"):
+        spec_from_json(document)
+
+
+def test_job_feeder_and_output_are_read(tmp_path: Path, write_spool: Callable[..., Path]) -> None:
+    feeder = {"path": "/jobs/job.py", "function": "job", "set": {"epochs": 3}}
+    write_spool(spec_of(), feeder, tmp_path / "out.safetensors")
+    spec, read_feeder, output = Spool(tmp_path, spec_of().job).read()
+    assert spec == spec_of()
+    assert read_feeder == Feeder("/jobs/job.py", "job", (("epochs", "3"),))
+    assert output == tmp_path / "out.safetensors"
+
+
+@pytest.mark.parametrize("job", ["", "../etc", "AB", "a" * 65, "a/b"])
+def test_an_id_that_could_leave_the_home_is_refused(tmp_path: Path, job: str) -> None:
+    with pytest.raises(JobError, match="job id"):
+        Spool(tmp_path, JobId(job))
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"spec": {}, "feeder": null, "output": null}', "[1]"])
+def test_a_damaged_document_says_what_to_do(tmp_path: Path, write_spool: Callable[..., Path], content: str) -> None:
+    (write_spool(spec_of()) / "job.json").write_text(content)
+    with pytest.raises(JobError, match="submit it again"):
+        Spool(tmp_path, spec_of().job).read()
+
+
+def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="edged train"):
+        Spool(tmp_path, spec_of().job).read()
+
+
+def test_clearing_keeps_a_result_and_nothing_else_of_size(tmp_path: Path, write_spool: Callable[..., Path]) -> None:
+    folder = write_spool(spec_of())
+    spool = Spool(tmp_path, spec_of().job)
+    spool.result.write_bytes(b"weights")
+    spool.clear()
+    assert sorted(path.name for path in folder.iterdir()) == ["job.json", "result.safetensors"]
+
+
+def test_clearing_a_job_without_result_removes_the_folder(tmp_path: Path, write_spool: Callable[..., Path]) -> None:
+    folder = write_spool(spec_of())
+    Spool(tmp_path, spec_of().job).clear()
+    assert not folder.exists()
+
+
+def test_copies_and_moves_leave_no_partial_file(tmp_path: Path) -> None:
+    origin = tmp_path / "a"
+    origin.write_bytes(b"12345")
+    copy_file(origin, tmp_path / "deep" / "b")
+    move_file(origin, tmp_path / "c")
+    assert (tmp_path / "deep" / "b").read_bytes() == (tmp_path / "c").read_bytes() == b"12345"
+    assert not origin.exists()
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["b"]
