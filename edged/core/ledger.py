@@ -1,160 +1,235 @@
-"""The source's account of a plan: which works were fed, taken, answered; which versions every hop has reached.
+"""What one node holds for true of all members, and what follows from hearing something newer.
 
-What it learns may come in any order, twice, or (a control message lost) only after it has been asked for again; what it
-reports comes out in order, once: evaluation at v, step v + 1, evaluation at v + 1, ...
+The ledger decides by boot, incarnation and state alone (``roster.overrides``); whoever heard, saw or proved something
+writes it in with ``learn``. Every change is told to the other machines and spread as news.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
 
-from edged.core.dealing import VERSIONS_AHEAD, Dealing
+from edged.core.awareness import Awareness
+from edged.core.effects import Admit, Dismiss, Effect, Log, TellMember
+from edged.core.gossip import News, transmissions
 from edged.core.ids import NodeId
-from edged.core.job import JobSpec, Phase, Work
-from edged.core.messages import EvalReport, Result, StepReport, Taken, Updated
-from edged.core.plan import Plan
+from edged.core.messages import MemberRecord, MemberState
+from edged.core.roster import Roster, is_present, overrides
+from edged.core.suspicion import Suspicion, join_accusers
 
 
 class Ledger:
-    """``version`` is the oldest weight version whose works have not all been answered, or that a hop has not left."""
+    """The records of all members, the suspicions among them, and the news of both."""
 
-    def __init__(self, plan: Plan, spec: JobSpec, dealing: Dealing, version: int) -> None:
-        """Nothing has been fed yet; every hop is at ``version``."""
-        self.version = version
-        self.loss = 0.0
-        self._plan = plan
-        self._spec = spec
-        self._dealing = dealing
-        self._results: dict[Work, Result] = {}
-        self._open: tuple[deque[Work], ...] = tuple(deque() for _ in plan.routes)
-        self._taken: list[Work] = [Work(version, Phase.EVALUATE, -1) for _ in plan.routes]
-        self._reached = {(r, h): version for r, route in enumerate(plan.routes) for h in range(len(route.hops))}
-        self._rates: dict[int, float] = {}
-        self._answered = 0
-        self._evaluated = False
-        self._step_began: float | None = None
-
-    # --------------------------------------------------------------------------------------------------- feeding
-
-    def has_room(self, work: Work) -> bool:
-        """Whether this work may be fed now: few enough are on their way along its route, and the version is near."""
-        route = self._dealing.route_of(work)
-        few = len(self._open[route]) < self._plan.routes[route].hops[0].window + 2
-        return few and work.version < self.version + VERSIONS_AHEAD
-
-    def feed(self, work: Work, now: float) -> None:
-        """This work has been fed."""
-        self._open[self._dealing.route_of(work)].append(work)
-        if self._step_began is None:
-            self._step_began = now
-
-    # ------------------------------------------------------------------------------------------------ what comes in
-
-    def take_taken(self, sender: NodeId, message: Taken) -> None:
-        """The first hop of a route has done this forward, and so all before it."""
-        route = self._route(message.work)
-        if route is not None and sender == self._plan.routes[route].hops[0].node:
-            self._close(route, message.work)
-
-    def take_result(self, sender: NodeId, message: Result) -> None:
-        """The last hop of a route has a loss."""
-        route = self._route(message.work)
-        if route is not None and sender == self._plan.routes[route].hops[-1].node:
-            self._results[message.work] = message
-            self._close(route, message.work)
-
-    def take_updated(self, sender: NodeId, message: Updated) -> None:
-        """A hop has reached a version, and so all below it."""
-        place = (message.route, message.hop)
-        if place not in self._reached or sender != self._plan.routes[message.route].hops[message.hop].node:
-            return
-        if self.version < message.version <= min(self.version + VERSIONS_AHEAD, self._spec.steps):
-            self._reached[place] = max(self._reached[place], message.version)
-            self._rates.setdefault(message.version, message.learning_rate)
-
-    # ----------------------------------------------------------------------------------------------- what comes out
+    def __init__(
+        self,
+        record: MemberRecord,
+        rng: Random,
+        awareness: Awareness,
+        suspicion_seconds: tuple[float, float],
+        gossip_factor: float,
+        known: Iterable[MemberRecord],
+    ) -> None:
+        """Begin with the own ``record`` and the ``known``; ``suspicion_seconds`` are the shortest and the longest."""
+        self._node = record.node
+        self._awareness = awareness
+        self._shortest, self._longest = suspicion_seconds
+        self._gossip_factor = gossip_factor
+        self._twin_boot = 0
+        self._next_burial = math.inf
+        self._suspicions: dict[NodeId, Suspicion] = {}
+        self._departed: dict[NodeId, float] = {}
+        self.news = News()
+        self.roster = Roster(record, rng)
+        self.roster.start(iter(known))
+        self.records = self.roster.records
 
     @property
-    def complete(self) -> bool:
-        """Whether every step and the last evaluation are done."""
-        return self.version == self._spec.steps and self._answered == len(self._dealing.works_at(self.version))
+    def own(self) -> MemberRecord:
+        """This node's record."""
+        return self.records[self._node]
 
-    def first_missing(self) -> Work:
-        """The oldest work whose result is not here."""
-        works = self._dealing.works_at(self.version)
-        return works[self._answered] if self._answered < len(works) else Work(self.version + 1, Phase.EVALUATE, 0)
+    def start(self, now: float) -> list[Effect]:
+        """Tell the other machines who is known from the beginning."""
+        effects: list[Effect] = [TellMember(self.own, None, "this node")]
+        for node, record in self.records.items():
+            if node != self._node and is_present(record):
+                effects.append(TellMember(record, None, "known before"))
+            elif node != self._node:
+                self._departed[node] = now
+            if record.state is MemberState.SUSPECT:
+                self._suspicions[node] = Suspicion(now, record.accusers)
+        self._plan_burials()
+        return effects
 
-    def reports(self, now: float) -> list[StepReport | EvalReport]:
-        """What has become complete since the last call, in order; ``now`` dates them."""
-        reports: list[StepReport | EvalReport] = []
-        while True:
-            works = self._dealing.works_at(self.version)
-            while self._answered < len(works) and works[self._answered] in self._results:
-                self._answered += 1
-            evaluations = sum(work.phase is Phase.EVALUATE for work in works)
-            if evaluations and not self._evaluated and self._answered >= evaluations:
-                reports.append(self._evaluation(works[:evaluations]))
-                self._step_began = now
-            next_version = self.version + 1
-            if (
-                self.version >= self._spec.steps
-                or self._answered < len(works)
-                or min(self._reached.values()) < next_version
-                or next_version not in self._rates
-            ):
-                return reports
-            reports.append(self._step(works[evaluations:], now))
+    def accuse(self, node: NodeId, now: float, effects: list[Effect], reason: str) -> None:
+        """This node itself suspects ``node``, of its own knowledge."""
+        mine = self.records.get(node)
+        if mine is not None and is_present(mine):
+            self.learn(replace(mine, state=MemberState.SUSPECT, accusers=(self._node,)), now, effects, reason)
 
-    def _evaluation(self, works: tuple[Work, ...]) -> EvalReport:
-        self._evaluated = True
-        metrics = [dict(self._results[work].metrics) for work in works]
-        names = [name for name in metrics[0] if all(name in each for each in metrics)]
-        return EvalReport(
-            stamp=self._plan.stamp,
-            step=self.version,
-            epoch=self._spec.epoch_of(self.version - 1),
-            loss=self._mean(works, [self._results[work].loss for work in works]),
-            metrics=tuple((name, self._mean(works, [each[name] for each in metrics])) for name in names),
-        )
+    def prove_dead(self, record: MemberRecord, now: float, effects: list[Effect], reason: str) -> None:
+        """The process of ``record`` is gone."""
+        mine = self.records.get(record.node)
+        if mine is not None and mine.boot == record.boot:
+            self.learn(replace(mine, state=MemberState.DEAD, accusers=(), proven=True), now, effects, reason)
 
-    def _step(self, works: tuple[Work, ...], now: float) -> StepReport:
-        self.loss = self._mean(works, [self._results[work].loss for work in works])
-        seconds = now - self._step_began if self._step_began is not None else 0.0
-        report = StepReport(
-            stamp=self._plan.stamp,
-            step=self.version + 1,
-            epoch=self._spec.epoch_of(self.version),
-            loss=self.loss,
-            samples_per_second=self._dealing.samples(self.version) / seconds if seconds > 0.0 else 0.0,
-            learning_rate=self._rates[self.version + 1],
-        )
-        self.version += 1
-        self._answered = 0
-        self._evaluated = False
-        self._step_began = now
-        self._results = {work: result for work, result in self._results.items() if work.version >= self.version}
-        self._rates = {version: rate for version, rate in self._rates.items() if version > self.version}
-        return report
+    def change_own(self, now: float, effects: list[Effect], reason: str, record: MemberRecord) -> None:
+        """Replace this node's own record."""
+        self._store(record, now, effects, reason)
 
-    def _mean(self, works: tuple[Work, ...], values: list[float]) -> float:
-        """Sum of n_i / N times value i, in ascending order."""
-        total = 0.0
-        for work, value in zip(works, values, strict=True):
-            total += self._dealing.weight(work) * value
-        return total
+    def deadline(self) -> float:
+        """When the next suspect is to be called dead."""
+        return self._next_burial
 
-    def _route(self, work: Work) -> int | None:
-        near = self.version <= work.version < self.version + VERSIONS_AHEAD
-        return self._dealing.route_of(work) if near and self._dealing.exists(work) else None
+    def bury_suspects(self, now: float, effects: list[Effect]) -> None:
+        """Call those dead who were suspected for too long."""
+        for node, suspicion in list(self._suspicions.items()):
+            if self._burial(suspicion) <= now:
+                dead = replace(self.records[node], state=MemberState.DEAD, accusers=())
+                self.learn(dead, now, effects, f"fell silent: suspected for {now - suspicion.started:.1f} s")
 
-    def _close(self, route: int, work: Work) -> None:
-        """Works that a first hop has taken are on their way no more; an evaluation's are until answered.
+    def was_late(self, seconds: float) -> None:
+        """This node slept for ``seconds``: nobody had the chance to refute meanwhile."""
+        for suspicion in self._suspicions.values():
+            suspicion.started += seconds
+        self._plan_burials()
 
-        Nothing flows back from an evaluation, so its results are what holds the source back.
-        """
-        self._taken[route] = max(self._taken[route], work)
-        waiting = self._open[route]
-        while waiting and waiting[0] <= self._taken[route]:
-            if waiting[0].phase is Phase.EVALUATE and waiting[0] not in self._results:
-                return
-            waiting.popleft()
+    def silent(self) -> list[MemberRecord]:
+        """Members that were called dead without proof: perhaps only cut off."""
+        departed = map(self.records.__getitem__, self._departed)
+        return [record for record in departed if record.state is MemberState.DEAD and not record.proven]
+
+    def expire(self, now: float, seconds: float) -> None:
+        """Forget members that departed more than ``seconds`` ago."""
+        for node in [n for n, since in self._departed.items() if now - since >= seconds]:
+            del self._departed[node]
+            self.roster.forget(node)
+            self.news.drop(node)
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        self.roster.check()
+        self.news.check()
+        suspects = {n for n, r in self.records.items() if r.state is MemberState.SUSPECT}
+        assert suspects == set(self._suspicions), "suspects without a suspicion"
+        assert self.own.state in {MemberState.ALIVE, MemberState.LEFT}, "a node calls itself dead"
+        for node, suspicion in self._suspicions.items():
+            assert self.records[node].accusers == suspicion.accusers, "accusers differ"
+
+    def learn_all(self, records: tuple[MemberRecord, ...], now: float, effects: list[Effect]) -> None:
+        """Take in gossip."""
+        for record in records:
+            if self.records.get(record.node) is not record:
+                self.learn(record, now, effects)
+
+    def learn(self, record: MemberRecord, now: float, effects: list[Effect], reason: str = "") -> None:
+        """Take in what is said of a member, if it is newer than what is known."""
+        node = record.node
+        mine = self.records.get(node)
+        if mine is record:
+            return
+        if node == self._node:
+            self._heard_of_self(record, now, effects)
+        elif mine is None:
+            self._learn_newcomer(record, now, effects, reason)
+        elif record.boot > mine.boot and is_present(mine):
+            gone = replace(mine, state=MemberState.DEAD, accusers=(), proven=True)
+            self._store(gone, now, effects, "its process was started anew")
+            self._store(record, now, effects, reason or "started anew")
+        elif overrides(record, mine):
+            self._store(record, now, effects, reason)
+        elif record.state is MemberState.SUSPECT and mine.state is MemberState.SUSPECT and not overrides(mine, record):
+            joined = join_accusers(mine.accusers, record.accusers)
+            if joined is not mine.accusers:
+                self._store(replace(mine, accusers=joined), now, effects, reason)
+
+    def _learn_newcomer(self, record: MemberRecord, now: float, effects: list[Effect], reason: str) -> None:
+        if is_present(record):
+            self._store(record, now, effects, reason or "joined")
+        else:
+            self.roster.put(record)
+            self._departed[record.node] = now
+
+    def _store(self, record: MemberRecord, now: float, effects: list[Effect], reason: str) -> None:
+        """Make ``record`` the truth here, tell the other machines what changed, and spread it."""
+        node = record.node
+        before = self.records.get(node)
+        self.roster.put(record)
+        self._spread(record)
+        self._follow_suspicion(record, now, anew=before is not None and before.incarnation != record.incarnation)
+        was_present = before is not None and is_present(before)
+        if is_present(record):
+            self._departed.pop(node, None)
+            if not was_present or before is None or before.addresses != record.addresses:
+                effects.append(Admit(record))
+        elif node != self._node:
+            self._departed[node] = now
+            if was_present:
+                effects.append(Dismiss(node))
+        if before is None or replace(before, accusers=record.accusers) != record:
+            text = reason or _describe(record, before)
+            effects.append(TellMember(record, None if before is None else before.state, text))
+
+    def _follow_suspicion(self, record: MemberRecord, now: float, *, anew: bool) -> None:
+        known = self._suspicions.get(record.node)
+        if record.state is not MemberState.SUSPECT:
+            self._suspicions.pop(record.node, None)
+        elif known is None or anew:
+            self._suspicions[record.node] = Suspicion(now, record.accusers)
+        else:
+            known.accusers = record.accusers
+        if record.state is MemberState.SUSPECT or known is not None:
+            self._plan_burials()
+
+    def _burial(self, suspicion: Suspicion) -> float:
+        return suspicion.deadline(len(self.roster), self._shortest, self._longest)
+
+    def _plan_burials(self) -> None:
+        self._next_burial = min(map(self._burial, self._suspicions.values()), default=math.inf)
+
+    def _spread(self, record: MemberRecord) -> None:
+        self.news.add(record, transmissions(len(self.roster), self._gossip_factor))
+
+    def _heard_of_self(self, record: MemberRecord, now: float, effects: list[Effect]) -> None:
+        """Refute what is wrong; only this node may raise its incarnation."""
+        own = self.own
+        if record.boot > own.boot and record.boot > self._twin_boot:
+            self._twin_boot = record.boot
+            effects.append(
+                Log("error", "membership", "another process runs under this node's identity: a copied home?")
+            )
+        if record.boot != own.boot or own.state is MemberState.LEFT or record.incarnation < own.incarnation:
+            return
+        if record.state is not MemberState.ALIVE:
+            self._awareness.change(1)
+            said = "suspected" if record.state is MemberState.SUSPECT else "declared dead"
+            text = f"was {said} by others; goes on with incarnation {record.incarnation + 1}"
+            effects.append(Log("warning", "membership", text))
+        elif record.incarnation == own.incarnation:
+            return
+        self._store(replace(own, incarnation=record.incarnation + 1), now, effects, "refuted what was said of it")
+
+    def soften(self, sender: NodeId, record: MemberRecord) -> MemberRecord:
+        """A member that an exchange calls dead without proof is suspected here, so that the living can refute."""
+        if record.state is not MemberState.DEAD or record.proven:
+            return record
+        mine = self.records.get(record.node)
+        if mine is None or not is_present(mine) or record.node == self._node:
+            return record
+        return replace(record, state=MemberState.SUSPECT, accusers=(sender,))
+
+
+def _describe(record: MemberRecord, before: MemberRecord | None) -> str:
+    match record.state:
+        case MemberState.ALIVE:
+            came_back = before is None or not is_present(before)
+            return "came back" if came_back else "answered" if before is not None and before.state else "changed"
+        case MemberState.SUSPECT:
+            return "is suspected by " + ", ".join(record.accusers)
+        case MemberState.LEFT:
+            return "left"
+        case MemberState.DEAD:
+            return "died: its process is gone" if record.proven else "died: it fell silent"

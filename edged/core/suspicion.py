@@ -1,0 +1,57 @@
+"""How long a silent member is suspected before it is called dead (Lifeguard, section IV.B).
+
+A first accusation gets the long time; every independent confirmation shortens it, on a logarithmic scale, down to the
+short time. So one node's private trouble gives the accused much time to answer, a real death little.
+"""
+
+from __future__ import annotations
+
+import math
+
+from edged.core.ids import NodeId
+
+CONFIRMATIONS = 3
+"""So many accusers besides the first bring the time down to the minimum."""
+
+MAXIMUM_ACCUSERS = CONFIRMATIONS + 1
+"""More accusers than that change nothing and are not gossiped."""
+
+
+def expected_confirmations(members: int) -> int:
+    """Confirmations that can be waited for among ``members`` (the accused, the first accuser and the rest)."""
+    return max(0, min(CONFIRMATIONS, members - 2))
+
+
+def suspicion_seconds(confirmations: int, expected: int, minimum: float, maximum: float) -> float:
+    """Time from the first accusation to death, in seconds.
+
+    ``maximum`` with no confirmation, ``minimum`` with ``expected`` or more; where none can be expected, ``minimum``.
+    """
+    if confirmations >= expected:
+        return minimum
+    share = math.log(confirmations + 1) / math.log(expected + 1)
+    return maximum - share * (maximum - minimum)
+
+
+class Suspicion:
+    """One member's suspicion, as this node sees it: when it began and who accuses."""
+
+    __slots__ = ("accusers", "started")
+
+    def __init__(self, started: float, accusers: tuple[NodeId, ...]) -> None:
+        """Begin at ``started`` with the accusers known by then."""
+        self.started = started
+        self.accusers = accusers
+
+    def deadline(self, members: int, minimum: float, maximum: float) -> float:
+        """The moment at which the member is called dead, if nothing more is heard."""
+        confirmations = len(self.accusers) - 1
+        return self.started + suspicion_seconds(confirmations, expected_confirmations(members), minimum, maximum)
+
+
+def join_accusers(ours: tuple[NodeId, ...], theirs: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
+    """Both sides' accusers, ours first, at most ``MAXIMUM_ACCUSERS``; ``ours`` itself where nothing is new."""
+    if len(ours) >= MAXIMUM_ACCUSERS:
+        return ours
+    fresh = tuple(accuser for accuser in theirs if accuser not in ours)
+    return (ours + fresh)[:MAXIMUM_ACCUSERS] if fresh else ours
