@@ -59,11 +59,14 @@ def _parse(path: Path, data: bytes) -> Identity:
     try:
         document = json.loads(data)
         secret, boot = document["secret_key"], document["boot"]
-        if not isinstance(secret, str) or len(secret) != KEY_LENGTH or type(boot) is not int or boot < 0:
-            raise ValueError("wrong fields")
-        public = zmq.curve_public(secret.encode()).decode()
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ConfigError(
-            f"{path} is damaged; move it away to give this home a new identity (the cluster sees a new node)"
-        ) from problem
+        sound = isinstance(secret, str) and len(secret) == KEY_LENGTH and type(boot) is int and boot >= 0
+        public = zmq.curve_public(secret.encode()).decode() if sound else ""
+    except (ValueError, KeyError, TypeError, zmq.ZMQError) as problem:
+        raise _damaged(path) from problem
+    if not sound:
+        raise _damaged(path)
     return Identity(node_of(public), public, secret, boot + 1)
+
+
+def _damaged(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is damaged; move it away to give this home a new identity (a new node to others)")

@@ -23,7 +23,8 @@ class Received:
 class ReceivedParcel:
     """A complete parcel from an authenticated peer.
 
-    ``buffers``: one writable view per tensor (or one in all, for a program), each 64-byte aligned, of exactly the size that the header names.
+    ``buffers``: one writable view per tensor (or one in all, for a program), each 64-byte aligned, of exactly the size
+    that the header names.
     """
 
     sender: NodeId
@@ -45,7 +46,10 @@ class LinkStatistics:
 
 
 class Transport(Protocol):
-    """Sends and receives. All methods but ``open``, ``receive`` and ``close`` return at once; none raises for a peer's fault."""
+    """Sends and receives.
+
+    All methods but ``open``, ``receive`` and ``close`` return at once; none raises for a peer's fault.
+    """
 
     async def open(self) -> None:
         """Bind, announce, look for peers. Raises ``ConfigError`` if the address is in use."""
@@ -69,7 +73,10 @@ class Transport(Protocol):
         """Send a control message; it is dropped (and counted) if the peer is unknown or its queue is full."""
 
     def send_parcel(self, to: NodeId, header: Parcel, buffers: Sequence[memoryview]) -> None:
-        """Queue a parcel. Parcels to one peer arrive in order, whole or not at all. Buffers must not change afterwards."""
+        """Queue a parcel. Parcels to one peer arrive in order, whole or not at all.
+
+        Buffers must not change afterwards.
+        """
 
     def drop_parcels(self, predicate: Callable[[Parcel], bool]) -> None:
         """Forget queued parcels that match (those of an ended plan)."""

@@ -63,7 +63,7 @@ class Pump:
             if problem.errno not in (zmq.EHOSTUNREACH, zmq.ENOTSUP, zmq.ENOTSOCK, zmq.ETERM):
                 raise
             return False
-        if self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._look_soon()
         return True
 

@@ -1,0 +1,221 @@
+"""Parcels: one bound ROUTER for all that comes in, one DEALER per peer for what goes out. See ``pieces.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import zmq
+
+from edged.core.ids import NodeId
+from edged.core.messages import Parcel
+from edged.errors import MalformedError
+from edged.transport import pieces
+from edged.transport.credit import Credit
+from edged.transport.pump import TURN_SECONDS, Frames, Pump
+from edged.transport.road import Outcome, Road
+from edged.transport.sessions import Sessions
+
+WAIT_SECONDS = 5.0
+"""How long parcels wait for a first connection before they are dropped and the peer is reported lost."""
+
+
+class BulkLane:
+    """Parcels to one peer: a queue, the parcel under way, and the credits of the connection."""
+
+    def __init__(self, road: Road, sent: Callable[[int], None]) -> None:
+        """Empty. The owner passes the road's news on; ``sent`` hears of every message's size."""
+        self.road = road
+        self._sent = sent
+        self._queue: deque[tuple[Parcel, tuple[memoryview, ...], int]] = deque()
+        self._current: Parcel | None = None
+        self._messages: Iterator[list[pieces.View]] = iter(())
+        self._next: list[pieces.View] | None = None
+        self._begun = False
+        self._number = 0
+        self._credit = Credit()
+        self._give_up_at: float | None = None
+        self._scheduled = False
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait here or are under way."""
+        return sum(size for _, _, size in self._queue) + self._credit.outstanding
+
+    def send(self, header: Parcel, buffers: Sequence[memoryview]) -> None:
+        """Queue a parcel, and send what credits allow."""
+        self._queue.append((header, tuple(buffers), sum(view.nbytes for view in buffers)))
+        if self.road.up:
+            self.advance()
+            return
+        if self._give_up_at is None:
+            self._give_up_at = time.monotonic() + WAIT_SECONDS
+        self.road.want()
+
+    def drop(self, predicate: Callable[[Parcel], bool]) -> None:
+        """Forget queued parcels that match, also one that is half sent: the receiver is told."""
+        self._queue = deque(entry for entry in self._queue if not predicate(entry[0]))
+        if self._current is not None and predicate(self._current):
+            self._messages = iter(())
+            self._next = [pieces.Prefix(pieces.DROP, self._number).pack()] if self._begun else None
+            self._number -= not self._begun
+        self.advance()
+
+    def opened(self) -> None:
+        """The road is up, or a full socket takes messages again."""
+        self._give_up_at = None
+        self.advance()
+
+    def acknowledged(self, frames: Frames) -> None:
+        """The receiver's word on what it has taken. Raises ``MalformedError``."""
+        prefix = pieces.parse_prefix(frames[0].bytes)
+        if prefix.kind != pieces.ACK or not self._credit.refund(prefix.number, time.monotonic()):
+            raise MalformedError("an acknowledgement of what was never sent")
+        self.advance()
+
+    def lost(self, outcome: Outcome) -> bool:
+        """The road is down. Returns whether parcels were lost; what is kept is tried again."""
+        self._number = 0
+        self._credit = Credit()
+        half_sent = self._current is not None
+        self._current, self._next, self._messages, self._begun = None, None, iter(()), False
+        if outcome is Outcome.LOST or (self._give_up_at is not None and time.monotonic() > self._give_up_at):
+            any_lost = bool(self._queue) or half_sent
+            self._queue.clear()
+            self._give_up_at = None
+            return any_lost
+        if self._queue:
+            self.road.want()
+        return False
+
+    def advance(self) -> None:
+        """Send while there is something to send, credit for it, and room in the socket; not for longer than a turn."""
+        end = time.monotonic() + TURN_SECONDS
+        while self.road.up and self._ready():
+            message = self._next
+            if message is None:
+                continue
+            size = sum(map(len, message))
+            if not self._credit.allows(size) or not self.road.send(message, copy=False):
+                return
+            now = time.monotonic()
+            self._credit.spend(size, now)
+            self._sent(size)
+            self._begun = True
+            self._next = None
+            if now > end:
+                self._advance_soon()
+                return
+
+    def _ready(self) -> bool:
+        """Have ``_next`` hold the next message, from this parcel or the one after it; ``False``: there is none."""
+        if self._next is None:
+            self._next = next(self._messages, None)
+        if self._next is None:
+            self._current, self._begun = None, False
+            if not self._queue:
+                return False
+            header, buffers, size = self._queue.popleft()
+            self._number += 1
+            self._credit.parcel(size)
+            self._current = header
+            self._messages = pieces.cut(self._number, header, buffers)
+            self._next = next(self._messages)
+        return True
+
+    def _advance_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._advance_again)
+
+    def _advance_again(self) -> None:
+        self._scheduled = False
+        self.advance()
+
+
+@dataclass(slots=True)
+class _Connection:
+    """One inbound connection: who, the parcel under way, bytes taken and acknowledged."""
+
+    sender: NodeId
+    assembly: pieces.Assembly
+    taken: int = 0
+    acknowledged: int = 0
+
+
+class BulkInbound:
+    """The bound socket: authenticated senders' parcels, whole."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        *,
+        admits: Callable[[NodeId], bool],
+        accept: Callable[[NodeId, Parcel], bool],
+        deliver: Callable[[NodeId, Parcel, tuple[memoryview, ...]], None],
+        complain: Callable[[NodeId, str], None],
+        received: Callable[[NodeId, int], None],
+    ) -> None:
+        """Receive. ``accept`` is asked before memory is taken; ``received`` hears of every message's size."""
+        self._admits = admits
+        self._accept = accept
+        self._deliver = deliver
+        self._complain = complain
+        self._received_bytes = received
+        self._connections: dict[bytes, _Connection] = {}
+        self.sessions = Sessions()
+        self.pump = Pump(socket, self._received, on_turn=self._acknowledge, on_writable=self._acknowledge)
+
+    def forget(self, node: NodeId) -> None:
+        """Drop what is half received from ``node``."""
+        for routing_id in [key for key, known in self._connections.items() if known.sender == node]:
+            del self._connections[routing_id]
+
+    def _received(self, frames: Frames) -> None:
+        last = frames[-1]
+        sender = NodeId(str(last.get("User-Id")))
+        if not self._admits(sender):
+            return
+        routing_id = frames[0].bytes
+        views = [frame.buffer for frame in frames[1:]]
+        connection = self._connections.get(routing_id)
+        if connection is None or connection.sender != sender:
+            connection = self._connect(routing_id, sender, views[0])
+            if connection is None:
+                return
+            self.sessions.note(routing_id, sender, last)
+        size = sum(map(len, views))
+        connection.taken += size
+        self._received_bytes(sender, size)
+        try:
+            done = connection.assembly.take(views)
+        except MalformedError as problem:
+            self._complain(sender, str(problem))
+            return
+        if done is not None:
+            self._deliver(sender, *done)
+
+    def _connect(self, routing_id: bytes, sender: NodeId, first: pieces.View) -> _Connection | None:
+        """A peer has one bulk connection, which begins with parcel 1: all else is left over from a lost one."""
+        try:
+            prefix = pieces.parse_prefix(first)
+        except MalformedError as problem:
+            self._complain(sender, str(problem))
+            return None
+        if (prefix.kind, prefix.number) != (pieces.OPEN, 1):
+            return None
+        self.forget(sender)
+        made = _Connection(sender, pieces.Assembly(lambda header: self._accept(sender, header)))
+        self._connections[routing_id] = made
+        return made
+
+    def _acknowledge(self) -> None:
+        """Once a turn, so that many small messages cost one acknowledgement."""
+        for routing_id, connection in list(self._connections.items()):
+            if connection.taken > connection.acknowledged:
+                ack = pieces.Prefix(pieces.ACK, connection.taken).pack()
+                if self.pump.send([routing_id, ack]):
+                    connection.acknowledged = connection.taken

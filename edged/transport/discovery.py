@@ -1,0 +1,101 @@
+"""Finding others on the local network by mDNS: the service ``_edged._tcp``.
+
+What is announced: a tag (equal only for the same cluster name and key), the protocol number, the node's id, the door's
+port and the addresses. It is a hint for the door and nothing more; anyone may announce anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zeroconf import Error as ZeroconfError
+from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+SERVICE = "_edged._tcp.local."
+QUESTION_MILLISECONDS = 3000
+FAREWELL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What one node says of itself."""
+
+    tag: str
+    protocol: int
+    node: str
+    addresses: tuple[str, ...]
+    door_port: int
+
+
+class Discovery:
+    """Announces this node and hears others, on the given addresses only."""
+
+    def __init__(self, own: Announcement, heard: Callable[[Announcement], None]) -> None:
+        """Nothing is sent yet. ``heard`` is called in the loop, also for other clusters and versions."""
+        self._own = own
+        self._heard = heard
+        self._zeroconf: AsyncZeroconf | None = None
+        self._browser: AsyncServiceBrowser | None = None
+        self._info = AsyncServiceInfo(
+            SERVICE,
+            f"{own.node}-{own.door_port}.{SERVICE}",
+            port=own.door_port,
+            properties={"tag": own.tag, "protocol": str(own.protocol), "node": own.node},
+            server=f"edged-{own.node}-{own.door_port}.local.",
+            parsed_addresses=list(own.addresses),
+        )
+        self._asking: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> str:
+        """Announce and listen. Returns why that is impossible here, or an empty text."""
+        try:
+            self._zeroconf = AsyncZeroconf(interfaces=list(self._own.addresses), ip_version=IPVersion.V4Only)
+            self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._changed])
+            await self._zeroconf.async_register_service(self._info)
+        except NonUniqueNameException:
+            return "mDNS: another node announces this node's name"
+        except (OSError, ZeroconfError) as problem:
+            return f"mDNS is impossible here ({problem}); name another node with --seed HOST:PORT"
+        return ""
+
+    async def close(self) -> None:
+        """Say goodbye, and stop, in half a second."""
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
+        if self._zeroconf is not None:
+            try:
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    if self._browser is not None:
+                        await self._browser.async_cancel()
+                    await self._zeroconf.async_unregister_all_services()
+            except TimeoutError:
+                pass  # the others' records expire by themselves
+            await self._zeroconf.async_close()
+
+    def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        if state_change is not ServiceStateChange.Removed and name != self._info.name:
+            task = asyncio.get_running_loop().create_task(self._ask(zeroconf, service_type, name))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _ask(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
+        info = AsyncServiceInfo(service_type, name)
+        if await info.async_request(zeroconf, QUESTION_MILLISECONDS):
+            announcement = parse_announcement(info)
+            if announcement is not None:
+                self._heard(announcement)
+
+
+def parse_announcement(info: AsyncServiceInfo) -> Announcement | None:
+    """What a service record says, or ``None`` where it is not edged's."""
+    values = {key.decode("utf-8", "replace"): value for key, value in info.properties.items()}
+    texts = {key: value.decode("utf-8", "replace")[:64] for key, value in values.items() if value is not None}
+    protocol = texts.get("protocol", "")
+    if not protocol.isdecimal() or not info.port or "tag" not in texts:
+        return None
+    addresses = tuple(info.parsed_addresses(IPVersion.V4Only))[:8]
+    return Announcement(texts["tag"], int(protocol[:6]), texts.get("node", ""), addresses, info.port)

@@ -1,0 +1,151 @@
+"""The wire's tables: a number for every kind of message, and the bounds of every field that has narrower ones.
+
+A number is never given to another kind. A new kind takes the next free one; a changed kind means a new
+``PROTOCOL_VERSION``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from edged.core import messages as m
+from edged.core.job import JobSpec, LayerProfile, Work
+from edged.core.plan import Hop, Plan, Route
+
+KINDS: Final[dict[int, type]] = {
+    1: m.Ping,
+    2: m.PingRequest,
+    3: m.Ack,
+    4: m.Gossip,
+    5: m.Exchange,
+    6: m.Nack,
+    7: m.Accusation,
+    8: m.Testimony,
+    10: m.VoteRequest,
+    11: m.VoteReply,
+    12: m.Heartbeat,
+    13: m.HeartbeatReply,
+    20: m.Submit,
+    21: m.Jobs,
+    22: m.StopRequest,
+    23: m.Prepare,
+    24: m.Prepared,
+    25: m.Start,
+    26: m.End,
+    27: m.PlanChosen,
+    28: m.WantProgram,
+    29: m.WantState,
+    30: m.Refused,
+    40: m.Taken,
+    41: m.Result,
+    42: m.Updated,
+    43: m.GradientNorms,
+    44: m.WorkFailed,
+    45: m.JobDone,
+    46: m.WantProgress,
+    50: m.StepReport,
+    51: m.EvalReport,
+    52: m.FinishedReport,
+    53: m.NodeReport,
+    60: m.Inputs,
+    61: m.Activation,
+    62: m.Gradient,
+    63: m.StateParcel,
+    64: m.ProgramParcel,
+}
+
+FRAME_BYTES: Final = 1 << 20
+"""Most bytes of one encoded message."""
+
+TEXT_BYTES: Final = 1 << 16
+ITEMS: Final = 1 << 16
+"""Most characters of a text, most entries of one sequence."""
+
+BLOB_BYTES: Final = FRAME_BYTES
+PARCEL_BYTES: Final = 1 << 40
+
+INTEGERS: Final = (-(1 << 63), (1 << 64) - 1)
+COUNT: Final = (0, (1 << 63) - 1)
+FEW: Final = (1, 1 << 16)
+PORT: Final = (0, 65535)
+
+BOUNDS: Final[dict[tuple[type, str], tuple[int, int]]] = {
+    (m.MemberRecord, "control_port"): PORT,
+    (m.MemberRecord, "bulk_port"): PORT,
+    (m.MemberRecord, "door_port"): PORT,
+    (m.MemberRecord, "protocol"): PORT,
+    (m.MemberRecord, "boot"): COUNT,
+    (m.MemberRecord, "incarnation"): COUNT,
+    (m.MemberRecord, "memory_bytes"): COUNT,
+    (m.Electorate, "term"): COUNT,
+    (m.Electorate, "number"): COUNT,
+    (m.VoteRequest, "term"): COUNT,
+    (m.VoteReply, "term"): COUNT,
+    (m.Heartbeat, "term"): COUNT,
+    (m.HeartbeatReply, "term"): COUNT,
+    (m.TensorSpec, "size_bytes"): (0, PARCEL_BYTES),
+    (m.TensorSpec, "shape"): (0, PARCEL_BYTES),
+    (m.TensorSpec, "strides"): (0, PARCEL_BYTES),
+    (m.ProgramParcel, "size_bytes"): (0, 1 << 30),
+    (Plan, "layers"): FEW,
+    (Plan, "micro_batches"): FEW,
+    (Route, "micro_batches"): (0, 1 << 16),
+    (Hop, "first_layer"): (0, 1 << 16),
+    (Hop, "last_layer"): (0, 1 << 16),
+    (Hop, "window"): FEW,
+    (Work, "version"): COUNT,
+    (Work, "micro_batch"): (0, 1 << 40),
+    (JobSpec, "parameters"): COUNT,
+    (JobSpec, "inputs"): (0, 1 << 16),
+    (JobSpec, "samples"): (0, 1 << 40),
+    (JobSpec, "eval_samples"): (0, 1 << 40),
+    (JobSpec, "batch_size"): (1, 1 << 31),
+    (JobSpec, "micro_batches"): FEW,
+    (JobSpec, "epochs"): (0, 1 << 40),
+    (JobSpec, "steps"): COUNT,
+    (JobSpec, "optimizer_copies"): (0, 64),
+    (LayerProfile, "parameter_bytes"): COUNT,
+    (LayerProfile, "state_bytes"): COUNT,
+    (LayerProfile, "activation_bytes"): COUNT,
+    (LayerProfile, "crossing_bytes"): COUNT,
+    (LayerProfile, "inputs"): (0, 1 << 16),
+}
+"""Inclusive bounds of integers, also of those in a field's sequence. All others lie within ``INTEGERS``."""
+
+LENGTHS: Final[dict[tuple[type, str], int]] = {
+    (m.MemberRecord, "name"): 256,
+    (m.MemberRecord, "public_key"): 40,
+    (m.MemberRecord, "addresses"): 32,
+    (m.MemberRecord, "device"): 256,
+    (m.TensorSpec, "name"): 1024,
+    (m.TensorSpec, "dtype"): 32,
+    (m.TensorSpec, "shape"): 64,
+    (m.TensorSpec, "strides"): 64,
+    (m.Electorate, "lineage"): 256,
+    (m.Electorate, "voters"): 64,
+    (JobSpec, "training"): 1 << 19,
+}
+"""Most characters of a text (or entries of a sequence) in fields with less than the general bound."""
+
+NOT_FINITE: Final[frozenset[tuple[type, str]]] = frozenset(
+    {
+        (m.Result, "loss"),
+        (m.Result, "metrics"),
+        (m.GradientNorms, "norms"),
+        (m.StepReport, "loss"),
+        (m.StepReport, "samples_per_second"),
+        (m.StepReport, "learning_rate"),
+        (m.EvalReport, "loss"),
+        (m.EvalReport, "metrics"),
+        (m.FinishedReport, "loss"),
+        (m.NodeReport, "busy"),
+        (m.NodeReport, "micro_batch_seconds"),
+        (m.NodeReport, "links"),
+    }
+)
+"""Fields whose floats may be infinite or not a number: a diverged loss is a fact, and shows are only shown."""
+
+NODE_ID: Final = re.compile(r"(?:[0-9a-f]{16})?")
+JOB_ID: Final = re.compile(r"(?:[0-9a-f]{12})?")
+"""An id, or nothing where there is none."""

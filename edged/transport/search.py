@@ -1,0 +1,133 @@
+"""Trying doors: seeds, mDNS hints and remembered addresses, each dialled again and again until its node is known."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from edged.core.ids import NodeId
+from edged.core.messages import MemberRecord
+from edged.errors import ConfigError
+from edged.transport.knocking import Finding, Finished, Knocking
+from edged.transport.private import read_private, write_private
+
+FILE_NAME = "peers.json"
+MOST_HINTS = 256
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+CONTENT_SECONDS = 1.0
+"""How often a hint whose node is known is looked at again."""
+
+Address = tuple[str, int]
+
+
+class Search:
+    """One task per hint. ``knock`` begins an attempt; ``known`` says whether a node needs no door any more."""
+
+    def __init__(
+        self,
+        knock: Callable[[Address, Callable[[Finished], None]], Knocking],
+        known: Callable[[NodeId], bool],
+        found: Callable[[Finished], None],
+    ) -> None:
+        """Nothing to look for yet. ``found`` hears of every finding but unreachable doors."""
+        self._knock = knock
+        self._known = known
+        self._found = found
+        self._tasks: dict[Address, asyncio.Task[None]] = {}
+
+    def add(self, address: Address, node: NodeId | None = None, *, lasting: bool = False) -> None:
+        """Look behind this door. ``node`` is whom to expect; a ``lasting`` hint (a seed) is never given up."""
+        running = self._tasks.get(address)
+        if (running is None or running.done()) and len(self._tasks) < MOST_HINTS:
+            task = asyncio.get_running_loop().create_task(self._pursue(address, node, lasting=lasting))
+            self._tasks[address] = task
+            task.add_done_callback(lambda done: self._ended(address, done))
+
+    async def close(self) -> None:
+        """Stop looking."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, address: Address, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(address) is task:
+            del self._tasks[address]
+
+    async def _pursue(self, address: Address, node: NodeId | None, *, lasting: bool) -> None:
+        pause, silent = FIRST_PAUSE_SECONDS, 0.0
+        while lasting or silent < 12 * LONGEST_PAUSE_SECONDS:
+            if node is not None and self._known(node):
+                pause, silent = FIRST_PAUSE_SECONDS, 0.0
+                await asyncio.sleep(CONTENT_SECONDS)
+                continue
+            finished = await self._try(address)
+            if finished.finding is not Finding.UNREACHABLE:
+                self._found(finished)
+            if finished.finding is Finding.MYSELF:
+                return
+            if finished.record is not None:
+                node = finished.record.node
+                continue
+            await asyncio.sleep(pause)
+            silent += pause
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _try(self, address: Address) -> Finished:
+        last = Finished(Finding.UNREACHABLE, address, None, "the name is unknown")
+        for host in await resolve(address):
+            last = await self._once((host, address[1]))
+            if last.finding is not Finding.UNREACHABLE:
+                break
+        return last
+
+    async def _once(self, address: Address) -> Finished:
+        done: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+
+        def finish(finished: Finished) -> None:
+            if not done.done():
+                done.set_result(finished)
+
+        knocking = self._knock(address, finish)
+        try:
+            return await done
+        finally:
+            knocking.close()
+
+
+async def resolve(address: Address) -> list[str]:
+    """The numeric hosts behind a name, IPv4 first; none if it is unknown."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(*address, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def read_peers(home: Path) -> tuple[tuple[NodeId, Address], ...]:
+    """Doors remembered from earlier runs; none if there is no such file or it is damaged."""
+    try:
+        data = read_private(home / FILE_NAME)
+        entries = json.loads(data) if data is not None else []
+        return tuple(
+            (NodeId(str(entry["node"])), (str(entry["host"]), int(entry["port"])))
+            for entry in entries
+            if 0 < int(entry["port"]) < 1 << 16
+        )[:MOST_HINTS]
+    except (ConfigError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def write_peers(home: Path, records: Iterable[MemberRecord]) -> None:
+    """Remember these members' doors. Raises ``ConfigError`` if the home cannot be written."""
+    entries = [
+        {"node": record.node, "host": host, "port": record.door_port}
+        for record in records
+        for host in record.addresses[:4]
+    ]
+    write_private(home / FILE_NAME, json.dumps(entries[:MOST_HINTS]).encode() + b"\n")

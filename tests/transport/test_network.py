@@ -1,0 +1,322 @@
+import asyncio
+import ctypes
+import os
+import random
+import threading
+
+import psutil
+import pytest
+from tests.transport.nodes import activation, build, door_of, exchange, met, message, next_of, pair, program, running
+
+from edged.core.events import LinkLost, PeerMet, PortProbed
+from edged.core.ids import NodeId
+from edged.errors import ConfigError
+from edged.transport.inbox import MOST_BYTES
+from edged.transport.interface import Received, ReceivedParcel
+
+
+def address(view):
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+async def test_messages_cross_both_ways():
+    async with pair() as (left, right):
+        await exchange(left, right)
+
+
+async def test_messages_keep_their_order():
+    async with pair() as (left, right):
+        for number in range(200):
+            left.send(right.own_record().node, message(number))
+        got = [(await next_of(right, Received)).message for _ in range(200)]
+        assert got == [message(number) for number in range(200)]
+
+
+async def test_a_message_to_itself_comes_back():
+    async with running(build()) as (node,):
+        own = node.own_record().node
+        node.send(own, message(3))
+        assert await node.receive() == Received(own, message(3))
+
+
+async def test_small_parcels_arrive_with_equal_bytes_aligned_and_in_order():
+    async with pair() as (left, right):
+        rng = random.Random(1)
+        sent = []
+        for number in range(50):
+            sizes = [rng.choice([0, 1, 7, 64, 4000]) for _ in range(rng.randrange(5))]
+            header = activation(*sizes, micro_batch=number)
+            buffers = [memoryview(rng.randbytes(size)) for size in sizes]
+            left.send_parcel(right.own_record().node, header, buffers)
+            sent.append((header, buffers))
+        for header, buffers in sent:
+            got = await next_of(right, ReceivedParcel)
+            assert (got.sender, got.header) == (left.own_record().node, header)
+            assert [bytes(view) for view in got.buffers] == [bytes(view) for view in buffers]
+            assert all(address(view) % 64 == 0 for view in got.buffers if len(view))
+            assert not any(view.readonly for view in got.buffers)
+
+
+async def test_a_large_parcel_arrives_with_equal_bytes():
+    async with pair() as (left, right):
+        sizes = (40 << 20, 5, 0, 3 << 20)
+        buffers = [memoryview(random.Random(size).randbytes(size)) for size in sizes]
+        left.send_parcel(right.own_record().node, activation(*sizes), buffers)
+        got = await next_of(right, ReceivedParcel)
+        assert [view == buffer for view, buffer in zip(got.buffers, buffers, strict=True)] == [True] * 4
+        assert all(address(view) % 64 == 0 for view in got.buffers if len(view))
+
+
+async def test_parcels_to_itself_are_copied():
+    async with running(build()) as (node,):
+        node.expect(lambda _sender, _header: True)
+        data = memoryview(bytearray(b"abc"))
+        node.send_parcel(node.own_record().node, activation(3), [data])
+        data[0] = 0
+        assert bytes((await next_of(node, ReceivedParcel)).buffers[0]) == b"abc"
+
+
+async def test_parcels_are_refused_before_memory_is_taken_and_the_next_arrive():
+    async with pair() as (left, right):
+        right.expect(lambda _sender, header: header.work.micro_batch == 1)
+        for number in range(2):
+            left.send_parcel(right.own_record().node, activation(3 << 20, micro_batch=number), [memoryview(bytes(3 << 20))])
+        assert (await next_of(right, ReceivedParcel)).header.work.micro_batch == 1
+        assert right.malformed == 0
+
+
+async def test_a_slow_consumer_bounds_memory_at_both_ends():
+    async with pair() as (left, right):
+        size, count = 8 << 20, 40
+        shared = memoryview(bytes(size))
+        for number in range(count):
+            left.send_parcel(right.own_record().node, activation(size, micro_batch=number), [shared])
+        # control messages pass while parcels pile up; nothing is taken from the inbox of the right node meanwhile
+        async with asyncio.timeout(20):
+            while right._inbox.held_bytes <= MOST_BYTES:
+                await asyncio.sleep(0)
+        for number in range(20):
+            right.send(left.own_record().node, message(number))
+            await next_of(left, Received)
+            assert right._inbox.held_bytes <= MOST_BYTES + 2 * size
+        assert psutil.Process().memory_info().rss < 1 << 30
+        got = [(await next_of(right, ReceivedParcel)).header.work.micro_batch for _ in range(count)]
+        assert got == list(range(count))
+
+
+async def test_dropped_parcels_do_not_arrive_and_the_rest_does():
+    async with pair() as (left, right):
+        size = 8 << 20
+        for number in range(20):
+            left.send_parcel(right.own_record().node, activation(size, micro_batch=number), [memoryview(bytes(size))])
+        left.drop_parcels(lambda header: header.work.micro_batch % 2 == 0)
+        got = [(await next_of(right, ReceivedParcel)).header.work.micro_batch for _ in range(10)]
+        left.send_parcel(right.own_record().node, activation(1, micro_batch=99), [memoryview(b"x")])
+        assert (await next_of(right, ReceivedParcel)).header.work.micro_batch == 99
+        assert got == list(range(1, 20, 2))
+        assert right.malformed == 0
+
+
+async def test_a_half_sent_parcel_can_be_dropped():
+    async with pair() as (left, right):
+        size = 200 << 20
+        begun = asyncio.Event()
+
+        def accept(_sender, _header):
+            begun.set()
+            return True
+
+        right.expect(accept)
+        left.send_parcel(right.own_record().node, program(size), [memoryview(bytearray(size))])
+        async with asyncio.timeout(20):
+            await begun.wait()
+        left.drop_parcels(lambda _header: True)
+        left.send_parcel(right.own_record().node, program(3), [memoryview(b"abc")])
+        assert bytes((await next_of(right, ReceivedParcel)).buffers[0]) == b"abc"
+        assert right.malformed == 0
+
+
+async def test_a_closed_peer_is_reported_lost():
+    left, right = build(), build()
+    async with running(left):
+        await right.open()
+        left.admit(right.own_record())
+        right.admit(left.own_record())
+        await exchange(left, right)
+        await right.close()
+        assert await next_of(left, LinkLost) == LinkLost(right.own_record().node)
+
+
+async def test_parcels_to_nobody_end_in_a_lost_link(monkeypatch):
+    monkeypatch.setattr("edged.transport.bulk.WAIT_SECONDS", 0.1)
+    gone = build()
+    await gone.open()
+    record = gone.own_record()
+    await gone.close()
+    async with running(build()) as (left,):
+        left.admit(record)
+        left.send_parcel(record.node, activation(1), [memoryview(b"x")])
+        assert await next_of(left, LinkLost) == LinkLost(record.node)
+        left.send_parcel(NodeId("f" * 16), activation(1), [memoryview(b"x")])
+        assert await next_of(left, LinkLost) == LinkLost(NodeId("f" * 16))
+
+
+async def test_a_restarted_peer_gets_nothing_that_was_meant_for_the_dead_one():
+    async with running(build()) as (left,):
+        right = build()
+        await right.open()
+        for _ in range(2):
+            left.admit(right.own_record())
+            right.admit(left.own_record())
+            await exchange(left, right)
+            await right.close()
+            await next_of(left, LinkLost)
+            left.send(right.own_record().node, message(66))
+            right = build(identity=right._identity)
+            await right.open()
+        await right.close()
+
+
+async def test_a_peer_that_is_admitted_later_can_be_reached():
+    async with running(build(), build()) as (left, right):
+        left.admit(right.own_record())
+        left.send(right.own_record().node, message(1))
+        async with asyncio.timeout(10):
+            while right._gate.refused == 0:
+                await asyncio.sleep(0)
+        right.admit(left.own_record())
+        assert (await next_of(right, Received)).message == message(1)
+
+
+async def test_a_dismissed_peer_is_cut_off_and_can_be_admitted_again():
+    async with pair() as (left, right):
+        await exchange(left, right)
+        right.dismiss(left.own_record().node)
+        await next_of(left, LinkLost)
+        left.send(right.own_record().node, message(2))
+        async with asyncio.timeout(10):
+            while right._gate.refused == 0:
+                await asyncio.sleep(0)
+        right.admit(left.own_record())
+        assert (await next_of(right, Received)).message == message(2)
+
+
+async def test_a_peer_with_a_wrong_address_among_its_own_is_found():
+    from dataclasses import replace
+
+    async with running(build(), build()) as (left, right):
+        left.admit(replace(right.own_record(), addresses=("127.0.0.9", "127.0.0.1")))
+        right.admit(left.own_record())
+        left.send(right.own_record().node, message(1))
+        assert (await next_of(right, Received)).message == message(1)
+
+
+async def test_a_probe_tells_an_open_port_from_a_closed_one():
+    gone = build()
+    await gone.open()
+    async with running(build()) as (left,):
+        left.probe(gone.own_record())
+        assert await next_of(left, PortProbed) == PortProbed(gone.own_record().node, refused=False)
+        await gone.close()
+        left.probe(gone.own_record())
+        assert await next_of(left, PortProbed) == PortProbed(gone.own_record().node, refused=True)
+
+
+async def test_statistics_count_bytes():
+    async with pair() as (left, right):
+        left.send_parcel(right.own_record().node, activation(1 << 20), [memoryview(bytes(1 << 20))])
+        await next_of(right, ReceivedParcel)
+        (there,) = left.statistics()
+        (here,) = right.statistics()
+        assert there.node == right.own_record().node
+        assert there.sent_bytes_per_second > 100_000
+        assert here.received_bytes_per_second > 100_000
+
+
+async def test_closing_leaves_no_descriptor_and_no_thread():
+    async def once():
+        async with pair() as (left, right):
+            await exchange(left, right)
+            left.send_parcel(right.own_record().node, activation(1 << 20), [memoryview(bytes(1 << 20))])
+            await next_of(right, ReceivedParcel)
+
+    await once()  # pyzmq keeps one thread per process for buffers that are being sent
+    before = psutil.Process().num_fds(), threading.active_count(), psutil.Process().num_threads()
+    await once()
+    assert (psutil.Process().num_fds(), threading.active_count(), psutil.Process().num_threads()) == before
+
+
+async def test_a_port_in_use_is_named():
+    async with running(build()) as (node,):
+        port = node.own_record().door_port
+        with pytest.raises(ConfigError, match=f"{port} is in use.*--listen"):
+            await build(listen=("127.0.0.1", port)).open()
+
+
+async def test_an_address_of_another_device_is_named():
+    with pytest.raises(ConfigError, match="no address 192.0.2.77"):
+        await build(listen=("192.0.2.77", 0)).open()
+
+
+async def test_three_ports_in_a_row_are_taken_from_the_one_named():
+    async with running(build()) as (node,):
+        free = node.own_record().door_port
+    with pytest.raises(ConfigError, match="at most 65533"):
+        await build(listen=("127.0.0.1", 65534)).open()
+    try:
+        async with running(build(listen=("127.0.0.1", free))) as (node,):
+            record = node.own_record()
+            assert (record.door_port, record.control_port, record.bulk_port) == (free, free + 1, free + 2)
+    except ConfigError:
+        pytest.skip("the next two ports are in use by something else")
+
+
+async def test_nodes_meet_at_the_door_by_a_seed():
+    async with running(build()) as (left,):
+        async with running(build(seeds=[door_of(left)])) as (right,):
+            await met(left, right)
+            await met(right, left)
+            await exchange(left, right)
+
+
+async def test_a_seed_that_starts_later_is_found():
+    first = build()
+    await first.open()
+    place = door_of(first)
+    await first.close()
+    async with running(build(seeds=[place])) as (joiner,):
+        try:
+            async with running(build(listen=place)) as (late,):
+                await met(joiner, late)
+        except ConfigError:
+            pytest.skip("the next two ports are in use by something else")
+
+
+async def test_a_name_as_seed_is_resolved():
+    async with running(build()) as (left,):
+        async with running(build(seeds=[("localhost", left.own_record().door_port)])) as (right,):
+            await met(right, left)
+
+
+async def test_known_doors_are_remembered_on_disk(tmp_path):
+    async with running(build()) as (left,):
+        async with running(build(seeds=[door_of(left)], home=tmp_path)) as (right,):
+            await met(right, left)
+        async with running(build(home=tmp_path)) as (again,):
+            await met(again, left)
+
+
+async def test_a_node_that_both_seed_and_memory_name_is_met_once_known():
+    async with running(build()) as (left,):
+        async with running(build(seeds=[door_of(left), ("127.0.0.1", left.own_record().door_port)])) as (right,):
+            assert (await next_of(right, PeerMet)).record == left.own_record()
+
+
+async def test_its_own_address_as_a_seed_is_harmless():
+    async with running(build()) as (node,):
+        node._search.add(door_of(node))
+        async with asyncio.timeout(10):
+            while node._search._tasks:
+                await asyncio.sleep(0)
+        assert os.getpid()
+        assert not node._peers
