@@ -32,7 +32,7 @@ def train(
         _train_local(job_file, changes or [], target, as_json=as_json)
         return
     client = Client(home(home_flag))
-    client.ask("status")  # no node: say so before torch is loaded
+    node = client.ask("status")["node"]  # no node: say so before torch is loaded
     from edged.compute.job_file import load, parse_overrides, split
     from edged.compute.submission import submit
 
@@ -40,7 +40,7 @@ def train(
     overrides = parse_overrides(changes or [])
     path, function = split(job_file)
     feeder = {"path": str(path), "function": function, "set": overrides}
-    spec = submit(load(job_file, overrides), home(home_flag), feeder, target)
+    spec = submit(load(job_file, overrides), home(home_flag), feeder, target, source=node)
     client.ask("submit", job=spec.job)
     if detach:
         print(json.dumps({"job": spec.job}) if as_json else spec.job)

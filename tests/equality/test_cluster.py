@@ -1,0 +1,92 @@
+"""The first promise: equal weights, bit for bit, of a plain loop, ``train_local``, and 1, 2, 3 and 5 nodes."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+import pytest
+import torch
+
+import edged
+from edged.cli.demo_nodes import DemoNode
+from edged.job import Job
+from tests.compute.models import CASES, gpt2
+from tests.equality.plain import Rows, plain_loop, sha256
+
+SAMPLES, STEPS = 26, 4
+OPTIMIZERS = {
+    "sgd-clipped": {
+        "optimizer": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-4),
+        "scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=7),
+        "clip_norm": 0.5,
+    },
+    "adamw": {"optimizer": partial(torch.optim.AdamW, lr=2e-3), "scheduler": None, "clip_norm": None},
+}
+
+
+def make_job(case: str, optimizer: str) -> Job:
+    """A fresh job: 26 samples in batches of 8 (the last of an epoch has 2), so steps of 4, 4, 4 and 1 micro-batches."""
+    found = CASES[case]
+    return Job(
+        name=f"{case}-{optimizer}",
+        model=found.build(),
+        objective=found.objective,
+        data=Rows(found.batch(SAMPLES, 3), SAMPLES),
+        batch_size=8,
+        micro_batches=4,
+        epochs=2,
+        seed=5,
+        max_steps=STEPS + 1,
+        drop_last=False,
+        **OPTIMIZERS[optimizer],
+    )
+
+
+@cache
+def reference(case: str, optimizer: str) -> str:
+    """Fingerprint of the plain loop's weights."""
+    return sha256(plain_loop(make_job(case, optimizer)))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("case", CASES)
+def test_training_on_this_device_equals_the_plain_loop(case: str, optimizer: str) -> None:
+    result = edged.train_local(make_job(case, optimizer))
+    assert result.steps == STEPS + 1
+    assert result.state_sha256 == reference(case, optimizer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("case", CASES)
+def test_training_on_a_cluster_equals_the_plain_loop(cluster: list[DemoNode], case: str, optimizer: str) -> None:
+    result = edged.train(make_job(case, optimizer), home=cluster[0].home)
+    assert _nodes(result) == len(cluster)
+    assert sha256(result.state_dict()) == result.state_sha256
+    assert result.state_sha256 == reference(case, optimizer)
+
+
+@pytest.mark.slow
+def test_dropout_gives_equal_weights_wherever_it_runs(cluster: list[DemoNode]) -> None:
+    def job() -> Job:
+        torch.manual_seed(11)
+        found = CASES["gpt2"]
+        return Job(
+            name="dropout",
+            model=gpt2(dropout=0.2),
+            objective=found.objective,
+            data=Rows(found.batch(SAMPLES, 3), SAMPLES),
+            optimizer=partial(torch.optim.AdamW, lr=1e-3),
+            batch_size=8,
+            micro_batches=4,
+            epochs=1,
+            max_steps=3,
+        )
+
+    assert edged.train(job(), home=cluster[-1].home).state_sha256 == edged.train_local(job()).state_sha256
+
+
+def _nodes(result: Any) -> int:
+    plan = next(event for event in result.history if event["event"] == "plan")
+    return len({hop["node"] for hop in plan["routes"][0]["hops"]})
