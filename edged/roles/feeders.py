@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,16 @@ class FeederProcess:
         return self._tail.decode(errors="replace")
 
     async def stop(self) -> None:
-        """Kill the feeder and the loader's workers in its group, and collect it."""
-        if self._process.returncode is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                self._reading.cancel()
+        """Kill the feeder and collect it."""
+        self.kill()
         await self._process.wait()
         self._reading.cancel()
+
+    def kill(self) -> None:
+        """Kill the feeder and the loader's workers in its group."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _read(self) -> None:
         stream = self._process.stderr

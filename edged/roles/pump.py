@@ -154,6 +154,10 @@ class Pump:
         else:
             self._transport.send_parcel(to, header, buffers)
 
+    def stop(self, reason: str) -> None:
+        """End without asking the core."""
+        self._depart(Depart(reason))
+
     def _handle(self, event: Event) -> None:
         now = self._clock()
         effects = self._node.handle(event, now)
@@ -211,11 +215,9 @@ class Pump:
         self._armed_at = None
 
     def _depart(self, effect: Depart) -> None:
-        assert self._ended is not None
-        if not self._ended.done():
+        if self._ended is not None and not self._ended.done():
             self._ended.set_result(effect.reason)
 
     def _end(self, error: BaseException) -> None:
-        assert self._ended is not None
-        if not self._ended.done():
+        if self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)

@@ -169,6 +169,12 @@ class Source:
             for task in handed.tasks:
                 task.cancel()
 
+    def kill(self) -> None:
+        """End all feeders at once: the process is about to end without a goodbye."""
+        for handed in self._jobs.values():
+            if handed.process is not None:
+                handed.process.kill()
+
     # -- program and weights
 
     def _send_program(self, effect: SendProgram) -> None:

@@ -48,9 +48,9 @@ def job_document(observer: Observer, record: JobRecord) -> dict[str, Any]:
 
 
 def address(record: MemberRecord) -> str:
-    """A member's first control address, as ZeroMQ writes it."""
+    """Where others knock to join this member: host and door, as ZeroMQ writes it."""
     host = record.addresses[0] if record.addresses else "?"
-    return f"tcp://{f'[{host}]' if ':' in host else host}:{record.control_port}"
+    return f"tcp://{f'[{host}]' if ':' in host else host}:{record.door_port}"
 
 
 def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, plan: Plan | None) -> dict[str, Any]:

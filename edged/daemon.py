@@ -1,0 +1,254 @@
+"""The composition root: builds one node of real things, runs it, and leaves nothing behind.
+
+::
+
+    lock -> identity, key -> transport -> core -> roles -> local socket -> "ready" -> pump ... -> all closed again
+
+torch is not imported here: the compute thread does that once the node has been announced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack, suppress
+from random import Random, SystemRandom
+from typing import Any
+
+from edged.compute.thread import ComputeThread
+from edged.config import Settings
+from edged.core.election import SavedVote
+from edged.core.events import LeaveAsked
+from edged.core.messages import MemberRecord
+from edged.core.node import NodeOptions
+from edged.errors import ConfigError, KeyRefusedError, UserError
+from edged.roles.ballot import Ballot
+from edged.roles.cleaner import Cleaner
+from edged.roles.commands import NodeCommands
+from edged.roles.device import Device
+from edged.roles.engine import Engine
+from edged.roles.leader import Leader
+from edged.roles.local import LocalServer
+from edged.roles.lock import HomeLock
+from edged.roles.network import Network
+from edged.roles.observed import ObservedNode
+from edged.roles.observer import Observer
+from edged.roles.pump import Pump
+from edged.roles.reporter import Reporter
+from edged.roles.shelf import Shelf
+from edged.roles.source import Source
+from edged.roles.status import address
+from edged.roles.worker import Worker
+from edged.strategies import PLANNERS
+from edged.telemetry.counters import Counters
+from edged.telemetry.journal import Journal
+from edged.telemetry.logs import configure, topic_logger
+from edged.telemetry.paths import local_socket_path
+from edged.transport.identity import load_identity
+from edged.transport.network import Notice, ZmqTransport
+from edged.transport.security import new_cluster_key, read_cluster_key, write_cluster_key
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # Windows has none; asyncio's own loop does the same, slower
+    from asyncio import new_event_loop
+
+LEAVE_SECONDS = 1.2
+"""A node that is asked to leave is gone after this long, whatever its peers say."""
+
+THREAD_SECONDS = 0.3
+INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(settings: Settings) -> int:
+    """Run a node until it leaves; returns the exit status: 0 after leaving, 1 if it broke.
+
+    Raises ``UserError`` (``ConfigError``, ``KeyRefusedError``) for what the user can mend.
+    """
+    configure(settings.log_format)
+    lock = HomeLock(settings.home)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(_run(settings))
+    finally:
+        lock.release()
+
+
+async def _run(settings: Settings) -> int:
+    thread = ComputeThread()
+    status = 0
+    async with AsyncExitStack() as stack:
+        daemon = Daemon(settings, thread)
+        stack.push_async_callback(daemon.close)
+        try:
+            await daemon.open()
+            reason = await daemon.serve()
+            topic_logger("daemon").info("this node has left: %s", reason)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the core or the shell is broken: say why and let the others recover
+            topic_logger("daemon").error("this node broke and stops: %s", error, exc_info=error)
+            status = 1
+    if not thread.stop(THREAD_SECONDS):
+        # A long computation cannot be interrupted, and the interpreter must not be torn down around it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+class Daemon:
+    """One node, put together. ``open``, then ``serve``, and ``close`` in any case."""
+
+    def __init__(self, settings: Settings, thread: ComputeThread) -> None:
+        """Read the home's identity and key; nothing is bound yet. Raises ``ConfigError``."""
+        self._settings = settings
+        self._thread = thread
+        self._token, self._key_is_new = _cluster_key(settings)
+        self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._observer: Observer | None = None
+        self._source: Source | None = None
+        self._server: LocalServer | None = None
+        self._asked_to_leave = False
+        self.journal = Journal(settings.home / "journal")
+        self.transport = ZmqTransport(
+            load_identity(settings.home),
+            name=settings.name,
+            cluster=settings.cluster,
+            key=self._token,
+            listen=settings.listen,
+            seeds=settings.seeds,
+            discovery=settings.discovery,
+            home=settings.home,
+            memory_bytes=settings.memory_bytes,
+            on_notice=self._notice,
+        )
+
+    async def open(self) -> None:
+        """Bind everything, join core and roles, say that the node can be used. Raises ``ConfigError``."""
+        settings = self._settings
+        ballot = Ballot(settings.home / "vote.json")
+        vote = ballot.load()
+        await self.transport.open()
+        own = self.transport.own_record()
+        saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
+        node = ObservedNode(own, NodeOptions(), Random(SystemRandom().getrandbits(64)), saved)
+        self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
+        self._observer = observer = Observer(own, lambda: node.board.jobs.records)
+        node.watch = observer.watch
+        device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
+        shelf, engine = Shelf(), Engine(self._thread, device.executor)
+        worker = Worker(own.node, engine, shelf, pump.post, pump.send_parcel)
+        path = local_socket_path(settings.home)
+        self._source = source = Source(
+            settings.home, path, engine, worker, shelf, pump.post, pump.send, pump.send_parcel
+        )
+        pump.connect(
+            [
+                Network(self.transport),
+                ballot,
+                worker,
+                source,
+                Cleaner(worker, source, self.transport.drop_parcels),
+                Leader(PLANNERS, pump.post),
+                observer,
+            ],
+            worker,
+        )
+        self.transport.expect(worker.expects)
+        commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post)
+        self._server = LocalServer(path, commands)
+        await self._server.open()
+        self._reporter = Reporter(observer, worker, engine, self.transport, self.journal, pump.send, dict)
+        self._announce(own)
+        self._thread.start()
+        worker.start(device.measure, device.free_memory)
+
+    async def serve(self) -> str:
+        """Run until the node leaves; returns why. Raises what broke it, or ``KeyRefusedError``."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._signalled)
+        pumping, reporting = loop.create_task(self.pump.run()), loop.create_task(self._reporter.run())
+        ends: set[asyncio.Future[Any]] = {pumping, reporting, self._refused}
+        try:
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in done - {pumping}:
+                end.result()
+            return await pumping
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close everything that was opened; safe after a failed ``open``."""
+        if self._server is not None:
+            await self._server.close()
+        if self._source is not None:
+            await self._source.close()
+        await self.transport.close()
+        self.journal.close()
+
+    def _announce(self, own: MemberRecord) -> None:
+        door = address(own)
+        if self._key_is_new:
+            seed = door.removeprefix("tcp://")
+            cluster = "" if self._settings.cluster == "edged" else f" --cluster {self._settings.cluster}"
+            _tell(f"new cluster; on the next device type: edged join{cluster} --key {self._token} --seed {seed}")
+        if not self._settings.tui:
+            ready = {"event": "ready", "node": own.node, "name": own.name, "address": door}
+            sys.stdout.write(json.dumps({**ready, "home": str(self._settings.home)}) + "\n")
+            sys.stdout.flush()
+
+    def _notice(self, notice: Notice) -> None:
+        """Something about peers that a person should know. A wrong key or a twin: this node cannot join at all."""
+        topic_logger("transport").warning("%s", notice.text)
+        if self._observer is not None:
+            self._observer.tell(notice.text)
+        alone = self._observer is None or len(self._observer.members) == 1
+        if self._refused.done() or not alone:
+            return
+        if notice.kind == "twin":
+            self._refused.set_exception(ConfigError(notice.text))
+        elif notice.kind == "key" and notice.address in {f"{host}:{port}" for host, port in self._settings.seeds}:
+            self._refused.set_exception(KeyRefusedError(notice.text))
+
+    def _signalled(self) -> None:
+        """The first signal leaves gracefully, the second at once."""
+        if self._asked_to_leave:
+            self._abandon()
+        self._asked_to_leave = True
+        self.pump.post(LeaveAsked())
+        asyncio.get_running_loop().call_later(LEAVE_SECONDS, self.pump.stop, "its time to say goodbye was over")
+
+    def _abandon(self) -> None:
+        if self._source is not None:
+            self._source.kill()
+        with suppress(OSError):
+            local_socket_path(self._settings.home).unlink(missing_ok=True)
+        self.journal.close()
+        os._exit(INTERRUPTED)
+
+
+def _cluster_key(settings: Settings) -> tuple[str, bool]:
+    """The cluster key's token, and whether it was made just now."""
+    kept = read_cluster_key(settings.home)
+    token = settings.key or kept
+    made = token is None
+    if token is None:
+        token = new_cluster_key()
+    if token != kept:
+        write_cluster_key(settings.home, token)
+    return token, made
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"edged: {text}\n")
+    sys.stderr.flush()
