@@ -135,7 +135,7 @@ class JobBoard:
             case End(stamp, state, reason) if not self.leads:
                 self._close(stamp.job, state, reason)
             case PlanChosen() | Prepare():
-                self._hear_plan(sender, message)
+                return self._hear_plan(sender, message)
             case StepReport(stamp, step) | EvalReport(stamp, step):
                 self.jobs.advance(stamp.job, step)
             case _:
@@ -147,11 +147,14 @@ class JobBoard:
         if record is not None:
             self.jobs.put(replace(record, state=state, reason=reason))
 
-    def _hear_plan(self, sender: NodeId, message: PlanChosen | Prepare) -> None:
+    def _hear_plan(self, sender: NodeId, message: PlanChosen | Prepare) -> list[Effect]:
+        """Remember the plan; the leader confirms one that it knows to run to the source that tells it."""
         known, stamp = self.plans.get(message.spec.job), message.plan.stamp
         if not self.jobs.ended(stamp.job) and (known is None or known.plan.stamp <= stamp):
             self.plans[stamp.job] = PlanChosen(message.plan, message.spec)
         self._confirmed |= isinstance(message, PlanChosen) and sender == self.leader
+        told = self.leads and sender != self.node and message == self._running_plan()
+        return [SendMessage(sender, message)] if told else []
 
     def _hear_jobs(self, sender: NodeId, message: Jobs, now: float) -> list[Effect]:
         if self.leads:

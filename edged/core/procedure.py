@@ -287,18 +287,10 @@ class Procedure:
                 return self._end(JobState.FAILED, reason, now)
             case StopRequest(job, reason) if job == self.record.job:
                 return self._end(JobState.STOPPED, reason, now)
-            case PlanChosen(plan) if plan.stamp.job == self.record.job and sender == self.record.source:
-                return self._told(message, now)
+            case PlanChosen(plan) if plan.stamp.job == self.record.job and self.stage is Stage.ADOPT:
+                return self._take_over(message, now) if sender == self.record.source else []
             case _:
                 return []
-
-    def _told(self, known: PlanChosen, now: float) -> list[Effect]:
-        """Hear from the source which plan runs; one that knows us already is only confirmed."""
-        if self.stage is Stage.ADOPT:
-            return self._take_over(known, now)
-        if self.plan == known.plan and self.stage in {Stage.RESUME, Stage.RUN}:
-            return [SendMessage(self.record.source, known)]
-        return []
 
     def _progress(self, step: int, now: float) -> list[Effect]:
         if self.stage not in {Stage.RESUME, Stage.RUN}:

@@ -3,7 +3,15 @@
 import pytest
 
 from edged.core.effects import MakePlan, SendMessage
-from edged.core.events import JobSubmitted, LeaderChanged, MemberChanged, MessageReceived, PlanMade, StopAsked, TimerFired
+from edged.core.events import (
+    JobSubmitted,
+    LeaderChanged,
+    MemberChanged,
+    MessageReceived,
+    PlanMade,
+    StopAsked,
+    TimerFired,
+)
 from edged.core.jobs import IDLE_SECONDS, REPEAT_SECONDS, JobBoard
 from edged.core.messages import (
     End,

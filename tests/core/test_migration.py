@@ -3,7 +3,15 @@
 import pytest
 
 from edged.core.effects import BuildStages, DropStages, SendFirstState, SendMessage, SendProgram
-from edged.core.events import JobSubmitted, LinkLost, MemberChanged, MessageReceived, ParcelArrived, StagesBuilt, TimerFired
+from edged.core.events import (
+    JobSubmitted,
+    LinkLost,
+    MemberChanged,
+    MessageReceived,
+    ParcelArrived,
+    StagesBuilt,
+    TimerFired,
+)
 from edged.core.messages import (
     MemberState,
     Prepare,
