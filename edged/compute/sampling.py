@@ -103,7 +103,7 @@ class Sampler:
 
 
 def flatten(batch: Any, size: int) -> dict[str, torch.Tensor]:
-    """The tensors of a collated batch, by name (``batch[0]``, ``batch['label']``) and in the order of ``Program.inputs``.
+    """The tensors of a collated batch: by name (``batch[0]``, ``batch['label']``), in the order of ``Program.inputs``.
 
     Raises ``JobError`` unless there is at least one, and all are tensors that can travel, of first dimension ``size``.
     """
