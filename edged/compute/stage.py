@@ -144,7 +144,7 @@ class Stage:
             given.append(None)
         if tensors:
             torch.autograd.backward(tensors, given)
-        return {name: _raw_gradient(flight.leaves[name], raw) for name, raw in flight.raws.items() if raw.strides}
+        return {name: _raw_gradient(flight.leaves[name], raw) for name, raw in flight.raws.items() if raw.strides is not None}
 
     def remember(self) -> None:
         """Copy the buffers, so that ``abandon`` can put them back. Costs their size."""
