@@ -51,13 +51,15 @@ class Fence:
         """The leader has named this plan; false if it is an older one, or over."""
         if stamp in self._over or stamp < self._highest.get(stamp.job, stamp):
             return False
+        if stamp != self._highest.get(stamp.job):
+            self._over = {other for other in self._over if other.job != stamp.job}
         self._highest[stamp.job] = stamp
         return True
 
     def close(self, stamp: Stamp) -> None:
         """The leader has ended this plan (``End``), and with it every older one of the job."""
         if self.learn(stamp):
-            self._over = {other for other in self._over if other.job != stamp.job} | {stamp}
+            self._over.add(stamp)
 
     def forget(self, job: JobId) -> None:
         """Nothing of this job can come any more (its list entry expired)."""

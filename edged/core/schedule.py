@@ -13,10 +13,15 @@ grid of three hops and four micro-batches, a column for each hop, forwards as lo
     0F0
     0F1 1F0
     0F2 1F1 2F0
-            2B0
-        1B0 2F1
+    ... ... 2B0
+    ... 1B0 2F1
     0B0 1F2 2B1
-    ...
+    0F3 1B1 2F2
+    0B1 1F3 2B2
+    ... 1B2 2F3
+    0B2 ... 2B3
+    ... 1B3 ...
+    0B3 ... ...
 """
 
 from __future__ import annotations

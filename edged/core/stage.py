@@ -77,6 +77,9 @@ class Stage:
             return f"this hop is at version {self._version}"
         if not self._dealing.exists(work) or self._dealing.route_of(work) != self.route:
             return "no such work follows this route"
+        following = self._backward if shelf is self._gradients else self._forward
+        if work.version == self._version and (following == len(self._works) or work < self._works[following]):
+            return "it has been done"
         shelf.add(work)
         return ""
 

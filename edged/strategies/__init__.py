@@ -23,7 +23,6 @@ def choose_plan(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp) 
     """Run the planner that the job names; raises ``PlanImpossibleError`` if there is none, or no plan."""
     planner = PLANNERS.get(spec.strategy)
     if planner is None:
-        raise PlanImpossibleError(
-            f"there is no strategy {spec.strategy!r}; choose one of {', '.join(sorted(PLANNERS))}"
-        )
+        names = ", ".join(sorted(PLANNERS))
+        raise PlanImpossibleError(f"there is no strategy {spec.strategy!r}; choose one of {names}")
     return planner(spec, members, stamp)

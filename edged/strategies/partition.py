@@ -43,9 +43,10 @@ def cheapest(
     layers: int, stages: int, cost: Cost, join: Callable[[float, float], float]
 ) -> tuple[float, tuple[int, ...]]:
     """The least ``join`` of all stages' costs over all contiguous cuts, and the first layer of every stage."""
-    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())] + [(math.inf, ())] * layers
+    nothing: tuple[float, tuple[int, ...]] = (math.inf, ())
+    best = [(0.0, nothing[1]), *[nothing] * layers]
     for s in range(stages):
-        row: list[tuple[float, tuple[int, ...]]] = [(math.inf, ())] * (layers + 1)
+        row = [nothing] * (layers + 1)
         for j in range(s + 1, layers - (stages - s - 1) + 1):
             for i in range(s, j):
                 if math.isinf(best[i][0]):

@@ -116,5 +116,6 @@ def _impossible(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> st
     largest = max(cost.size_bytes(layer, layer, 1) for layer in range(len(spec.layers)))
     return (
         f"this job needs {as_size(needed)} of memory, at least {as_size(largest)} of it on one device; "
-        f"the members offer {as_size(there)} ({budgets}): join another device, raise --memory, or use smaller micro-batches"
+        f"the members offer {as_size(there)} ({budgets}): "
+        "join another device, raise --memory, or use smaller micro-batches"
     )

@@ -63,7 +63,7 @@ def node(index: int) -> NodeId:
     return SOURCE if index == 0 else NodeId(f"node{index}")
 
 
-def make_spec(layers: int = 5, *, steps: int = 3, micro_batches: int = 4, **changes: object) -> JobSpec:
+def make_spec(layers: int = 5, /, *, steps: int = 3, micro_batches: int = 4, **changes: object) -> JobSpec:
     """A job of ``steps`` full steps in one epoch, unless ``changes`` say otherwise; the last layer takes the labels."""
     profiles = tuple(
         LayerProfile(1.0, 2.0, 100, 100, 50, 10, ((0,) if l == 0 else ()) + ((1,) if l == layers - 1 else ()))

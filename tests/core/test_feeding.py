@@ -231,7 +231,7 @@ def test_any_plan_with_any_timing_runs_to_its_end(made, seed, loss):
     assert [report.step for report in reports(job, StepReport)] == list(range(1, spec.steps + 1))
     evaluations = [report.step for report in reports(job, EvalReport)]
     assert evaluations == ([spec.steps // 2, spec.steps] if spec.eval_samples else [])
-    assert any(each.effect.work.phase is Phase.EVALUATE for each in job.computed if isinstance(each.effect, RunForward)) == bool(
-        spec.eval_samples
-    )
+    assert any(
+        each.effect.work.phase is Phase.EVALUATE for each in job.computed if isinstance(each.effect, RunForward)
+    ) == bool(spec.eval_samples)
     assert LEADER not in plan.nodes()

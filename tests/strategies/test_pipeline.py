@@ -1,0 +1,169 @@
+"""Plans of one route: who takes part, in which order, with which layers and windows."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.core.job import LayerProfile
+from edged.core.messages import MemberRecord, MemberState
+from edged.errors import JobFailedError
+from edged.strategies import PLANNERS, choose_plan
+from edged.strategies.cost import PlanImpossibleError, StageCost
+from edged.strategies.pipeline import plan_pipeline
+from tests.core.miniature import STAMP, make_spec, node
+
+
+def member(
+    number: int, *, slowness: float = 1.0, memory: int = 10**9, state: MemberState = MemberState.ALIVE
+) -> MemberRecord:
+    return MemberRecord(
+        node=node(number),
+        name=f"device{number}",
+        public_key="",
+        addresses=(),
+        control_port=1,
+        bulk_port=2,
+        door_port=3,
+        protocol=1,
+        boot=1,
+        incarnation=0,
+        state=state,
+        slowness=slowness,
+        memory_bytes=memory,
+        device="cpu",
+    )
+
+
+def even(layers: int, **changes: object):
+    profile = LayerProfile(1.0, 2.0, 100, 100, 50, 10, ())
+    return make_spec(layers, layers=(profile,) * layers, **changes)
+
+
+def shape(plan) -> list[tuple[str, int, int, int]]:
+    (route,) = plan.routes
+    return [(hop.node, hop.first_layer, hop.last_layer, hop.window) for hop in route.hops]
+
+
+def test_one_member_runs_everything():
+    plan = plan_pipeline(even(4), (member(0),), STAMP)
+    assert shape(plan) == [("source", 0, 3, 1)]
+    assert plan.reason == "one pipeline alone: device0 layers 0..3"
+    assert plan.predicted_step_seconds == 4 * 12.0
+
+
+def test_equal_members_get_equal_shares_and_windows_of_one_forward_one_backward():
+    plan = plan_pipeline(even(6), (member(2), member(0), member(1)), STAMP)
+    assert shape(plan) == [("source", 0, 1, 3), ("node1", 2, 3, 2), ("node2", 4, 5, 1)]
+    assert plan.predicted_step_seconds == 3 * 6.0 + 3 * 6.0
+    assert plan.stamp == STAMP
+
+
+def test_shares_follow_speed_and_the_fastest_comes_after_the_source():
+    members = (member(0, slowness=2.0), member(1, slowness=4.0), member(2, slowness=1.0))
+    plan = plan_pipeline(even(7, source_slowness=2.0), members, STAMP)
+    assert shape(plan) == [("source", 0, 1, 3), ("node2", 2, 5, 2), ("node1", 6, 6, 1)]
+
+
+def test_a_window_is_never_larger_than_the_step():
+    plan = plan_pipeline(even(4, micro_batches=2), tuple(member(i) for i in range(4)), STAMP)
+    assert [window for *_, window in shape(plan)] == [2, 2, 2, 1]
+
+
+def test_members_beyond_the_number_of_layers_stay_out_the_slowest_first():
+    members = (member(0), member(1, slowness=3.0), member(2))
+    plan = plan_pipeline(even(2), members, STAMP)
+    assert [hop[0] for hop in shape(plan)] == ["source", "node2"]
+    assert plan.reason.endswith("; without device1 (more members than layers)")
+
+
+def test_a_member_too_small_for_any_layer_stays_out_with_the_numbers():
+    plan = plan_pipeline(even(4), (member(0), member(1, memory=100)), STAMP)
+    assert [hop[0] for hop in shape(plan)] == ["source"]
+    assert plan.reason.endswith("; without device1 (the smallest layer needs 250 B, it has 100 B)")
+
+
+def test_memory_moves_layers_to_who_has_it():
+    plan = plan_pipeline(even(4), (member(0, memory=300), member(1)), STAMP)
+    assert shape(plan) == [("source", 0, 0, 2), ("node1", 1, 3, 1)]
+
+
+def test_windows_are_capped_before_a_member_is_left_out():
+    plan = plan_pipeline(even(3), (member(0, memory=250), member(1, memory=260), member(2, memory=260)), STAMP)
+    assert [window for *_, window in shape(plan)] == [1, 1, 1]
+
+
+def test_a_member_is_left_out_where_its_place_cannot_be_filled():
+    big = LayerProfile(1.0, 1.0, 1000, 1000, 0, 0, ())
+    small = LayerProfile(1.0, 1.0, 1, 1, 0, 0, ())
+    spec = make_spec(3, layers=(big, small, big))
+    plan = plan_pipeline(spec, (member(0, memory=2100), member(1, memory=2100), member(2, memory=10)), STAMP)
+    assert len(plan.routes[0].hops) == 2
+    assert "without device2 (not enough memory)" in plan.reason
+
+
+def test_members_that_are_not_alive_do_not_count():
+    others = (
+        member(1, state=MemberState.SUSPECT),
+        member(2, state=MemberState.DEAD),
+        member(3, state=MemberState.LEFT),
+    )
+    assert [hop[0] for hop in shape(plan_pipeline(even(4), (member(0), *others), STAMP))] == ["source"]
+
+
+def test_a_source_without_memory_only_feeds():
+    plan = plan_pipeline(even(4), (member(0, memory=0), member(1)), STAMP)
+    assert [hop[0] for hop in shape(plan)] == ["node1"]
+
+
+def test_where_memory_is_not_enough_the_refusal_carries_the_numbers():
+    with pytest.raises(PlanImpossibleError) as refusal:
+        plan_pipeline(even(4, optimizer_copies=1), (member(0, memory=500), member(1, memory=300)), STAMP)
+    assert str(refusal.value) == (
+        "this job needs 1.4 kB of memory, at least 360 B of it on one device; the members offer 800 B (device0 500 B, "
+        "device1 300 B): join another device, raise --memory, or use smaller micro-batches"
+    )
+    assert isinstance(refusal.value, JobFailedError)
+
+
+def test_without_members_there_is_no_plan():
+    with pytest.raises(PlanImpossibleError, match="no members"):
+        plan_pipeline(even(4), (), STAMP)
+
+
+@pytest.mark.parametrize("strategy", sorted(PLANNERS))
+def test_every_name_in_the_table_plans(strategy):
+    assert choose_plan(even(4, strategy=strategy), (member(0),), STAMP).strategy == "pipeline"
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_names():
+    with pytest.raises(PlanImpossibleError, match="no strategy 'magic'; choose one of auto, pipeline"):
+        choose_plan(even(4, strategy="magic"), (member(0),), STAMP)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(100, 900)), min_size=1, max_size=4),
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.integers(1, 4),
+)
+def test_any_plan_fits_into_memory_and_a_refusal_means_that_not_even_one_at_a_time_would(devices, times, micro_batches):
+    layers = tuple(LayerProfile(t, t, 60, 60, 20, 10, ()) for t in times)
+    spec = make_spec(len(times), layers=layers, micro_batches=micro_batches)
+    members = tuple(member(i, slowness=s, memory=m) for i, (s, m) in enumerate(devices))
+    cost = StageCost(spec)
+    memory = {record.node: record.memory_bytes for record in members}
+    try:
+        plan = plan_pipeline(spec, members, STAMP)
+    except PlanImpossibleError:
+        largest_first = sorted(memory.values(), reverse=True)
+        for count in range(1, min(len(members), len(times)) + 1):
+            for inner in itertools.combinations(range(1, len(times)), count - 1):
+                cuts = (0, *inner, len(times))
+                sizes = [cost.size_bytes(a, b - 1, 1) for a, b in itertools.pairwise(cuts)]
+                assert any(size > room for size, room in zip(sizes, largest_first[:count], strict=True))
+        return
+    for hop in plan.routes[0].hops:
+        assert cost.size_bytes(hop.first_layer, hop.last_layer, hop.window) <= memory[hop.node]
