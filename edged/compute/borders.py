@@ -18,7 +18,7 @@ from edged.compute.values import Values
 
 MAX_LAYERS: Final = 200
 """More layers than this help no plan."""
-BUMP: Final = 1.5
+BUMP: Final = 1.7
 """A border goes if this many times the bytes cross it that cross a border not far before it, and one not far behind."""
 REACH: Final = 5
 """How many borders away counts as not far."""
@@ -34,7 +34,7 @@ def choose_layers(program: Program, values: Values) -> tuple[tuple[int, int], ..
     for before, after in zip(anchors, anchors[1:], strict=False):
         places = [k for k in range(before + 1, after + 1) if k not in barred]
         if places:
-            borders.append(min(places, key=lambda k: (costs[k], k)))
+            borders.append(min(places, key=lambda k: (costs[k], -k)))
     borders = _without_bumps(borders, costs)
     while len(borders) >= MAX_LAYERS:
         edges = [0, *borders, len(program.operations)]
@@ -45,9 +45,9 @@ def choose_layers(program: Program, values: Values) -> tuple[tuple[int, int], ..
 
 
 def crossing_bytes(program: Program, values: Values) -> list[int]:
-    """Bytes that cross a border in training with every micro-batch, for a border before each operation.
+    """Bytes of the values, made by operations, that cross a border in training, for a border before each operation.
 
-    State that crosses counts as well: its gradient comes back with every micro-batch.
+    State that crosses (a tied weight) does not count: it crosses wherever one cuts.
     """
     first, last = _spans(program)
     total = [0] * (len(program.operations) + 1)
@@ -85,17 +85,13 @@ def forbidden(program: Program, values: Values) -> set[int]:
 
 
 def _spans(program: Program) -> tuple[dict[str, int], dict[str, int]]:
-    """Where each value is made (state: first used) and last used, in training. Inputs never cross."""
-    state = {spec.name for spec in program.state}
+    """Where each value is made and last used, in training."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, operation in enumerate(program.operations):
         if operation.evaluation_only:
             continue
-        for name in uses(operation):
-            if name in state:
-                first.setdefault(name, index)
-            last[name] = index
+        last.update((name, index) for name in uses(operation))
         first.update((name, index) for name in operation.outputs if name)
     last[program.loss] = len(program.operations) - 1
     return first, last

@@ -149,11 +149,11 @@ def _assemble(
         evaluates=True,
     )
     program = flip_counters(prune(program, marker))
-    _check_names(program)
+    _check_names(program, translation.lines)
     try:
         program = replace_in_place(program, check_program)
     except ProgramRefusedError as error:
-        raise JobError(f"the model cannot be captured: {error}") from error
+        raise JobError(_shape_advice(error, program, translation.lines)) from error
     return replace(program, layers=((0, len(program.operations)),)), state
 
 
@@ -220,17 +220,30 @@ def _copy(tensor: Tensor) -> Tensor:
     return plain.clone(memory_format=torch.preserve_format if dense else torch.contiguous_format)
 
 
-def _check_names(program: Program) -> None:
+def _check_names(program: Program, lines: Mapping[str, str]) -> None:
     constants = {spec.name for spec in program.state if spec.name.startswith("constant:")}
     for operation in program.operations:
         if operation.name not in SCALAR_OPERATIONS and not is_allowed(operation.name):
             raise JobError(
-                f"the model uses the operation {operation.name.removeprefix('_operator.')}, which edged does not run on "
-                "other devices; write it with plain torch functions on tensors of fixed shape"
+                f"{lines[operation.outputs[0]]}: the model uses the operation {operation.name.removeprefix('_operator.')}, "
+                "which edged does not run on other devices; write it with plain torch functions on whole tensors, without "
+                ".item(), .tolist() and shapes that depend on values"
             )
         target = operation.arguments[0] if operation.arguments else None
         if operation.name.split(".")[1].endswith("_") and isinstance(target, Ref) and target.name in constants:
-            raise JobError("forward changes a tensor that is an ordinary attribute; keep it with register_buffer")
+            line = lines[operation.outputs[0]]
+            raise JobError(f"{line}: forward changes a tensor that is an ordinary attribute; keep it with register_buffer")
+
+
+def _shape_advice(error: ProgramRefusedError, program: Program, lines: Mapping[str, str]) -> str:
+    """What to tell the user of a model whose operations torch cannot follow without data."""
+    if type(error.__cause__).__name__ != "DynamicOutputShapeException":
+        return f"the model cannot be captured: {error}"
+    number = int(str(error).split()[1])
+    return (
+        f"{lines[program.operations[number].outputs[0]]}: the shape of a result depends on values (a mask as an index, "
+        "for example); use torch.where or multiply by the mask"
+    )
 
 
 def _without_evaluation(program: Program) -> Program:

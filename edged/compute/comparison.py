@@ -73,7 +73,7 @@ def compare_evaluation(program: Program, state: Mapping[str, Tensor], subject: S
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
     """Put everything of the model back afterwards: values, gradients, modes, buffers that were replaced, generators."""
-    tensors = list({id(t): t for t in (*model.parameters(), *model.buffers())}.values())
+    tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta]
     copies = [tensor.detach().clone(memory_format=torch.preserve_format) for tensor in tensors]
     gradients = [tensor.grad for tensor in tensors]
     places = [(module, dict(module._buffers), module.training) for module in model.modules()]  # noqa: SLF001
@@ -110,6 +110,7 @@ def _run_module(subject: Subject, seed: int, *, train: bool) -> _Outcome:
         for parameter in subject.model.parameters():
             parameter.grad = None
         _seed(seed)
+        before = _foreign_randomness()
         with UserCode("the model cannot run its example batch"):
             loss = subject.objective(subject.model, batch)
             results = {"the loss": loss.detach().clone()}
@@ -118,6 +119,7 @@ def _run_module(subject: Subject, seed: int, *, train: bool) -> _Outcome:
             elif subject.metrics is not None:
                 found = subject.metrics(subject.model, batch)
                 results.update((f"the metric {name!r}", _metric(value)) for name, value in found.items())
+        _check_randomness(before, _foreign_randomness())
         named = dict(subject.model.named_buffers())
         return _Outcome(
             results,
@@ -154,7 +156,7 @@ def _explain(expected: _Outcome, got: _Outcome) -> None:
     if not same_bits(expected.results["the loss"], got.results["the loss"]):
         raise JobError(
             "the captured program gives another loss than the model: something in forward is not tensor computation "
-            "(Python's or numpy's randomness, a counter, the time); draw with torch functions and keep counters in buffers"
+            "(a counter, the time, other libraries); draw with torch functions and keep counters in buffers"
         )
     for name, gradient in expected.gradients.items():
         other = got.gradients[name]
@@ -170,6 +172,19 @@ def _explain(expected: _Outcome, got: _Outcome) -> None:
             raise JobError(
                 f"the captured program leaves another value in the buffer {name} than the model: "
                 "change buffers in forward with tensor operations only"
+            )
+
+
+def _foreign_randomness() -> tuple[Any, Any]:
+    numpy = sys.modules.get("numpy")
+    return random.getstate(), None if numpy is None else str(numpy.random.get_state(legacy=False))
+
+
+def _check_randomness(before: tuple[Any, Any], after: tuple[Any, Any]) -> None:
+    for source, old, new in zip(("Python's random", "numpy.random"), before, after, strict=True):
+        if old != new:
+            raise JobError(
+                f"the model or the objective draws from {source}, which capture would freeze; draw with torch functions"
             )
 
 

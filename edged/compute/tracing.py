@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import linecache
+import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import torch
@@ -56,7 +58,10 @@ class Wrapper(nn.Module):
         """The loss, then each metric."""
         calls: list[tuple[Any, Any]] = []
         with _watched(self.model, lambda key, call: _recorded(calls, key, call)):
-            loss = torch.ops.aten.alias.default(self.objective(self.model, batch))
+            buffers = [(module, dict(module._buffers)) for module in self.model.modules()]  # noqa: SLF001
+            loss = self.objective(self.model, batch)
+            _write_back(buffers)
+            loss = torch.ops.aten.alias.default(loss)
         if self.metrics is None:
             return (loss,)
         with _watched(self.model, lambda key, call: _remembered(calls, key, call)):
@@ -131,10 +136,34 @@ def _is_data_dependent(error: BaseException) -> bool:
 
 
 def _export(wrapper: Wrapper, batch: Any, free: Any) -> ExportedProgram:
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), _silence():
         warnings.simplefilter("ignore")
         shapes = None if free is None else (free,)
-        return torch.export.export(wrapper, (batch,), dynamic_shapes=shapes, strict=False)
+        fresh = pytree.tree_map(lambda leaf: leaf.clone(), batch)  # export leaves marks on the tensors that it is given
+        return torch.export.export(wrapper, (fresh,), dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Export prints whole graphs when it fails; the user gets one sentence instead."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _write_back(before: list[tuple[nn.Module, dict[str, Tensor | None]]]) -> None:
+    """Write into the buffers what the model assigned in their place: export keeps changes in place, assignments not."""
+    for module, buffers in before:
+        for name, buffer in buffers.items():
+            new = module._buffers.get(name)  # noqa: SLF001 -- torch has no public way to see an assignment
+            if buffer is not None and new is not None and new is not buffer:
+                with torch.no_grad():
+                    buffer.copy_(new)
+                module._buffers[name] = buffer  # noqa: SLF001
 
 
 def _number(name: str, value: Any) -> Tensor:

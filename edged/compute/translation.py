@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from operator import getitem
 from typing import Any, Final
@@ -34,6 +35,8 @@ _DEFINED: Final = {
 }
 """What is put in the place of operations that would show a node's uninitialized memory, or only mark a value."""
 
+_FRAME: Final = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n([^\n]*)')
+_HERE: Final = __file__.rpartition("/")[0]
 _IGNORED: Final = frozenset({"pin_memory", "generator"})
 
 
@@ -45,10 +48,11 @@ class _Region:
 
 @dataclass
 class Translation:
-    """Operations as they are translated. ``values`` maps what a graph calls its nodes to arguments of operations."""
+    """Operations as they are translated. ``lines``: the user's line that made a value, by the value's name."""
 
     operations: list[Operation] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    lines: dict[str, str] = field(default_factory=dict)
 
     def graph(self, module: GraphModule, given: list[Argument], gradient: bool = True, autocast: str = "") -> Any:  # noqa: FBT001, FBT002 -- named at the one other call
         """Append the operations of ``module`` run on ``given``; return what it returns, as arguments."""
@@ -93,6 +97,7 @@ class Translation:
         }
         outputs, result = self._outputs(node)
         allowed = is_allowed(defined)
+        self.lines.update((output, _line(node)) for output in outputs)
         self.operations.append(
             Operation(
                 name=defined,
@@ -132,6 +137,13 @@ def _inner(node: Any, values: dict[Node, Any]) -> GraphModule:
     if not isinstance(inner, GraphModule):
         raise JobError("the exported graph has a region without operations")
     return inner
+
+
+def _line(node: Node) -> str:
+    """``file:line: `code``` of the innermost forward of the user's that the node comes from, or "the model"."""
+    found = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [frame for frame in found if "site-packages" not in frame[0] and not frame[0].startswith(_HERE)] or found
+    return f"{own[-1][0]}:{own[-1][1]}: `{own[-1][2].strip()}`" if own else "the model"
 
 
 def _name(target: Any) -> str:
