@@ -9,8 +9,8 @@
                                                    +-----------+
     a message that a node sends to itself goes round inside, in the same ``handle``
 
-Nothing is decided here but who hears what. A plan's machines begin when its stages are built and its ``Start`` has come;
-everything of a job goes when the list says that it is over.
+Nothing is decided here but who hears what. A plan's machines begin when its stages are built and its ``Start`` has
+come; everything of a job goes when the list says that it is over.
 """
 
 from __future__ import annotations

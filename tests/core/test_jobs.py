@@ -148,9 +148,6 @@ def test_start_and_plan_are_repeated_until_a_step_is_done(scene):
 
 
 def test_the_result_ends_the_job_for_all_and_the_next_begins(scene):
-    scene.hear(A, Submit(spec(OTHER_JOB)))
-    scene.board.procedure = None
-    scene = Scene()
     of = scene.run()
     scene.hear(A, Submit(spec(OTHER_JOB)))
     effects = scene.hear(A, JobDone(of, 3, ""))
@@ -249,19 +246,21 @@ def test_a_failing_worker_ends_the_job_with_its_reason(scene):
     assert (scene.record.state, scene.record.reason) == (JobState.FAILED, "the loss of step 2 is nan")
 
 
-def test_a_job_is_stopped_at_every_stage():
-    for stage in Stage:
-        scene = Scene()
+@pytest.mark.parametrize("stage", [Stage.PLAN, Stage.WAIT, Stage.TRANSFER, Stage.RUN])
+def test_a_job_is_stopped_at_every_stage(scene, stage):
+    if stage is Stage.RUN:
+        scene.run()
+    else:
         scene.hear(A, Submit(spec()))
-        if stage in {Stage.WAIT}:
-            scene.handle(PlanMade(JOB, None, "no"))
-        elif stage is Stage.TRANSFER:
-            scene.planned()
-        elif stage is Stage.RUN:
-            scene.board.procedure.stage = Stage.PLAN
-            scene.run()
-        scene.hear(B, StopRequest(JOB, "asked by the user"))
-        assert (scene.record.state, scene.record.reason) == (JobState.STOPPED, "asked by the user")
+    if stage is Stage.WAIT:
+        scene.handle(PlanMade(JOB, None, "no"))
+    elif stage is Stage.TRANSFER:
+        scene.planned()
+    assert scene.board.procedure.stage is stage
+    effects = scene.hear(B, StopRequest(JOB, "asked by the user"))
+    assert (scene.record.state, scene.record.reason) == (JobState.STOPPED, "asked by the user")
+    told = {A, B, C, D} if stage in {Stage.TRANSFER, Stage.RUN} else set()
+    assert receivers(effects, End) == told
 
 
 def test_a_queued_job_is_stopped_without_its_turn(scene):

@@ -1,5 +1,7 @@
 """A node's side of getting ready, and the source's side of handing out."""
 
+from itertools import pairwise
+
 import pytest
 
 from edged.core.effects import BuildStages, DropStages, SendFirstState, SendMessage, SendProgram
@@ -83,7 +85,7 @@ def test_only_what_is_missing_is_asked_again_ever_more_slowly(scene):
     for _ in range(8):
         assert scene.wake() == [SendMessage(A, WantProgram(JOB))]
         moments.append(scene.now)
-    pauses = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(moments)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == SLOWEST_SECONDS
 

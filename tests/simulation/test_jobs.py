@@ -147,3 +147,31 @@ def test_a_restarted_node_of_the_plan_ends_the_job(seed):
     record = cluster.finish(JOB, 60.0)
     assert record.state is JobState.FAILED
     assert f"node pi-{victim[0]} " in record.reason
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_stopped_process_that_continues_finds_its_job_over(seed):
+    cluster = begin(seed, "abcde", loss=0.01, steps=200)
+    run_to(cluster, 1)
+    victim = Random(seed).choice(cluster.plan(JOB).nodes())
+    cluster.sim.pause(victim)
+    cluster.alive.discard(victim)
+    record = cluster.finish(JOB, 60.0)
+    assert record.state is JobState.FAILED
+    cluster.alive.add(victim)
+    cluster.sim.go_on(victim)
+    assert cluster.finish(JOB, 60.0) == record
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_node_that_was_cut_off_finds_its_job_over(seed):
+    cluster = begin(seed, "abcde", loss=0.01, steps=200)
+    run_to(cluster, 1)
+    victim = next(n for n in cluster.plan(JOB).nodes() if n != A)
+    cluster.sim.partition([victim], [n for n in cluster.names if n != victim])
+    cluster.alive.discard(victim)
+    record = cluster.finish(JOB, 60.0)
+    assert record.reason.startswith(f"node pi-{victim[0]} died")
+    cluster.alive.add(victim)
+    cluster.sim.heal()
+    assert cluster.finish(JOB, 120.0).state is JobState.FAILED

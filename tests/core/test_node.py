@@ -1,0 +1,189 @@
+"""The composed node: who hears what, the fence in front, the talk with itself."""
+
+from random import Random
+
+import pytest
+
+from edged.core.effects import BuildStages, DropJob, DropStages, Log, SendMessage, SendProgram, StartFeeder, TellMember
+from edged.core.events import (
+    ForwardDone,
+    JobSubmitted,
+    LeaderChanged,
+    MessageReceived,
+    ParcelArrived,
+    PeerMet,
+    StagesBuilt,
+    TimerFired,
+)
+from edged.core.job import Phase, Work
+from edged.core.messages import (
+    End,
+    Inputs,
+    JobRecord,
+    Jobs,
+    JobState,
+    PlanChosen,
+    Prepare,
+    Prepared,
+    ProgramParcel,
+    Start,
+    StateParcel,
+    Transfer,
+    WantProgram,
+    WantState,
+    WorkFailed,
+)
+from edged.core.node import Node, NodeOptions
+from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
+
+WORK = Work(0, Phase.TRAIN, 0)
+
+
+class Scene:
+    """Node ``node`` of a job of A's over A and B; C leads."""
+
+    def __init__(self, node=B):
+        self.node = Node(member(node), NodeOptions(), Random(1), None, [member(n) for n in (A, B, C) if n != node])
+        self.now = 0.0
+        self.handle(TimerFired())
+        self.handle(LeaderChanged(C, 1))
+
+    def handle(self, event):
+        effects = self.node.handle(event, self.now)
+        self.node.check()
+        return effects
+
+    def hear(self, sender, message):
+        return self.handle(MessageReceived(sender, message))
+
+    def prepare(self, of=None):
+        chosen = plan(of or stamp(), (A, B))
+        hops = chosen.hops_of(self.node.node)
+        return self.hear(
+            C, Prepare(chosen, spec(), tuple(Transfer(h.first_layer, h.last_layer, 0, A) for *_, h in hops))
+        )
+
+    def build(self, of=None):
+        of = of or stamp()
+        self.prepare(of)
+        self.handle(ParcelArrived(A, ProgramParcel(JOB, 1)))
+        ((first, last),) = [(h.first_layer, h.last_layer) for *_, h in plan(of, (A, B)).hops_of(self.node.node)]
+        effects = self.handle(ParcelArrived(A, StateParcel(of, first, last, 0, (), b"")))
+        assert [type(e) for e in effects] == [BuildStages]
+        return self.handle(StagesBuilt(of, ""))
+
+
+@pytest.fixture
+def scene():
+    return Scene()
+
+
+def test_members_are_told_to_the_board_and_to_the_outside(scene):
+    newcomer = member("e" * 16)
+    effects = scene.handle(PeerMet(newcomer))
+    assert any(isinstance(e, TellMember) and e.record == newcomer for e in effects)
+    assert "e" * 16 in scene.node.membership.members
+
+
+def test_a_message_to_itself_never_leaves():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    effects = scene.prepare()
+    assert SendProgram(A, JOB) in effects
+    assert not [e for e in effects if isinstance(e, SendMessage) and e.to == A]
+
+
+def test_the_schedule_begins_with_the_stages_and_feeding_with_start():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    assert SendMessage(C, Prepared(stamp(), "")) in scene.build()
+    assert scene.node.running.schedule is not None
+    assert scene.node.running.feeding is None
+    assert any(isinstance(e, StartFeeder) for e in scene.hear(C, Start(stamp(), 0)))
+    assert not any(isinstance(e, StartFeeder) for e in scene.hear(C, Start(stamp(), 0)))
+
+
+def test_a_node_of_the_plan_that_is_not_the_source_feeds_nothing(scene):
+    scene.build()
+    scene.hear(C, Start(stamp(), 0))
+    assert scene.node.running.feeding is None
+
+
+def test_start_before_the_stages_is_only_heard_again_later(scene):
+    scene.hear(C, Start(stamp(), 0))
+    assert scene.node.running.stamp is None
+
+
+def test_the_end_leaves_nothing(scene):
+    scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.RUNNING, 0, 3, ""),)))
+    scene.build()
+    effects = scene.hear(C, End(stamp(), JobState.FINISHED, ""))
+    assert [e for e in effects if isinstance(e, DropStages | DropJob)] == [DropStages(stamp()), DropJob(JOB)]
+    assert scene.node.running.stamp is None
+    assert scene.hear(C, End(stamp(), JobState.FINISHED, "")) == [
+        Log("info", "fence", "End of a plan that is over or was replaced")
+    ]
+
+
+def test_a_list_that_says_over_is_as_good_as_an_end(scene):
+    scene.build()
+    effects = scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.FAILED, 0, 3, "pi-a died"),)))
+    assert DropJob(JOB) in effects
+    assert scene.node.running.schedule is None
+
+
+def test_a_newer_plan_ends_the_older(scene):
+    scene.build()
+    later = stamp(version=2)
+    effects = scene.prepare(later)
+    assert DropStages(stamp()) in effects
+    assert scene.node.running.stamp is None
+    assert scene.handle(StagesBuilt(stamp(), "")) == []
+    assert scene.prepare() == [Log("info", "fence", "Prepare of a plan that is over or was replaced")]
+
+
+def test_traffic_below_the_fence_reaches_no_machine_and_is_told_once(scene):
+    scene.build(stamp(version=2))
+    before = scene.node.running.schedule.trace
+    parcel = ParcelArrived(A, Inputs(stamp(), 0, 1, WORK, ()))
+    (log,) = scene.handle(parcel)
+    assert "replaced" in log.text
+    assert scene.handle(parcel) == []
+    assert scene.node.running.schedule.trace == before
+
+
+def test_an_answer_for_an_older_plan_reaches_no_machine(scene):
+    scene.build(stamp(version=2))
+    assert scene.handle(ForwardDone(stamp(), 0, 1, WORK, 1.0, 1.0, ())) == []
+
+
+def test_first_weights_are_handed_out_even_while_the_source_runs():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.build()
+    want = WantState(stamp(), 2, 3, 0)
+    assert [type(e).__name__ for e in scene.hear(B, want)] == ["SendFirstState"]
+
+
+def test_a_node_that_was_restarted_says_so_when_a_plan_counts_on_it(scene):
+    effects = scene.hear(C, PlanChosen(plan(stamp(), (A, B)), spec()))
+    ((to, failed),) = [(e.to, e.message) for e in effects if isinstance(e, SendMessage)]
+    assert to == C
+    assert failed == WorkFailed(stamp(), "node pi-b was restarted; what it held of the job is lost")
+
+
+def test_a_bystander_only_remembers_the_plan():
+    scene = Scene("e" * 16)
+    assert scene.hear(C, PlanChosen(plan(stamp(), (A, B)), spec())) == []
+    assert scene.node.board.plans[JOB].plan.stamp == stamp()
+
+
+def test_it_asks_again_when_woken(scene):
+    effects = scene.prepare()
+    asked = [e for e in effects if isinstance(e, SendMessage) and isinstance(e.message, WantProgram)]
+    assert asked
+    again = []
+    while not again:
+        scene.now = scene.node.deadline()
+        again = [e for e in scene.handle(TimerFired()) if isinstance(e, SendMessage) and e in asked]
+    assert scene.now >= 1.0
