@@ -132,18 +132,20 @@ class Optimizer:
     def numbers(self, names: Sequence[str]) -> dict[str, Any]:
         """All else, in JSON's types: group and scheduler (the same on every node), and per parameter."""
         group = {key: value for key, value in self._optimizer.param_groups[0].items() if key != "params"}
-        entries = {
-            name: plain({key: value for key, value in state.items() if not isinstance(value, torch.Tensor)})
-            for name in names
-            if (state := self._optimizer.state.get(self._parameters[name]))
-        }
+        entries: dict[str, Any] = {}
+        for name in names:
+            state = self._optimizer.state.get(self._parameters[name], {})
+            loose = {k: v for k, v in state.items() if v is not None and not isinstance(v, torch.Tensor)}
+            if loose:
+                entries[name] = plain(loose)
         turned = None if self._scheduler is None else plain(self._scheduler.state_dict())
         return {"group": plain(group), "scheduler": turned, "entries": entries}
 
     def restore(self, numbers: Mapping[str, Any], tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Become what ``numbers`` and ``tensors`` (by parameter, then key) say; parameters not named stay as they are.
+        """Become what ``numbers`` and ``tensors`` (by parameter, then key) say.
 
-        Raises ``JobError`` if a document does not fit.
+        Parameters not named stay as they are; names that are not held here are passed over. Raises ``JobError`` if a
+        document does not fit.
         """
         try:
             for group in self._optimizer.param_groups:
@@ -151,10 +153,14 @@ class Optimizer:
             if self._scheduler is not None and numbers["scheduler"] is not None:
                 self._turn(restored(numbers["scheduler"]))
             for name, entry in numbers["entries"].items():
+                if name not in self._parameters:
+                    continue
                 self._optimizer.state[self._parameters[name]].update(restored(entry))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise JobError(f"the optimizer's numbers do not fit ({type(error).__name__}: {error})") from error
         for name, found in tensors.items():
+            if name not in self._parameters:
+                continue
             parameter = self._parameters[name]
             for key, tensor in found.items():
                 device = torch.device("cpu") if key in _HOST_KEYS and tensor.dim() == 0 else parameter.device
