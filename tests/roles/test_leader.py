@@ -1,0 +1,58 @@
+"""Plans are made beside the loop, and a plan that is impossible is an answer, not an error."""
+
+import asyncio
+import threading
+
+from edged.core.effects import MakePlan
+from edged.core.events import Event, PlanMade
+from edged.core.ids import NodeId, Stamp
+from edged.core.plan import Hop, Plan, PlanError, Route
+from edged.errors import JobFailedError
+from edged.roles.leader import Leader
+from tests.roles.conftest import record_of, spec_of
+
+STAMP = Stamp(spec_of().job, 1, 1)
+
+
+def plan_it(spec, members, stamp) -> Plan:
+    assert threading.current_thread() is not threading.main_thread()
+    route = Route((Hop(members[0].node, 0, 1, 2),), (0, 1))
+    return Plan(stamp, "test", "because", 2, 2, (route,), 0.0)
+
+
+def impossible(*_: object) -> Plan:
+    raise JobFailedError("needs 3 GB, the largest device has 1 GB")
+
+
+def wrong(*_: object) -> Plan:
+    raise PlanError("layers must follow each other")
+
+
+async def made(strategy: str) -> PlanMade:
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    leader = Leader({"auto": plan_it, "impossible": impossible, "wrong": wrong}, events.put_nowait)
+    effect = MakePlan(spec_of(strategy=strategy), STAMP, (record_of("a" * 16, "desk"),))
+    leader.table()[MakePlan](effect)
+    async with asyncio.timeout(5):
+        event = await events.get()
+    assert isinstance(event, PlanMade)
+    return event
+
+
+async def test_a_plan_is_made_in_another_thread() -> None:
+    event = await made("auto")
+    assert event.problem == ""
+    assert event.plan is not None
+    assert event.plan.nodes() == (NodeId("a" * 16),)
+
+
+async def test_an_impossible_plan_says_why() -> None:
+    assert (await made("impossible")) == PlanMade(STAMP.job, None, "needs 3 GB, the largest device has 1 GB")
+
+
+async def test_a_planners_mistake_is_an_answer_too() -> None:
+    assert (await made("wrong")).problem == "PlanError: layers must follow each other"
+
+
+async def test_an_unknown_strategy_lists_the_known_ones() -> None:
+    assert "auto, impossible, wrong" in (await made("magic")).problem

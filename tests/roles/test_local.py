@@ -1,0 +1,150 @@
+"""The local socket, as a program of the same user meets it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from edged.errors import ConfigError, NoNodeError
+from edged.roles.local import LocalServer
+
+
+class Echo:
+    """A few commands."""
+
+    def __init__(self) -> None:
+        self.stopped = 0
+
+    async def answer(self, command, request):
+        if command == "fail":
+            raise NoNodeError("do this instead")
+        return {"seen": request} if command == "one" else None
+
+    def period(self, command, request):
+        return (0.01, lambda: {"tick": 1}) if command == "watch" else None
+
+    def subscribe(self, command, request, send, end):
+        if command != "stream":
+            return None
+        for number in range(3):
+            send({"number": number})
+        if not request.get("follow"):
+            end()
+
+        def stop() -> None:
+            self.stopped += 1
+
+        return stop
+
+    async def feed(self, request, reader, writer):
+        writer.write(await reader.readexactly(4))
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[tuple[Path, Echo]]:
+    commands = Echo()
+    server = LocalServer(tmp_path / "node.sock", commands)
+    await server.open()
+    yield tmp_path / "node.sock", commands
+    await server.close()
+    assert not (tmp_path / "node.sock").exists()
+
+
+async def ask(path: Path, line: bytes, count: int | None = None) -> list[dict]:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(line + b"\n")
+    answers = []
+    async with asyncio.timeout(5):
+        while count is None or len(answers) < count:
+            answer = await reader.readline()
+            if not answer:
+                break
+            answers.append(json.loads(answer))
+    writer.close()
+    await writer.wait_closed()
+    return answers
+
+
+async def test_a_question_gets_exactly_one_answer(server) -> None:
+    path, _ = server
+    assert await ask(path, b'{"command": "one", "x": 1}') == [{"seen": {"command": "one", "x": 1}}]
+
+
+async def test_only_its_user_can_open_it(server) -> None:
+    path, _ = server
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_errors_carry_what_to_do_and_the_exit_status(server) -> None:
+    path, _ = server
+    assert await ask(path, b'{"command": "fail"}') == [{"error": "do this instead", "status": 3}]
+
+
+@pytest.mark.parametrize("line", [b"", b"nonsense", b"[1]", b'"text"', b"\xff\xfe"])
+async def test_what_is_no_request_is_told_so(server, line: bytes) -> None:
+    path, _ = server
+    (answer,) = await ask(path, line)
+    assert "one line of JSON" in answer["error"]
+
+
+async def test_an_unknown_command_hints_at_versions(server) -> None:
+    path, _ = server
+    (answer,) = await ask(path, b'{"command": "dance"}')
+    assert "'dance'" in answer["error"]
+    assert answer["status"] == ConfigError.exit_status
+
+
+async def test_a_stream_ends_when_it_is_over(server) -> None:
+    path, commands = server
+    assert await ask(path, b'{"command": "stream"}') == [{"number": number} for number in range(3)]
+    assert commands.stopped == 1
+
+
+async def test_a_stream_is_stopped_when_its_reader_goes(server) -> None:
+    path, commands = server
+    assert len(await ask(path, b'{"command": "stream", "follow": true}', count=3)) == 3
+    async with asyncio.timeout(5):
+        while not commands.stopped:
+            await asyncio.sleep(0.005)
+
+
+async def test_watching_repeats_until_the_reader_goes(server) -> None:
+    path, _ = server
+    assert await ask(path, b'{"command": "watch"}', count=4) == [{"tick": 1}] * 4
+
+
+async def test_a_feeder_takes_the_connection_over(server) -> None:
+    path, _ = server
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"command": "feed"}\nabcd')
+    assert await reader.read() == b"abcd"
+    writer.close()
+
+
+async def test_the_socket_of_a_dead_node_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "node.sock"
+    path.write_text("left over")
+    server = LocalServer(path, Echo())
+    await server.open()
+    assert len(await ask(path, b'{"command": "one"}')) == 1
+    await server.close()
+
+
+async def test_closing_ends_streams_that_are_open(tmp_path: Path) -> None:
+    server = LocalServer(tmp_path / "node.sock", Echo())
+    await server.open()
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "node.sock"))
+    writer.write(b'{"command": "stream", "follow": true}\n')
+    await reader.readline()
+    await server.close()
+    async with asyncio.timeout(5):
+        await reader.read()
+    writer.close()
+
+
+async def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="--home"):
+        await LocalServer(tmp_path / "file" / "node.sock", Echo()).open()

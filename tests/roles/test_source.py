@@ -1,0 +1,226 @@
+"""The source: samples from a real feeder, what happens when it breaks, and what is left when a job is over."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from edged.core.effects import (
+    DrawSample,
+    DropSample,
+    SendFirstState,
+    SendInputs,
+    SendProgram,
+    StartFeeder,
+    WriteWeights,
+)
+from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, WeightsWritten
+from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import JobSpec, Phase, Work
+from edged.core.messages import Inputs, ProgramParcel, Refused
+from edged.errors import JobError
+from edged.feeder import serve
+from tests.roles.bench import OWN, Bench, hand_in, load, write_job
+
+FIRST = Work(0, Phase.TRAIN, 0)
+PEER = NodeId("b" * 16)
+
+
+@pytest.fixture(scope="module")
+def handed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, JobSpec]:
+    """One captured job for all tests that do not change it: home, spec."""
+    home = tmp_path_factory.mktemp("home")
+    return home, hand_in(home, write_job(home))
+
+
+def feeder_of(bench: Bench, spec: JobSpec) -> int:
+    process = bench.source._jobs[spec.job].process
+    assert process is not None
+    return process._process.pid
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_samples_are_drawn_sent_in_part_and_dropped(handed) -> None:
+    home, spec = handed
+    async with Bench(home) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, FIRST))
+        bench.do(DrawSample(spec.job, FIRST))
+        await bench.until(SampleDrawn)
+        bench.do(DrawSample(spec.job, FIRST))
+        await bench.until(SampleDrawn)
+        stamp = Stamp(spec.job, 1, 1)
+        bench.do(SendInputs(PEER, stamp, 0, 1, FIRST, (1,)))
+        ((to, header),) = bench.parcels
+        assert to == PEER
+        assert isinstance(header, Inputs)
+        assert [(spec.dtype, spec.shape) for spec in header.tensors] == [("int64", (4,))]
+        bench.do(DropSample(spec.job, FIRST))
+        bench.do(SendInputs(PEER, stamp, 0, 1, FIRST, (1,)))
+        assert "does not have the inputs" in (await bench.until(ComputeFailed)).reason
+        pid = feeder_of(bench, spec)
+    assert not is_alive(pid)
+
+
+async def test_a_killed_feeder_is_a_plain_death_and_can_be_started_again(handed) -> None:
+    home, spec = handed
+    async with Bench(home) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, FIRST))
+        await bench.until(SampleDrawn)
+        os.kill(feeder_of(bench, spec), 9)
+        failed = await bench.until(FeederFailed)
+        assert (failed.detail, failed.reason) == ("", "the feeder was killed by signal 9")
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, Work(0, Phase.TRAIN, 1)))
+        await bench.until(SampleDrawn)
+        assert not [event for event in bench.events if isinstance(event, FeederFailed)]
+
+
+async def test_what_the_users_code_raises_comes_with_its_traceback(tmp_path: Path) -> None:
+    path = write_job(tmp_path)
+    spec = hand_in(tmp_path, path)
+    write_job(tmp_path, trouble="raise RuntimeError('sample is broken') if index > 5 else None")
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        write_job(tmp_path, trouble="1 / 0")
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, FIRST))
+        failed = await bench.until(FeederFailed)
+        assert "division by zero" in failed.reason
+        assert "1 / 0" in failed.detail
+
+
+async def test_a_feeder_that_cannot_start_gives_up_after_a_few_deaths(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    (tmp_path / "job.py").write_text("import os; os._exit(7)")
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        for attempt in range(3):
+            bench.do(StartFeeder(spec))
+            failed = await bench.until(FeederFailed)
+            assert "ended with status 7" in failed.reason
+            assert bool(failed.detail) == (attempt == 2)
+
+
+async def test_a_program_of_the_user_can_feed(tmp_path: Path) -> None:
+    path = write_job(tmp_path)
+    spec = hand_in(tmp_path, path)
+    document = (tmp_path / "jobs" / spec.job / "job.json").read_text()
+    before, _, after = document.partition('"feeder": {')
+    (tmp_path / "jobs" / spec.job / "job.json").write_text(before + '"feeder": null' + after[after.index("}}") + 2 :])
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, FIRST))
+        import socket
+
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(tmp_path / "node.sock"))
+        thread = asyncio.create_task(asyncio.to_thread(serve, connection, spec.job, load(f"{path}:job")))
+        await bench.until(SampleDrawn)
+        assert bench.source.refusal(spec.job) == "it has a feeder"
+        bench.source.drop_job(spec.job)
+        async with asyncio.timeout(10):
+            await thread
+        assert bench.source.refusal(spec.job) == f"job {spec.job} is not running on this node"
+        assert not (tmp_path / "jobs" / spec.job).exists()
+
+
+async def test_the_end_of_a_users_program_ends_its_job(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    folder = tmp_path / "jobs" / spec.job
+    document = (folder / "job.json").read_text()
+    before, _, after = document.partition('"feeder": {')
+    (folder / "job.json").write_text(before + '"feeder": null' + after[after.index("}}") + 2 :])
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(StartFeeder(spec))
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "node.sock"))
+        writer.write(b'{"command": "feed", "job": "%s"}\n' % spec.job.encode())
+        assert await reader.readline() == b'{"ok": true}\n'
+        writer.close()
+        failed = await bench.until(FeederFailed)
+        assert "the program that fed this job has gone" in failed.reason
+        assert failed.detail
+
+
+async def test_a_feeder_that_talks_nonsense_is_cut_off(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    frames = [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x02[]",
+        b"\x00\x00\x00\x02{}",
+        b"\x00\x00\x00\x03abc",
+        b'\x00\x00\x00\x31{"work": [0, 1, 0], "tensors": [{"name": "x"}]}  ',
+    ]
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        for frame in frames:
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "node.sock"))
+            writer.write(b'{"command": "feed", "job": "%s"}\n' % spec.job.encode() + frame)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b'{"ok": true}\n'
+            writer.close()
+
+
+async def test_what_is_not_here_is_refused(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        job, stamp = JobId("../../etc"), Stamp(JobId("ffff"), 1, 1)
+        bench.do(SendProgram(PEER, job))
+        bench.do(SendFirstState(PEER, stamp, 0, 0))
+        assert [type(message) for _, message in bench.messages] == [Refused, Refused]
+        bench.do(StartFeeder(hand_spec(stamp.job)))
+        assert (await bench.until(FeederFailed)).detail
+        bench.do(DrawSample(stamp.job, FIRST))
+        assert (await bench.until(FeederFailed)).detail
+        bench.do(WriteWeights(stamp, 1, 0))
+        assert (await bench.until(WeightsWritten)).problem
+        bench.do(DropSample(stamp.job, FIRST))
+        bench.source.drop_job(stamp.job)
+        with pytest.raises(JobError, match="not submitted here"):
+            bench.source.export(stamp.job, tmp_path / "x")
+
+
+def hand_spec(job: str) -> JobSpec:
+    from tests.roles.conftest import spec_of
+
+    return spec_of(job)
+
+
+async def test_the_program_is_sent_as_it_was_written(handed) -> None:
+    home, spec = handed
+    async with Bench(home) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(SendProgram(PEER, spec.job))
+        size = (home / "jobs" / spec.job / "program.msgpack").stat().st_size
+        assert bench.parcels == [(PEER, ProgramParcel(spec.job, size))]
+
+
+async def test_an_export_ends_with_its_job(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        future = bench.source.export(spec.job, tmp_path / "x.safetensors")
+        assert (await bench.until(ExportAsked)).token == 1
+        bench.source.drop_job(spec.job)
+        with pytest.raises(JobError, match="the job ended"):
+            await future
+
+
+async def test_weights_that_cannot_be_written_name_the_reason(handed) -> None:
+    home, spec = handed
+    async with Bench(home) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(WriteWeights(Stamp(spec.job, 1, 1), 4, 0))
+        assert (await bench.until(WeightsWritten)).problem

@@ -1,0 +1,174 @@
+"""The worker trains with the real executor: by hand, effect by effect, it gives the reference's bits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edged.compute.job_file import load
+from edged.compute.local import train_local
+from edged.core.effects import (
+    BuildStages,
+    DrawSample,
+    RunBackward,
+    RunForward,
+    RunUpdate,
+    SendActivation,
+    SendFirstState,
+    SendGradient,
+    SendInputs,
+    SendProgram,
+    SendState,
+    StartFeeder,
+    TakeNorms,
+    WriteWeights,
+)
+from edged.core.events import (
+    BackwardDone,
+    ComputeFailed,
+    ForwardDone,
+    NormsTaken,
+    ParcelArrived,
+    SampleDrawn,
+    SelfMeasured,
+    StagesBuilt,
+    UpdateDone,
+    WeightsWritten,
+)
+from edged.core.ids import JobId, Stamp
+from edged.core.job import JobSpec, Phase, Work
+from edged.core.messages import Activation, Gradient, Inputs, ProgramParcel, StateParcel, TensorSpec
+from edged.core.plan import Plan
+from tests.roles.bench import OWN, Bench, hand_in, plan_of, write_job
+
+
+async def prepare(bench: Bench, spec: JobSpec, plan: Plan) -> StagesBuilt:
+    bench.source.take_on(spec.job)
+    bench.do(SendProgram(OWN, spec.job))
+    await bench.until(ParcelArrived, lambda event: isinstance(event.parcel, ProgramParcel))
+    for _, _, hop in plan.hops_of(OWN):
+        bench.do(SendFirstState(OWN, plan.stamp, hop.first_layer, hop.last_layer))
+        await bench.until(ParcelArrived, lambda event: isinstance(event.parcel, StateParcel))
+    bench.do(BuildStages(plan, spec, 0))
+    return await bench.until(StagesBuilt)
+
+
+async def micro_batch(bench: Bench, spec: JobSpec, plan: Plan, work: Work, weight: float) -> None:
+    """One micro-batch over all hops and back."""
+    stamp, hops = plan.stamp, plan.routes[0].hops
+    bench.do(DrawSample(spec.job, work))
+    await bench.until(SampleDrawn, lambda event: event.work == work)
+    for h, hop in enumerate(hops):
+        used = sorted({i for layer in spec.layers[hop.first_layer : hop.last_layer + 1] for i in layer.inputs})
+        if used:
+            bench.do(SendInputs(OWN, stamp, 0, h, work, tuple(used)))
+        bench.do(RunForward(stamp, 0, h, work, weight))
+        done = await bench.until(ForwardDone)
+        assert (done.loss is not None) == (h == len(hops) - 1)
+        if h < len(hops) - 1:
+            bench.do(SendActivation(OWN, stamp, 0, h, work))
+    for h in reversed(range(len(hops))):
+        bench.do(RunBackward(stamp, 0, h, work))
+        await bench.until(BackwardDone)
+        if h > 0:
+            bench.do(SendGradient(OWN, stamp, 0, h, work))
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3])
+async def test_training_by_hand_equals_the_reference(tmp_path: Path, hops: int) -> None:
+    path, output = write_job(tmp_path), tmp_path / "out.safetensors"
+    spec = hand_in(tmp_path, path, output)
+    plan = plan_of(spec, *range(1, hops))
+    async with Bench(tmp_path) as bench:
+        assert (await prepare(bench, spec, plan)).problem == ""
+        assert await bench.until(SelfMeasured) == SelfMeasured(1.0, 10**9, "cpu")
+        bench.do(StartFeeder(spec))
+        for version in range(spec.steps):
+            for number in range(spec.micro_batches):
+                await micro_batch(bench, spec, plan, Work(version, Phase.TRAIN, number), 0.5)
+            bench.do(TakeNorms(plan.stamp, version + 1))
+            norms = (await bench.until(NormsTaken)).norms
+            bench.do(RunUpdate(plan.stamp, version + 1, norms))
+            assert (await bench.until(UpdateDone)).version == version + 1
+        for hop in plan.routes[0].hops:
+            bench.do(SendState(OWN, plan.stamp, hop.first_layer, hop.last_layer, spec.steps))
+            await bench.until(ParcelArrived, lambda event: isinstance(event.parcel, StateParcel))
+        bench.do(WriteWeights(plan.stamp, spec.steps, 0))
+        written = await bench.until(WeightsWritten)
+        assert written.problem == ""
+        assert written.output == str(output)
+        assert bench.worker.micro_batch_seconds() > 0
+        assert bench.engine.busy_seconds > 0
+        assert not [event for event in bench.events if isinstance(event, ComputeFailed)]
+    assert written.state_sha256 == train_local(load(f"{path}:job")).state_sha256
+    assert output.read_bytes() == (tmp_path / "jobs" / spec.job / "result.safetensors").read_bytes()
+
+
+async def test_a_refused_program_is_the_reason_why_stages_cannot_be_built(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.send_parcel(OWN, ProgramParcel(spec.job, 3), [memoryview(b"\xc1\xc1\xc1")])
+        await bench.until(ParcelArrived)
+        bench.do(BuildStages(plan_of(spec), spec, 0))
+        assert "the program was refused" in (await bench.until(StagesBuilt)).problem
+
+
+async def test_another_program_than_the_job_names_is_refused(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(SendProgram(OWN, spec.job))
+        await bench.until(ParcelArrived)
+        bench.do(BuildStages(plan_of(spec), replace(spec, program="0" * 64), 0))
+        assert "not the one that the job names" in (await bench.until(StagesBuilt)).problem
+
+
+async def test_computing_without_stages_fails_in_one_event(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        stamp, work = Stamp(JobId("aa"), 1, 1), Work(0, Phase.TRAIN, 0)
+        for effect in (
+            RunForward(stamp, 0, 0, work, 1.0),
+            RunBackward(stamp, 0, 0, work),
+            TakeNorms(stamp, 1),
+            RunUpdate(stamp, 1, None),
+            SendState(OWN, stamp, 0, 0, 0),
+            SendActivation(OWN, stamp, 0, 0, work),
+            SendGradient(OWN, stamp, 0, 0, work),
+        ):
+            bench.do(effect)
+            assert (await bench.until(ComputeFailed)).stamp == stamp
+
+
+async def test_a_dropped_plan_leaves_nothing_to_send(tmp_path: Path) -> None:
+    path = write_job(tmp_path)
+    spec = hand_in(tmp_path, path)
+    plan = plan_of(spec, 1)
+    work = Work(0, Phase.TRAIN, 0)
+    async with Bench(tmp_path) as bench:
+        await prepare(bench, spec, plan)
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, work))
+        await bench.until(SampleDrawn)
+        bench.do(SendInputs(OWN, plan.stamp, 0, 0, work, (0,)))
+        bench.do(RunForward(plan.stamp, 0, 0, work, 0.5))
+        await bench.until(ForwardDone)
+        bench.worker.drop_stages(plan.stamp)
+        bench.do(SendActivation(OWN, plan.stamp, 0, 0, work))
+        assert "nothing was left" in (await bench.until(ComputeFailed)).reason
+        bench.worker.drop_job(spec.job)
+
+
+async def test_what_does_not_fit_takes_no_memory(tmp_path: Path) -> None:
+    stamp, work = Stamp(JobId("aa"), 1, 1), Work(0, Phase.TRAIN, 0)
+    spec = TensorSpec("x", "float32", (2,), (1,), 8)
+    huge = TensorSpec("parameter/x", "float32", (10**9,), (1,), 4 * 10**9)
+    async with Bench(tmp_path) as bench:
+        await bench.until(SelfMeasured)
+        for header in (
+            Inputs(stamp, 0, 0, work, (spec,)),
+            Activation(stamp, 0, 1, work, (spec,), ()),
+            Gradient(stamp, 0, 0, work, (spec,)),
+            ProgramParcel(stamp.job, 2**40),
+            StateParcel(stamp, 0, 0, 0, (huge,), b""),
+        ):
+            assert not bench.worker.expects(OWN, header)
