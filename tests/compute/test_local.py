@@ -1,0 +1,138 @@
+"""Local training computes the plain loop, and tells what it does."""
+
+import copy
+import warnings
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim import lr_scheduler
+from torch.utils.data import TensorDataset, default_collate
+
+from edged.compute.local import train_local
+from edged.compute.result import state_sha256
+from edged.errors import JobError, JobFailedError
+from edged.job import Job
+
+GENERATOR = torch.Generator().manual_seed(0)
+DATA = TensorDataset(torch.randn(50, 6, generator=GENERATOR), torch.randint(0, 3, (50,), generator=GENERATOR))
+TEST = TensorDataset(torch.randn(13, 6, generator=GENERATOR), torch.randint(0, 3, (13,), generator=GENERATOR))
+
+
+def net(dropout: float = 0.0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 3))
+
+
+def objective(model: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
+    return functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def accuracy(model: nn.Module, batch: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"accuracy": (model(batch[0]).argmax(1) == batch[1]).float().mean()}
+
+
+def job(**changes) -> Job:
+    arguments = {
+        "model": net(),
+        "objective": objective,
+        "data": DATA,
+        "optimizer": partial(torch.optim.AdamW, lr=0.01),
+        "batch_size": 12,
+        "micro_batches": 3,
+        "epochs": 2,
+        "drop_last": False,
+        "scheduler": partial(lr_scheduler.CosineAnnealingLR, T_max=10),
+        "clip_norm": 0.7,
+        "eval_data": TEST,
+        "metrics": accuracy,
+        "seed": 11,
+    }
+    return Job(**{**arguments, **changes})
+
+
+def plain() -> nn.Module:
+    """What a user would write."""
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    for epoch in range(2):
+        order = torch.randperm(50, generator=torch.Generator().manual_seed(11 + epoch)).tolist()
+        for start in range(0, 50, 12):
+            batch = order[start : start + 12]
+            for first in range(0, len(batch), 4):
+                micro = batch[first : first + 4]
+                loss = objective(model, default_collate([DATA[i] for i in micro]))
+                (loss * (len(micro) / len(batch))).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.7)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+    return model
+
+
+def test_local_training_equals_the_loop_that_a_user_would_write() -> None:
+    result = train_local(job())
+    expected = plain().state_dict()
+    found = result.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert result.state_sha256 == state_sha256(expected)
+    assert result.steps == 10
+
+
+def test_history_tells_steps_evaluations_and_the_end() -> None:
+    told = []
+    result = train_local(job(), on_event=told.append)
+    assert told == result.history
+    assert [event["event"] for event in told] == (
+        ["started", *["step"] * 5, "eval", *["step"] * 5, "eval", "finished"]
+    )
+    steps = [event for event in told if event["event"] == "step"]
+    assert [event["step"] for event in steps] == list(range(1, 11))
+    assert [event["epoch"] for event in steps] == [0] * 5 + [1] * 5
+    assert steps[0]["learning_rate"] == 0.01 > steps[-1]["learning_rate"]
+    assert told[-1]["loss"] == steps[-1]["loss"]
+    model = plain().eval()
+    batch = default_collate(list(TEST))
+    final = told[-2]
+    assert final["epoch"] == 1
+    assert final["loss"] == pytest.approx(float(objective(model, batch).detach()), rel=1e-5)
+    assert final["metrics"]["accuracy"] == pytest.approx(float(accuracy(model, batch)["accuracy"]))
+
+
+def test_the_weights_are_written_where_asked(tmp_path: Path) -> None:
+    result = train_local(job(max_steps=2), output=tmp_path / "weights.safetensors")
+    assert result.output == tmp_path / "weights.safetensors"
+    model = net()
+    model.load_state_dict(result.state_dict())
+    assert state_sha256(model.state_dict()) == result.state_sha256
+
+
+def test_dropout_repeats_with_the_seed_whatever_the_generator_was() -> None:
+    arguments = {"model": net(0.5), "max_steps": 3}
+    first = train_local(job(**arguments))
+    torch.manual_seed(99)
+    assert train_local(job(**arguments)).state_sha256 == first.state_sha256
+
+
+def test_the_users_module_is_left_alone() -> None:
+    model = net()
+    before = copy.deepcopy(model.state_dict())
+    train_local(job(model=model, max_steps=2))
+    assert state_sha256(model.state_dict()) == state_sha256(before)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_job_with_its_step() -> None:
+    with pytest.raises(JobFailedError, match="step [0-9]+, micro-batch"), warnings.catch_warnings():
+        train_local(job(optimizer=partial(torch.optim.SGD, lr=1e30), clip_norm=None, epochs=5))
+
+
+def test_samples_that_change_their_shape_are_told() -> None:
+    rows = [(torch.zeros(6 if i < 30 else 7), torch.tensor(0)) for i in range(40)]
+    with pytest.raises(JobError, match="alike"):
+        train_local(job(data=rows, shuffle=False, batch_size=10, micro_batches=1, drop_last=True))
