@@ -2,6 +2,7 @@
 
 The window is the larger of two of the largest recent parcels and twice bandwidth x delay, within bounds: a pipeline
 wants two micro-batches under way, a long link wants to be kept full, and the receiver's memory wants neither to grow.
+On a slow link little is under way, so that little arrives in vain after a plan has ended.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections import deque
 
 SMALLEST_BYTES = 2 << 20
 LARGEST_BYTES = 64 << 20
+SHORTEST_DELAY_SECONDS = 0.01
+"""A busy device's loop may answer so late; a fast link must not run dry meanwhile."""
+
 SMOOTHING = 0.2
 """Weight of the newest measurement in the bandwidth."""
 
@@ -32,7 +36,7 @@ class Credit:
     @property
     def window(self) -> int:
         """Bytes that may be under way now."""
-        wanted = max(2 * self._parcel, 2 * self._bandwidth * self._delay)
+        wanted = max(2 * self._parcel, 2 * self._bandwidth * max(self._delay, SHORTEST_DELAY_SECONDS))
         return int(min(max(wanted, SMALLEST_BYTES), LARGEST_BYTES))
 
     @property
