@@ -90,7 +90,7 @@ class Feeding:
         self._queue: deque[Work] = deque()
         self._drawn: set[Work] = set()
         self._queue_limit = _DRAWN_AHEAD + sum(route.hops[0].window + 2 for route in plan.routes)
-        self._newest = version - 1
+        self._newest = version
         self._feeder_delivers = True
         self._began: float | None = None
         self._ask_at = 0.0

@@ -30,7 +30,7 @@ class StageCost:
         self._crossing = [0, *(layer.crossing_bytes for layer in layers)]
 
     def seconds(self, first: int, last: int, slowness: float) -> float:
-        """Forward and backward of one micro-batch through these layers (inclusive), on a node ``slowness`` x the source."""
+        """Forward and backward of one micro-batch through these layers, on a node ``slowness`` times the source."""
         return slowness * (self._seconds[last + 1] - self._seconds[first])
 
     def size_bytes(self, first: int, last: int, window: int) -> int:

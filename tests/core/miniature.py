@@ -164,12 +164,16 @@ class Miniature:
 
     # ---------------------------------------------------------------------------------------------------- the clock
 
-    def run(self, limit: float = 100_000.0) -> Miniature:
-        """Run until the job has ended or nothing happens any more."""
+    def run_until(self, limit: float) -> None:
+        """Run until this moment, or until the job has ended, or nothing happens any more."""
         self._give(self.feeding, SOURCE, TimerFired())
         while self._events and self.now < limit and not self.ended:
             self.now, _, happen = heapq.heappop(self._events)
             happen()
+
+    def run(self) -> Miniature:
+        """Run until the job has ended; fails if it does not."""
+        self.run_until(100_000.0)
         assert self.verdict is not None, f"stalled at {self.now}: {self.trace()}"
         return self
 

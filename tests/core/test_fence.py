@@ -77,7 +77,8 @@ def test_traffic_of_an_older_plan_is_dropped_with_the_reason(make, older):
     fence = Fence()
     fence.learn(stamp(2, 3))
     assert fence.refusal(make(older)) == (
-        f"{type(make(older)).__name__} of plan ({older.term}, {older.version}) of job job dropped: plan (2, 3) has replaced it"
+        f"{type(make(older)).__name__} of plan ({older.term}, {older.version}) of job job dropped: "
+        "plan (2, 3) has replaced it"
     )
 
 
