@@ -1,0 +1,113 @@
+"""``edged.train`` submits, feeds from this process, follows, and returns the result or says why there is none."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from edged import Job, train
+from edged.errors import JobFailedError, NoNodeError
+from edged.roles.spool import read_spec
+from tests.scripted import ask_for, receive, running, say
+
+
+def make(data: Any = None) -> Job:
+    return Job(
+        model=nn.Linear(2, 1),
+        objective=lambda net, batch: net(batch).mean(),
+        data=[torch.ones(2) * i for i in range(8)] if data is None else data,
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        batch_size=2,
+        shuffle=False,
+    )
+
+
+class Torn(list):
+    def __getitem__(self, index: Any) -> Any:
+        if index == 3:
+            raise ValueError("page 3 is torn")
+        return super().__getitem__(index)
+
+
+class Feeding:
+    """Asks the feeder for the second step's micro-batch, and then tells the follower how the job ended."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.frames: list[dict[str, Any]] = []
+        self.drawn = Event()
+
+    def __call__(self, request: dict[str, Any], connection: Any, stream: Any) -> None:
+        match request["command"]:
+            case "status":
+                say(connection, {"node": "00112233445566aa"})
+            case "submit" | "stop":
+                say(connection, {"job": request["job"]})
+            case "feed":
+                say(connection, {"ok": True})
+                ask_for(connection, [1, 1, 0])
+                self.frames.append(receive(stream)[0])
+                self.drawn.set()
+                stream.read()
+            case "attach":
+                say(connection, {"event": "started", "job": request["job"]})
+                assert self.drawn.wait(20)
+                say(connection, self._end())
+
+    def _end(self) -> dict[str, Any]:
+        if "error" in self.frames[0]:
+            return {"event": "failed", "reason": self.frames[0]["error"]}
+        output = self.home / "out.safetensors"
+        save_file({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, output)
+        return {
+            "event": "finished",
+            "steps": 4,
+            "loss": 0.5,
+            "seconds": 1.0,
+            "output": str(output),
+            "state_sha256": "ab",
+        }
+
+
+def test_without_a_node_nothing_is_tried(tmp_path: Path) -> None:
+    with pytest.raises(NoNodeError, match="edged join"):
+        train(make(), home=tmp_path)
+
+
+def test_a_job_is_submitted_fed_and_followed(tmp_path: Path) -> None:
+    events = []
+    with running(tmp_path, Feeding(tmp_path)) as node:
+        result = train(make(), home=tmp_path, output=tmp_path / "out.safetensors", on_event=events.append)
+    assert (result.steps, result.state_sha256, result.output) == (4, "ab", tmp_path / "out.safetensors")
+    assert [event["event"] for event in events] == ["started", "finished"]
+    assert result.history == events
+    make().model.load_state_dict(result.state_dict())
+    job = events[0]["job"]
+    spec, feeder, output = read_spec(tmp_path / "jobs" / job / "job.json")
+    assert (spec.job, spec.source, feeder, output) == (job, "00112233445566aa", None, tmp_path / "out.safetensors")
+    assert {request["command"] for request in node.requests} == {"status", "submit", "feed", "attach"}
+
+
+def test_a_failed_job_raises_its_reason_and_is_stopped(tmp_path: Path) -> None:
+    with running(tmp_path, Feeding(tmp_path)) as node:
+        with pytest.raises(JobFailedError, match=r"data\[3\]: ValueError: page 3 is torn"):
+            train(make(Torn(torch.ones(2) for _ in range(8))), home=tmp_path)
+        assert node.requests[-1]["command"] == "stop"
+
+
+def test_a_node_that_goes_away_is_a_failure(tmp_path: Path) -> None:
+    feeding = Feeding(tmp_path)
+
+    def script(request: dict[str, Any], connection: Any, stream: Any) -> None:
+        if request["command"] != "attach":
+            feeding(request, connection, stream)
+
+    with running(tmp_path, script), pytest.raises(JobFailedError, match="went away before the job was done"):
+        train(make(), home=tmp_path)
