@@ -41,9 +41,8 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
+    metadata = import_module("importlib.metadata")  # not at the top: it takes longer than all the rest
     try:
-        return version("edged")
-    except PackageNotFoundError:  # a source tree that was never installed
+        return str(metadata.version("edged"))
+    except metadata.PackageNotFoundError:  # a source tree that was never installed
         return "0+unknown"
