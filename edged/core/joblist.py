@@ -33,6 +33,12 @@ class JobList:
         """This node begins to lead: the list goes on under its term, and ``put`` raises its number."""
         self.term, self.number, self.leads = term, 0, True
 
+    def obey(self, term: int) -> None:
+        """Somebody else leads now, or nobody; after a fork, its list may be of a lower term than the one here."""
+        self.leads = False
+        if term < self.term:
+            self.term, self.number = term, 0
+
     def put(self, record: JobRecord) -> bool:
         """Add or replace a record; return whether that is news (a step further is not)."""
         before = self.records.get(record.job)

@@ -195,8 +195,8 @@ class JobBoard:
         self.procedure = None
         self._list_at = self._plan_at = None
         self._submissions.hasten()
-        self.jobs.leads = False
         if not self.leads:
+            self.jobs.obey(term)
             return
         self.jobs.lead(term)
         self._version, self._told_number, self._told_plan, self._list_at = 0, -1, None, now

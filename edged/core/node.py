@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from edged.core.effects import DropJob, Effect, Log, SendMessage, TellLeader, TellMember
-from edged.core.election import Election, ElectionOptions, SavedVote
+from edged.core.election import Election, ElectionOptions
+from edged.core.electorate import SavedVote
 from edged.core.events import (
     BackwardDone,
     ComputeFailed,

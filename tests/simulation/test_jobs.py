@@ -7,7 +7,7 @@ import pytest
 from edged.core.events import LeaveAsked, StopAsked
 from edged.core.messages import JobState
 from tests.core.job_sample import JOB, OTHER_JOB, spec
-from tests.simulation.cluster import Cluster
+from tests.simulation.job_cluster import Cluster
 
 A, B, C, D, E = (letter * 16 for letter in "abcde")
 
@@ -174,4 +174,5 @@ def test_a_node_that_was_cut_off_finds_its_job_over(seed):
     assert record.reason.startswith(f"node pi-{victim[0]} died")
     cluster.alive.add(victim)
     cluster.sim.heal()
-    assert cluster.finish(JOB, 120.0).state is JobState.FAILED
+    cluster.wait(lambda: len({cluster.record(JOB, n) for n in cluster.alive}) == 1, 60.0, "one list for all")
+    assert cluster.finish(JOB).state is JobState.FAILED
