@@ -2,8 +2,8 @@
 
 Both move the same amount of data in frames of 1 MiB from a DEALER to a ROUTER, both encrypted with CURVE. Plain pyzmq
 sends each frame without a copy, reads it without a copy, and copies it once into a buffer made beforehand; edged does
-what it does for a training job: parcels, checked headers, credits, aligned buffers. The two alternate (A B A B ...), so that
-whatever else the machine does meets both, and the figure is the median of the ratios of neighbouring runs.
+what it does for a training job: parcels, checked headers, credits, aligned buffers. The two alternate (A B A B ...), so
+that whatever else the machine does meets both, and the figure is the median of the ratios of neighbouring runs.
 
     python scripts/bench_transport.py [--json] [--rounds N] [--mebibytes N]
 """

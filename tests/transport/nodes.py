@@ -32,9 +32,7 @@ def program(size):
 
 def build(name="node", *, key=KEY, identity=None, listen=("127.0.0.1", 0), discovery=False, **options):
     options.setdefault("cluster", "test")
-    return ZmqTransport(
-        identity or new_identity(), name=name, key=key, listen=listen, discovery=discovery, **options
-    )
+    return ZmqTransport(identity or new_identity(), name=name, key=key, listen=listen, discovery=discovery, **options)
 
 
 @asynccontextmanager
@@ -85,3 +83,10 @@ async def exchange(left, right, number=1):
         sender.send(receiver.own_record().node, message(number))
         got = await next_of(receiver, Received)
         assert got == Received(sender.own_record().node, message(number))
+
+
+async def until(condition):
+    """Let the loop run until a condition holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110  # the condition lies inside a node; nothing announces it
+            await asyncio.sleep(0)

@@ -1,18 +1,30 @@
 import asyncio
 import ctypes
-import os
 import random
 import threading
+from dataclasses import replace
 
 import psutil
 import pytest
-from tests.transport.nodes import activation, build, door_of, exchange, met, message, next_of, pair, program, running
 
 from edged.core.events import LinkLost, PeerMet, PortProbed
 from edged.core.ids import NodeId
 from edged.errors import ConfigError
 from edged.transport.inbox import MOST_BYTES
 from edged.transport.interface import Received, ReceivedParcel
+from tests.transport.nodes import (
+    activation,
+    build,
+    door_of,
+    exchange,
+    message,
+    met,
+    next_of,
+    pair,
+    program,
+    running,
+    until,
+)
 
 
 def address(view):
@@ -80,7 +92,8 @@ async def test_parcels_are_refused_before_memory_is_taken_and_the_next_arrive():
     async with pair() as (left, right):
         right.expect(lambda _sender, header: header.work.micro_batch == 1)
         for number in range(2):
-            left.send_parcel(right.own_record().node, activation(3 << 20, micro_batch=number), [memoryview(bytes(3 << 20))])
+            big = memoryview(bytes(3 << 20))
+            left.send_parcel(right.own_record().node, activation(len(big), micro_batch=number), [big])
         assert (await next_of(right, ReceivedParcel)).header.work.micro_batch == 1
         assert right.malformed == 0
 
@@ -92,9 +105,7 @@ async def test_a_slow_consumer_bounds_memory_at_both_ends():
         for number in range(count):
             left.send_parcel(right.own_record().node, activation(size, micro_batch=number), [shared])
         # control messages pass while parcels pile up; nothing is taken from the inbox of the right node meanwhile
-        async with asyncio.timeout(20):
-            while right._inbox.held_bytes <= MOST_BYTES:
-                await asyncio.sleep(0)
+        await until(lambda: right._inbox.held_bytes > MOST_BYTES)
         for number in range(20):
             right.send(left.own_record().node, message(number))
             await next_of(left, Received)
@@ -181,9 +192,7 @@ async def test_a_peer_that_is_admitted_later_can_be_reached():
     async with running(build(), build()) as (left, right):
         left.admit(right.own_record())
         left.send(right.own_record().node, message(1))
-        async with asyncio.timeout(10):
-            while right._gate.refused == 0:
-                await asyncio.sleep(0)
+        await until(lambda: right._gate.refused)
         right.admit(left.own_record())
         assert (await next_of(right, Received)).message == message(1)
 
@@ -194,16 +203,12 @@ async def test_a_dismissed_peer_is_cut_off_and_can_be_admitted_again():
         right.dismiss(left.own_record().node)
         await next_of(left, LinkLost)
         left.send(right.own_record().node, message(2))
-        async with asyncio.timeout(10):
-            while right._gate.refused == 0:
-                await asyncio.sleep(0)
+        await until(lambda: right._gate.refused)
         right.admit(left.own_record())
         assert (await next_of(right, Received)).message == message(2)
 
 
 async def test_a_peer_with_a_wrong_address_among_its_own_is_found():
-    from dataclasses import replace
-
     async with running(build(), build()) as (left, right):
         left.admit(replace(right.own_record(), addresses=("127.0.0.9", "127.0.0.1")))
         right.admit(left.own_record())
@@ -272,11 +277,10 @@ async def test_three_ports_in_a_row_are_taken_from_the_one_named():
 
 
 async def test_nodes_meet_at_the_door_by_a_seed():
-    async with running(build()) as (left,):
-        async with running(build(seeds=[door_of(left)])) as (right,):
-            await met(left, right)
-            await met(right, left)
-            await exchange(left, right)
+    async with running(build()) as (left,), running(build(seeds=[door_of(left)])) as (right,):
+        await met(left, right)
+        await met(right, left)
+        await exchange(left, right)
 
 
 async def test_a_seed_that_starts_later_is_found():
@@ -293,9 +297,11 @@ async def test_a_seed_that_starts_later_is_found():
 
 
 async def test_a_name_as_seed_is_resolved():
-    async with running(build()) as (left,):
-        async with running(build(seeds=[("localhost", left.own_record().door_port)])) as (right,):
-            await met(right, left)
+    async with (
+        running(build()) as (left,),
+        running(build(seeds=[("localhost", left.own_record().door_port)])) as (right,),
+    ):
+        await met(right, left)
 
 
 async def test_known_doors_are_remembered_on_disk(tmp_path):
@@ -307,16 +313,15 @@ async def test_known_doors_are_remembered_on_disk(tmp_path):
 
 
 async def test_a_node_that_both_seed_and_memory_name_is_met_once_known():
-    async with running(build()) as (left,):
-        async with running(build(seeds=[door_of(left), ("127.0.0.1", left.own_record().door_port)])) as (right,):
-            assert (await next_of(right, PeerMet)).record == left.own_record()
+    async with (
+        running(build()) as (left,),
+        running(build(seeds=[door_of(left), ("localhost", left.own_record().door_port)])) as (right,),
+    ):
+        assert (await next_of(right, PeerMet)).record == left.own_record()
 
 
 async def test_its_own_address_as_a_seed_is_harmless():
     async with running(build()) as (node,):
         node._search.add(door_of(node))
-        async with asyncio.timeout(10):
-            while node._search._tasks:
-                await asyncio.sleep(0)
-        assert os.getpid()
+        await until(lambda: not node._search._tasks)
         assert not node._peers
