@@ -33,6 +33,10 @@ class Dealing:
         """The works of a version on one route, ascending: its evaluation, if due, then its training."""
         return tuple(work for work in self.works_at(version) if self.route_of(work) == route)
 
+    def evaluations_at(self, version: int) -> int:
+        """How many works of a version are its evaluation; they are the first of ``works_at``."""
+        return len(self._sizes(version, Phase.EVALUATE)) if self._spec.evaluates_at(version) else 0
+
     def exists(self, work: Work) -> bool:
         """Whether the job has this work at all."""
         due = work.version < self._spec.steps if work.phase is Phase.TRAIN else self._spec.evaluates_at(work.version)

@@ -91,7 +91,7 @@ class Progress:
             works = self._dealing.works_at(self.version)
             while self._answered < len(works) and works[self._answered] in self._results:
                 self._answered += 1
-            evaluations = sum(work.phase is Phase.EVALUATE for work in works)
+            evaluations = self._dealing.evaluations_at(self.version)
             if evaluations and not self._evaluated and self._answered >= evaluations:
                 reports.append(self._evaluation(works[:evaluations]))
                 self._step_began = now

@@ -8,11 +8,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edged.core.effects import RunForward, RunUpdate
-from edged.core.events import TimerFired
+from edged.core.effects import RunForward, RunUpdate, SendMessage, WriteWeights
+from edged.core.events import FeederFailed, LeaderChanged, MessageReceived, ParcelArrived, TimerFired, WeightsWritten
 from edged.core.feeding import Feeding
-from edged.core.messages import EvalReport, FinishedReport, StepReport
-from tests.core.miniature import SOURCE, Miniature, assert_whole, make_plan, make_spec, node, pipeline
+from edged.core.ids import JobId, Stamp
+from edged.core.job import Phase, Work
+from edged.core.messages import (
+    End,
+    EvalReport,
+    FinishedReport,
+    JobDone,
+    JobState,
+    Refused,
+    Result,
+    StateParcel,
+    StepReport,
+    Taken,
+    WorkFailed,
+)
+from tests.core.miniature import LEADER, SOURCE, STAMP, Miniature, assert_whole, make_plan, make_spec, node, pipeline
 
 
 def reports(job: Miniature, kind: type) -> list:
@@ -152,9 +166,9 @@ def test_an_export_is_one_version_of_all_layers(loss):
 
 
 def test_an_export_whose_question_comes_too_late_chooses_a_later_version():
-    job = Miniature(pipeline(2, 2), make_spec(2, steps=400, micro_batches=2), delay=lambda: 5.0, seconds=lambda _: 0.01)
-    job.export(7, at=200.0)
-    job.export(8, at=201.0)
+    job = Miniature(pipeline(2, 2), make_spec(2, steps=60, micro_batches=2), delay=lambda: 5.0, seconds=lambda _: 0.01)
+    job.export(7, at=100.0)
+    job.export(8, at=101.0)
     job.run()
     assert {token for _, token in job.written} == {0, 7, 8}
 
@@ -174,6 +188,47 @@ def test_a_feeding_without_a_leader_waits_for_one():
     assert feeding.deadline() == 0.0
     feeding.handle(TimerFired(), 1.0)
     assert feeding.deadline() is not None
+
+
+def test_a_new_leader_is_told_at_once_and_again_until_the_end():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 0, None, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    failed = MessageReceived(SOURCE, WorkFailed(STAMP, "out of memory"))
+    assert feeding.handle(failed, 1.0) == []
+    verdict = JobDone(STAMP, 0, "out of memory")
+    assert feeding.handle(LeaderChanged(LEADER, 2), 1.1) == [SendMessage(LEADER, verdict)]
+    assert feeding.deadline() == 1.6
+    assert feeding.handle(FeederFailed(STAMP.job, "too late", "a traceback"), 1.2) == []
+    assert feeding.handle(TimerFired(), 1.6) == [SendMessage(LEADER, verdict)]
+    assert feeding.handle(MessageReceived(LEADER, End(STAMP, JobState.FAILED, "out of memory")), 1.7) == []
+    assert feeding.handle(TimerFired(), 3.0) == []
+    assert feeding.deadline() is None
+    feeding.check()
+
+
+def test_weights_that_cannot_be_written_are_the_jobs_problem():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 2, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    parcel = StateParcel(STAMP, 0, 0, 2, (), b"")
+    assert WriteWeights(STAMP, 2, 0) in feeding.handle(ParcelArrived(SOURCE, parcel), 0.1)
+    effects = feeding.handle(WeightsWritten(STAMP, 0, "out", "", "the disk is full"), 0.2)
+    assert effects == [SendMessage(LEADER, JobDone(STAMP, 2, "the disk is full"))]
+
+
+def test_what_is_not_of_this_plan_changes_nothing():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 0, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    other = Stamp(STAMP.job, 1, 0)
+    work = Work(0, Phase.TRAIN, 0)
+    for message in (
+        Taken(other, work),
+        Result(other, work, 1.0, ()),
+        WorkFailed(other, "old"),
+        Refused(JobId("x"), ""),
+    ):
+        assert feeding.handle(MessageReceived(SOURCE, message), 0.1) == []
+    assert feeding.handle(MessageReceived(node(9), WorkFailed(STAMP, "who says so?")), 0.1) == []
+    assert feeding.step == 0
 
 
 @st.composite
@@ -205,7 +260,7 @@ def jobs(draw):
     return plan, spec
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(jobs(), st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.4]))
 def test_any_plan_with_any_timing_runs_to_its_end(made, seed, loss):
     plan, spec = made
