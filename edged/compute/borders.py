@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from edged.compute.layers import uses
@@ -31,7 +32,7 @@ def choose_layers(program: Program, values: Values) -> tuple[tuple[int, int], ..
     state = {spec.name for spec in program.state if spec.parameter}
     anchors = [i for i, operation in enumerate(program.operations) if state.intersection(uses(operation))]
     borders = []
-    for before, after in zip(anchors, anchors[1:], strict=False):
+    for before, after in pairwise(anchors):
         places = [k for k in range(before + 1, after + 1) if k not in barred]
         if places:
             borders.append(min(places, key=lambda k: (costs[k], -k)))
@@ -41,7 +42,7 @@ def choose_layers(program: Program, values: Values) -> tuple[tuple[int, int], ..
         spans = [edges[i + 2] - edges[i] for i in range(len(borders))]
         del borders[spans.index(min(spans))]
     edges = [0, *borders, len(program.operations)]
-    return tuple(zip(edges, edges[1:], strict=False))
+    return tuple(pairwise(edges))
 
 
 def crossing_bytes(program: Program, values: Values) -> list[int]:
@@ -66,7 +67,8 @@ def forbidden(program: Program, values: Values) -> set[int]:
     A border before operation k is forbidden if some memory is used on both sides of it and changed at k or later, or if
     it is state (or an input) that is changed anywhere.
     """
-    fixed = {values[spec.name].storage for spec in (*program.state, *program.inputs)}
+    given = [spec.name for spec in program.state] + [spec.name for spec in program.inputs]
+    fixed = {values[name].storage for name in given}
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     changed: dict[int, int] = {}

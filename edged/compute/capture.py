@@ -2,7 +2,7 @@
 
 ::
 
-    model, objective, batch ──trace──> exported graph ──translate──> operations ──rewrite──> program ──compare──> Captured
+    model, objective, batch ──trace──> graph ──translate──> operations ──rewrite──> program ──compare──> Captured
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
@@ -19,10 +18,10 @@ from torch.utils import _pytree as pytree
 from edged.compute.borders import choose_layers
 from edged.compute.check import check_program
 from edged.compute.comparison import Subject, compare_evaluation, compare_training, preserved
+from edged.compute.description import dense_copy, describe_batch, describe_state, own_state
 from edged.compute.operations import SCALAR_OPERATIONS, is_allowed
-from edged.compute.program import Argument, InputSpec, Program, Ref, StateSpec
+from edged.compute.program import Argument, InputSpec, Program, Ref
 from edged.compute.rewriting import flip_counters, prune, replace_in_place
-from edged.compute.tensors import DTYPES, dtype_name, is_dense
 from edged.compute.tracing import Metrics, Objective, Trace, trace
 from edged.compute.translation import Translation
 from edged.compute.user_code import UserCode
@@ -51,7 +50,7 @@ def capture(model: nn.Module, objective: Objective, batch: Any, metrics: Metrics
     with preserved(model):
         if not model.training:
             model.train()
-        names = _own_state(model)
+        names = own_state(model)
         _try_once(model, objective, batch)
         traced = trace(model, objective, batch, metrics)
         program, state = _assemble(traced, model, inputs, names)
@@ -66,57 +65,15 @@ def capture(model: nn.Module, objective: Objective, batch: Any, metrics: Metrics
     return Captured(replace(program, layers=choose_layers(program, values)), state, tuple(notes))
 
 
-def describe_batch(batch: Any) -> tuple[InputSpec, ...]:
-    """The tensors of a batch, in the order of flattening, named by where they stand: ``batch[0]``, ``batch['label']``.
-
-    Raises ``JobError`` for what is not a tensor, and if the first dimensions differ.
-    """
-    specs = []
-    for path, leaf in pytree.tree_leaves_with_path(batch):
-        name = f"batch{pytree.keystr(path)}"
-        if not isinstance(leaf, Tensor):
-            raise JobError(f"{name} is a {type(leaf).__name__}: a batch holds tensors only; convert it in the data set")
-        if str(leaf.dtype).removeprefix("torch.") not in DTYPES:
-            raise JobError(f"{name} has the type {leaf.dtype}, which cannot be sent; convert it in the data set")
-        if leaf.dim() == 0 or leaf.shape[0] == 0:
-            raise JobError(f"{name} has no first dimension that counts samples; give every sample its own value")
-        specs.append(InputSpec(name, dtype_name(leaf.dtype), tuple(leaf.shape)))
-    if not specs:
-        raise JobError("the batch holds no tensor")
-    for spec in specs:
-        if spec.shape[0] != specs[0].shape[0]:
-            raise JobError(
-                f"{specs[0].name} has {specs[0].shape[0]} samples and {spec.name} has {spec.shape[0]}: "
-                "the first dimension of everything in a batch must count its samples"
-            )
-    return tuple(specs)
-
-
-def _own_state(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters in the model's order, then buffers, each under its first name."""
-    names: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    memory: dict[int, str] = {}
-    for name, tensor in names.items():
-        if str(tensor.dtype).removeprefix("torch.") not in DTYPES or tensor.layout is not torch.strided:
-            raise JobError(f"{name} has the type {tensor.dtype} ({tensor.layout}), which cannot be sent")
-        if tensor.is_meta:
-            raise JobError(f"{name} has no values yet: load the model's weights before training")
-        if isinstance(tensor, nn.Parameter) and tensor.numel():
-            other = memory.setdefault(tensor.untyped_storage().data_ptr(), name)
-            if other != name:
-                raise JobError(f"{other} and {name} share memory without being one parameter; assign the same nn.Parameter")
-    if not any(tensor.requires_grad for tensor in names.values()):
-        raise JobError("no parameter of the model wants a gradient: nothing can be trained")
-    return names
-
-
 def _try_once(model: nn.Module, objective: Objective, batch: Any) -> None:
     with preserved(model), UserCode("the objective fails on the example batch"):
         loss = objective(model, pytree.tree_map(lambda leaf: leaf.clone(), batch))
         if not isinstance(loss, Tensor):
             raise JobError(f"the objective returns a {type(loss).__name__}; return the loss as a tensor")
         if loss.dim() != 0:
-            raise JobError(f"the objective returns shape {tuple(loss.shape)}; return one number, for example loss.mean()")
+            raise JobError(
+                f"the objective returns shape {tuple(loss.shape)}; return one number, for example loss.mean()"
+            )
         if not loss.is_floating_point() or not loss.requires_grad:
             raise JobError(
                 "the loss does not depend on any parameter that wants a gradient: no .detach(), .item(), argmax or "
@@ -127,7 +84,7 @@ def _try_once(model: nn.Module, objective: Objective, batch: Any) -> None:
 def _assemble(
     traced: Trace, model: nn.Module, inputs: tuple[InputSpec, ...], names: Mapping[str, Tensor]
 ) -> tuple[Program, dict[str, Tensor]]:
-    state = {name: _copy(tensor) for name, tensor in names.items()}
+    state = {name: dense_copy(tensor) for name, tensor in names.items()}
     given, constants = _given(traced, model, inputs, names)
     state.update(constants)
     translation = Translation()
@@ -140,7 +97,7 @@ def _assemble(
         raise JobError("the loss and the metrics must be computed from the batch")
     program = Program(
         inputs=inputs,
-        state=_describe_state(model, names, state),
+        state=describe_state(model, names, state),
         operations=tuple(operations),
         layers=((0, len(operations)),),
         loss=loss.name,
@@ -180,59 +137,33 @@ def _given(
             given.append(Ref(own[id(tensors[target])]))
         elif isinstance(constant := traced.exported.constants.get(target), Tensor):
             if constant.requires_grad:
-                raise JobError(f"{target} wants a gradient but is not a parameter of the model: make it an nn.Parameter")
+                raise JobError(
+                    f"{target} wants a gradient but is not a parameter of the model: make it an nn.Parameter"
+                )
             name = f"constant:{len(constants)}"
-            constants[name] = _copy(constant)
+            constants[name] = dense_copy(constant)
             given.append(Ref(name))
         else:
             raise JobError(f"the model uses {target}, which is neither a parameter, a buffer nor a tensor")
     return given, constants
 
 
-def _describe_state(
-    model: nn.Module, names: Mapping[str, Tensor], state: Mapping[str, Tensor]
-) -> tuple[StateSpec, ...]:
-    aliases: dict[int, list[str]] = {}
-    for name, tensor in (
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ):
-        aliases.setdefault(id(tensor), []).append(name)
-    persistent = set(model.state_dict(keep_vars=True))
-    return tuple(
-        StateSpec(
-            name=name,
-            dtype=dtype_name(tensor.dtype),
-            shape=tuple(tensor.shape),
-            strides=tuple(tensor.stride()),
-            parameter=isinstance(names.get(name), nn.Parameter),
-            requires_grad=name in names and names[name].requires_grad,
-            persistent=name in persistent,
-            aliases=tuple(alias for alias in aliases.get(id(names.get(name)), ()) if alias != name),
-        )
-        for name, tensor in state.items()
-    )
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    plain = tensor.detach().cpu()
-    dense = is_dense(tuple(plain.shape), plain.stride())
-    return plain.clone(memory_format=torch.preserve_format if dense else torch.contiguous_format)
-
-
 def _check_names(program: Program, lines: Mapping[str, str]) -> None:
     constants = {spec.name for spec in program.state if spec.name.startswith("constant:")}
     for operation in program.operations:
         if operation.name not in SCALAR_OPERATIONS and not is_allowed(operation.name):
+            name = operation.name.removeprefix("_operator.")
             raise JobError(
-                f"{lines[operation.outputs[0]]}: the model uses the operation {operation.name.removeprefix('_operator.')}, "
-                "which edged does not run on other devices; write it with plain torch functions on whole tensors, without "
-                ".item(), .tolist() and shapes that depend on values"
+                f"{lines[operation.outputs[0]]}: the model uses the operation {name}, which edged does not run on "
+                "other devices; write it with plain torch functions on whole tensors, without .item(), .tolist() and shapes "
+                "that depend on values"
             )
         target = operation.arguments[0] if operation.arguments else None
         if operation.name.split(".")[1].endswith("_") and isinstance(target, Ref) and target.name in constants:
             line = lines[operation.outputs[0]]
-            raise JobError(f"{line}: forward changes a tensor that is an ordinary attribute; keep it with register_buffer")
+            raise JobError(
+                f"{line}: forward changes a tensor that is an ordinary attribute; keep it with register_buffer"
+            )
 
 
 def _shape_advice(error: ProgramRefusedError, program: Program, lines: Mapping[str, str]) -> str:

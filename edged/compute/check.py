@@ -5,7 +5,7 @@ Nothing is allocated and nothing is computed, so a stranger's program can be che
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
@@ -33,8 +33,8 @@ def check_program(program: Program, micro_batch: int | None = None) -> Values:
     """Run the whole program on fake tensors, as in training and as in evaluation, and describe every value.
 
     ``micro_batch``: number of samples; by default the example's. Where evaluation gives another shape than training, or
-    none, training's is told. Raises ``ProgramRefusedError`` for an operation that is not allowed or does not fit, a loss or
-    metric that is not a scalar, a loss without gradient.
+    none, training's is told. Raises ``ProgramRefusedError`` for an operation that is not allowed or does not fit, a
+    loss or metric that is not a scalar, a loss without gradient.
     """
     for operation in program.operations:
         if operation.name not in SCALAR_OPERATIONS:
@@ -87,7 +87,10 @@ def describe(values: Mapping[str, Any]) -> dict[str, ValueSpec]:
                 storage=storage,
             )
         else:
-            described[name] = ValueSpec(True, type(value).__name__, (), (), requires_grad=False, size_bytes=8, storage=-1)
+            kind = type(value).__name__
+            described[name] = ValueSpec(
+                scalar=True, dtype=kind, shape=(), strides=(), requires_grad=False, size_bytes=8, storage=-1
+            )
     return described
 
 
@@ -165,4 +168,4 @@ def _fill(argument: Argument, values: Mapping[str, Any]) -> Any:
 def _check_scalar(values: Values, name: str, what: str) -> None:
     spec = values[name]
     if spec.scalar or spec.shape or not spec.dtype.startswith(("float", "bfloat")):
-        raise ProgramRefusedError(f"{what} must be a floating point tensor without dimensions, got {spec.dtype} {spec.shape}")
+        raise ProgramRefusedError(f"{what} must be one floating point number, got {spec.dtype} of shape {spec.shape}")

@@ -1,8 +1,8 @@
 """Proves that a captured program computes what the module computes, bit for bit, on one example micro-batch.
 
-Export freezes what it does not see: Python's and numpy's randomness, counters, custom backward functions, hooks. So module
-and program run side by side, twice, with different random states, and every bit of the loss, the gradients and the buffers
-is compared. The model is left as it was found.
+Export freezes what it does not see: Python's and numpy's randomness, counters, custom backward functions, hooks. So
+module and program run side by side, twice, with different random states, and every bit of the loss, the gradients and
+the buffers is compared. The model is left as it was found.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _run_module(subject: Subject, seed: int, *, train: bool) -> _Outcome:
             loss = subject.objective(subject.model, batch)
             results = {"the loss": loss.detach().clone()}
             if train:
-                loss.backward()
+                torch.autograd.backward(loss)
             elif subject.metrics is not None:
                 found = subject.metrics(subject.model, batch)
                 results.update((f"the metric {name!r}", _metric(value)) for name, value in found.items())
@@ -133,16 +133,14 @@ def _run_program(
 ) -> _Outcome:
     wanted = {program.loss, *(value for _, value in program.metrics)}
     interpreter = Interpreter(program, torch.device("cpu"), 0, len(program.operations), wanted)
-    own = {
-        spec.name: state[spec.name].detach().clone().requires_grad_(spec.requires_grad) for spec in program.state
-    }
+    own = {spec.name: state[spec.name].detach().clone().requires_grad_(spec.requires_grad) for spec in program.state}
     leaves = [leaf.clone() for leaf in pytree.tree_leaves(subject.batch)]
     _seed(seed)
     given = {**own, **{spec.name: leaf for spec, leaf in zip(program.inputs, leaves, strict=True)}}
     values = interpreter.run(given, evaluate=not train)
     results = {"the loss": values[program.loss].detach()}
     if train:
-        values[program.loss].backward()
+        torch.autograd.backward(values[program.loss])
     else:
         results.update((f"the metric {name!r}", values[value].detach()) for name, value in program.metrics)
     return _Outcome(
@@ -188,9 +186,9 @@ def _check_randomness(before: tuple[Any, Any], after: tuple[Any, Any]) -> None:
             )
 
 
-def _metric(value: Any) -> Tensor:
-    value = value.detach().reshape(())
-    return value.clone() if value.is_floating_point() else value.to(torch.float32)
+def _metric(value: Tensor) -> Tensor:
+    number = value.detach().reshape(())
+    return number.clone() if number.is_floating_point() else number.to(torch.float32)
 
 
 def _copied(gradient: Tensor | None) -> Tensor | None:

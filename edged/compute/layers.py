@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edged.compute.program import Argument, Operation, Program, Ref
-from edged.compute.values import ValueSpec, Values
+from edged.compute.values import Values, ValueSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class StageInterface:
 
     ``start`` and ``stop``: their operations, a half-open range. ``receives``: what crosses the border before them, for
     their own use or only to be passed on; empty for layer 0. ``sends``: what crosses the border behind them; a value
-    with a name that ``receives`` has too is passed on. Both are in the order of ``Program.state``, then of operations, so
-    the ``sends`` of a hop equal the ``receives`` of the next one. ``inputs``: names of the program's inputs that their own
-    operations use. ``state``: names of the state that they own, in the program's order.
+    with a name that ``receives`` has too is passed on. Both are in the order of ``Program.state``, then of operations,
+    so the ``sends`` of a hop equal the ``receives`` of the next one. ``inputs``: names of the program's inputs that
+    their own operations use. ``state``: names of the state that they own, in the program's order.
     """
 
     first_layer: int
@@ -63,8 +63,8 @@ class StageInterface:
 def interface(program: Program, values: Values, first_layer: int, last_layer: int) -> StageInterface:
     """Say what a stage takes, gives and owns.
 
-    ``values`` come from ``check.check_program(program, micro_batch_size)`` and decide the shapes and bytes alone: the names
-    are the same for every size.
+    ``values`` come from ``check.check_program(program, micro_batch_size)`` and decide the shapes and bytes alone: the
+    names are the same for every size.
     """
     start, stop = program.layers[first_layer][0], program.layers[last_layer][1]
     used = {name for operation in program.operations[start:stop] for name in uses(operation)}
@@ -108,7 +108,7 @@ def crossings(program: Program, values: Values, border: int) -> tuple[Crossing, 
 
 
 def owned_state(program: Program, start: int, stop: int) -> tuple[str, ...]:
-    """Names of the state first used within ``[start, stop)``; state that nothing uses belongs to the first operation."""
+    """Names of the state first used within ``[start, stop)``; what nothing uses belongs to the first operation."""
     first: dict[str, int] = {}
     for index, operation in enumerate(program.operations):
         for name in uses(operation):

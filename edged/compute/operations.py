@@ -81,7 +81,8 @@ new_full new_ones new_zeros ones ones_like scalar_tensor tril_indices triu_indic
 """
 _RANDOM: Final = """
 alpha_dropout bernoulli cauchy dropout exponential feature_alpha_dropout feature_dropout geometric log_normal
-multinomial normal poisson rand rand_like randint randint_like randn randn_like random randperm uniform normal_functional
+multinomial normal normal_functional poisson rand rand_like randint randint_like randn randn_like random randperm
+uniform
 """
 
 ALLOWED: Final = frozenset(
@@ -119,6 +120,12 @@ _FLIPS: Final[Mapping[str, tuple[int, str, Argument]]] = {
     "rnn_tanh.data": (7, "train", False),
     "rnn_relu.data": (7, "train", False),
 }
+_DROPOUTS: Final[Mapping[str, tuple[int, int]]] = {
+    **{f"{kind}dropout": (1, 2) for kind in ("", "native_", "feature_", "alpha_", "feature_alpha_")},
+    **{f"{cell}.input": (5, 6) for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    **{f"{cell}.data": (6, 7) for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+}
+"""Positions of the probability and of the training flag: without either, nothing is drawn."""
 _STATISTICS: Final[Mapping[str, tuple[int, int]]] = {
     "batch_norm": (3, 4),
     "native_batch_norm": (3, 4),
@@ -158,6 +165,11 @@ def is_random(name: str, arguments: Sequence[Argument], keywords: Mapping[str, A
     if name.startswith("aten.scaled_dot_product_attention."):
         given = arguments[4] if len(arguments) > 4 else keywords.get("dropout_p", 0.0)  # noqa: PLR2004 -- its position
         return given != 0.0
+    packet, _, kind = name.removeprefix("aten.").partition(".")
+    packet = packet.removesuffix("_")
+    probability, training = _DROPOUTS.get(f"{packet}.{kind}", _DROPOUTS.get(packet, (0, 0)))
+    if 0 < training < len(arguments):
+        return bool(arguments[training]) and arguments[probability] != 0.0
     return True
 
 
@@ -194,7 +206,7 @@ def written(operation: Operation) -> tuple[str, ...]:
 
 
 def twin(name: str) -> str:
-    """Name of the operation that gives what the in-place operation ``name`` gives as a new value; "" if there is none."""
+    """Name of the operation that gives as a new value what ``name`` writes in place; "" if there is none."""
     room, packet, kind = name.split(".") if name.count(".") == 2 else ("", "", "")  # noqa: PLR2004 -- room.packet.kind
     if room != "aten" or not packet.endswith("_") or packet.endswith("__") or packet == "copy_":
         return ""

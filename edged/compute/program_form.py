@@ -81,7 +81,7 @@ def load(data: bytes | memoryview) -> Program:
         )
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
         raise ProgramRefusedError(f"the program is not a valid document: {error}") from error
-    fields = {
+    fields: dict[str, Callable[[Any], Any]] = {
         "version": _integer, "inputs": _list(_input), "state": _list(_state), "operations": _list(_operation),
         "layers": _list(_layer), "loss": _text, "metrics": _list(_metric), "fixed_batch": _integer, "evaluates": _truth,
     }  # fmt: skip

@@ -59,11 +59,11 @@ def _changes(operations: Sequence[Operation]) -> list[set[str]]:
     reached = []
     for operation in operations:
         names: set[str] = set()
-        for start in written(operation) if is_allowed(operation.name) else ():
-            name: str | None = start
-            while name is not None and name not in names:
-                names.add(name)
-                name = base.get(name)
+        for target in written(operation) if is_allowed(operation.name) else ():
+            reach: str | None = target
+            while reach is not None and reach not in names:
+                names.add(reach)
+                reach = base.get(reach)
         reached.append(names)
     return reached
 

@@ -40,8 +40,8 @@ class Trace:
 class Wrapper(nn.Module):
     """A module whose forward is loss and metrics of ``model``.
 
-    While metrics are computed, the model called again with the very same tensors gives the output that the objective got,
-    so that it is not traced twice. The loss passes through ``aten.alias``: what comes behind that is the metrics' own.
+    While metrics are computed, the model called again with the very same tensors gives the output that the objective
+    got, so that it is not traced twice. The loss passes through ``aten.alias``: what comes behind is the metrics' own.
     """
 
     def __init__(
@@ -108,7 +108,8 @@ def explain(error: Exception) -> str:
     if ".numpy()" in str(error) or "Numpy" in str(error):
         return f"{place}: numpy inside the model cannot be captured; use the torch function of that name"
     words = " ".join(str(error).split())[:300]
-    return f"{place}: torch.export cannot capture this: {type(error).__name__}: {words}; write it with plain torch functions"
+    kind = type(error).__name__
+    return f"{place}: torch.export cannot capture this: {kind}: {words}; write it with plain torch functions"
 
 
 def user_line(error: BaseException) -> str:
@@ -169,8 +170,8 @@ def _write_back(before: list[tuple[nn.Module, dict[str, Tensor | None]]]) -> Non
 def _number(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.numel() != 1:
         raise JobError(f"the metric {name!r} must be a tensor with one number: leave out .item() and float()")
-    value = value.reshape(())
-    return value if value.is_floating_point() else value.to(torch.float32)
+    number: Tensor = value.reshape(())
+    return number if number.is_floating_point() else number.to(torch.float32)
 
 
 def _recorded(calls: list[tuple[Any, Any]], key: Any, call: Callable[[], Any]) -> Any:

@@ -35,6 +35,13 @@ _DEFINED: Final = {
 }
 """What is put in the place of operations that would show a node's uninitialized memory, or only mark a value."""
 
+_INTO: Final = {
+    "aten.add.out": "aten.add.Tensor",
+    "aten.div.out": "aten.div.Tensor",
+    "aten.mul.out": "aten.mul.Tensor",
+}
+"""Operations that write into a given tensor (spectral norm's buffers), each computed and then copied."""
+
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n([^\n]*)')
 _HERE: Final = __file__.rpartition("/")[0]
 _IGNORED: Final = frozenset({"pin_memory", "generator"})
@@ -88,7 +95,7 @@ class Translation:
 
     def _operation(self, node: Node, values: dict[Node, Any], region: _Region) -> Argument:
         name = _name(node.target)
-        defined = _DEFINED.get(name, name)
+        defined = _DEFINED.get(name, _INTO.get(name, name))
         arguments = tuple(_argument(item, values) for item in node.args)
         keywords = {
             key: _argument(item, values)
@@ -96,6 +103,7 @@ class Translation:
             if key not in _IGNORED and not (defined == "aten.zeros.default" and key == "memory_format")
         }
         outputs, result = self._outputs(node)
+        into = keywords.pop("out", None) if name in _INTO else None
         allowed = is_allowed(defined)
         self.lines.update((output, _line(node)) for output in outputs)
         self.operations.append(
@@ -111,7 +119,25 @@ class Translation:
                 autocast=region.autocast,
             )
         )
-        return result
+        return result if into is None else self._copy(into, result, region, _line(node))
+
+    def _copy(self, target: Argument, source: Argument, region: _Region, line: str) -> Argument:
+        output = self._fresh("%copy_")
+        self.lines[output] = line
+        self.operations.append(
+            Operation(
+                name="aten.copy_.default",
+                arguments=(target, source),
+                keywords=(),
+                outputs=(output,),
+                random=False,
+                gradient=region.gradient,
+                evaluation_only=False,
+                flip=(),
+                autocast=region.autocast,
+            )
+        )
+        return Ref(output)
 
     def _outputs(self, node: Node) -> tuple[tuple[str, ...], Argument]:
         base = self._fresh(f"%{node.name}")

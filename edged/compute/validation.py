@@ -40,7 +40,7 @@ def _given(program: Program) -> dict[str, bool]:
         raise ProgramRefusedError("a program needs inputs and operations")
     if program.fixed_batch not in {0, program.inputs[0].shape[0]}:
         raise ProgramRefusedError("a fixed size of the micro-batch is that of the example")
-    return dict.fromkeys([spec.name for spec in (*program.inputs, *program.state)], False)
+    return dict.fromkeys([*(spec.name for spec in program.inputs), *(spec.name for spec in program.state)], False)
 
 
 def _check_operation(operation: Operation, index: int, defined: dict[str, bool]) -> None:
@@ -71,7 +71,7 @@ def _check_layers(program: Program) -> None:
     expected = 0
     for start, stop in program.layers:
         if start != expected or stop <= start:
-            raise ProgramRefusedError(f"layers must follow each other: expected one from {expected}, got {start}:{stop}")
+            raise ProgramRefusedError(f"layers must follow each other: expected {expected}:..., got {start}:{stop}")
         expected = stop
     if expected != len(program.operations):
         raise ProgramRefusedError(f"layers cover {expected} of {len(program.operations)} operations")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class ValueSpec:
     """One value for one size of micro-batch.
 
-    ``scalar`` values are Python numbers (a batch size, say); their ``dtype`` is "int", "float" or "bool" and their shape
+    ``scalar`` values are Python numbers (a batch size, say); their ``dtype`` is "int", "float" or "bool", their shape
     is empty. Of tensors, ``dtype`` is as torch prints it without the prefix ("float32"), ``strides`` are in elements.
     ``requires_grad`` is what autograd says in training. ``storage`` is a number that values share which may
     be views of the same memory (-1 for a scalar).

@@ -1,6 +1,7 @@
 """The six kinds of model that edged promises to train, small, each with its objective, metrics and batches.
 
-``CASES`` maps a name to a ``Case``. Weights come from a fixed seed, batches from the caller's: equal calls give equal bits.
+``CASES`` maps a name to a ``Case``. Weights come from a fixed seed, batches from the caller's: equal calls give equal
+bits.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 CLASSES = 10
@@ -58,9 +59,7 @@ class MobileNet(nn.Module):
         """No dropout by default, so that the plain loop is a reference for bits."""
         super().__init__()
         blocks = [(8, 8, 1, 1), (8, 12, 2, 6), (12, 12, 1, 6), (12, 16, 2, 6), (16, 16, 1, 6)]
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(inplace=True))
         self.blocks = nn.Sequential(*(InvertedResidual(*block) for block in blocks))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(16, CLASSES)
@@ -104,7 +103,7 @@ class ResidualNet(nn.Module):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        return self.head(F.adaptive_avg_pool2d(x, 4).flatten(1))
+        return self.head(functional.adaptive_avg_pool2d(x, 4).flatten(1))
 
 
 class UNet(nn.Module):
@@ -125,10 +124,10 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1, 16, 16) -> the same."""
         first = self.down1(x)
-        second = self.down2(F.max_pool2d(first, 2))
-        x = self.middle(F.max_pool2d(second, 2))
-        x = F.relu(self.merge2(torch.cat((self.up2(x), second), 1)))
-        x = F.relu(self.merge1(torch.cat((self.up1(x), first), 1)))
+        second = self.down2(functional.max_pool2d(first, 2))
+        x = self.middle(functional.max_pool2d(second, 2))
+        x = functional.relu(self.merge2(torch.cat((self.up2(x), second), 1)))
+        x = functional.relu(self.merge1(torch.cat((self.up1(x), first), 1)))
         return self.head(x)
 
 
@@ -179,7 +178,7 @@ def _seeded(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 
 def _classify(model: nn.Module, batch: Any) -> Tensor:
-    return F.cross_entropy(model(batch[0]), batch[1])
+    return functional.cross_entropy(model(batch[0]), batch[1])
 
 
 def _accuracy(model: nn.Module, batch: Any) -> dict[str, Tensor]:
@@ -204,7 +203,7 @@ def _pair_accuracy(model: nn.Module, batch: Any) -> dict[str, Tensor]:
 
 
 def _pixels(model: nn.Module, batch: Any) -> Tensor:
-    return F.mse_loss(model(batch[0]), batch[1])
+    return functional.mse_loss(model(batch[0]), batch[1])
 
 
 def _error(model: nn.Module, batch: Any) -> dict[str, Tensor]:

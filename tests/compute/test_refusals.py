@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edged.compute.capture import capture
 from edged.errors import JobError
@@ -53,7 +53,7 @@ def batch() -> Any:
 
 
 def objective(model: nn.Module, given: Any) -> Tensor:
-    return F.mse_loss(model(given[0]), given[1])
+    return functional.mse_loss(model(given[0]), given[1])
 
 
 def branches(net: Net, h: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def draws_python(net: Net, h: Tensor) -> Tensor:
 
 
 def draws_numpy(net: Net, h: Tensor) -> Tensor:
-    return h * float(np.random.rand())
+    return h * float(np.random.rand())  # noqa: NPY002 -- what users write
 
 
 def drops_layers(net: Net, h: Tensor) -> Tensor:
@@ -169,12 +169,24 @@ def shares_memory() -> nn.Module:
 
 
 MODULES: list[tuple[str, Callable[[], nn.Module], str]] = [
-    ("if on a tensor", lambda: Net(branches), r"`if h.sum\(\) > 0:`: the model decides by the values of a tensor.*torch.where"),
+    (
+        "if on a tensor",
+        lambda: Net(branches),
+        r"`if h.sum\(\) > 0:`: the model decides by the values of a tensor.*torch.where",
+    ),
     ("while on a tensor", lambda: Net(loops), r"`while h.abs\(\).max\(\) > 1:`: the model decides by the values"),
-    ("item()", lambda: Net(takes_item), r"`h = self.middle\(self, h\)`: the model uses the operation aten\.item\.default, which edged does not run"),
+    (
+        "item()",
+        lambda: Net(takes_item),
+        r"`h = self.middle\(self, h\)`: the model uses the operation aten\.item\.default, which edged does not run",
+    ),
     ("boolean index", lambda: Net(picks_rows), r"the shape of a result depends on values.*torch.where"),
     ("numpy", lambda: Net(asks_numpy), r"`return h \+ torch.from_numpy\(.*`: numpy inside the model cannot"),
-    ("int()", lambda: Net(converts), r"`return h \+ h\[: int\(h.sum\(\).abs\(\)\)\].sum\(\)`: the model decides by the values"),
+    (
+        "int()",
+        lambda: Net(converts),
+        r"`return h \+ h\[: int\(h.sum\(\).abs\(\)\)\].sum\(\)`: the model decides by the values",
+    ),
     ("random.random()", lambda: Net(draws_python), r"draws from Python's random, which capture would freeze"),
     ("numpy.random", lambda: Net(draws_numpy), r"draws from numpy.random, which capture would freeze"),
     ("random depth", lambda: Net(drops_layers), r"draws from Python's random"),
@@ -199,7 +211,11 @@ OBJECTIVES: list[tuple[str, Callable[[nn.Module, Any], Any], str]] = [
     ("float", lambda model, given: objective(model, given).item(), r"returns a float; return the loss as a tensor"),
     ("detached", lambda model, given: objective(model, given).detach(), r"does not depend on any parameter"),
     ("integer", lambda model, given: model(given[0]).argmax(), r"does not depend on any parameter"),
-    ("raises", lambda model, given: objective(model, given[2]), r"the objective fails on the example batch: IndexError"),
+    (
+        "raises",
+        lambda model, given: objective(model, given[2]),
+        r"the objective fails on the example batch: IndexError",
+    ),
 ]
 
 BATCHES: list[tuple[str, Any, str]] = [
