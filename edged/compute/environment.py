@@ -14,7 +14,10 @@ from edged.errors import BrokenInvariantError, ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What must hold. ``deterministic``: with several threads, or on an accelerator, some sums depend on luck otherwise."""
+    """What must hold.
+
+    ``deterministic``: with several threads, or on an accelerator, some sums depend on luck otherwise.
+    """
 
     threads: int
     deterministic: bool
@@ -48,7 +51,7 @@ def environment(device: torch.device, threads: int) -> Environment:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is the best there is. Raises ``ConfigError`` for a device that this machine or this torch does not have."""
+    """``auto`` is the best there is. Raises ``ConfigError`` for a device that this torch does not have here."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, there in available.items() if there)

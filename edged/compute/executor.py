@@ -105,7 +105,7 @@ class Executor:
         version: int,
         states: Sequence[tuple[StateParcel, Sequence[memoryview]]],
     ) -> None:
-        """Build this node's hops from the program and state that have arrived; they start at weight version ``version``.
+        """Build this node's hops from the program and state that have arrived; they start at weight ``version``.
 
         Raises ``MalformedError`` if the state does not fit, ``JobError`` if the optimizer cannot be built.
         """
@@ -114,7 +114,9 @@ class Executor:
         self._environment.apply()
         values = {size: check_program(program, size) for size in sizes(spec)}
         found = read_state(program, states, self.device)
-        hosting = Hosting(program, values[spec.micro_batch_size], plan, node, spec, self.device, found, read(spec.training))
+        hosting = Hosting(
+            program, values[spec.micro_batch_size], plan, node, spec, self.device, found, read(spec.training)
+        )
         hosting.version = version
         self._hosting = hosting
         self._expectations = Expectations(plan.stamp, spec, values, hosting.interfaces())
@@ -141,7 +143,7 @@ class Executor:
             self._hosting.put(header, buffers)
 
     def forward(self, route: int, hop: int, work: Work, weight: float) -> ForwardResult:
-        """Run one hop's forward of ``work``; everything it needs has been ``put``. ``weight`` is n_i / N in training."""
+        """Run one hop's forward of ``work``; all it needs has been ``put``. ``weight`` is n_i / N in training."""
         hosting = self._standing()
         with self._timed() as seconds:
             output, outgoing = hosting.forward(route, hop, work, weight)
@@ -157,7 +159,7 @@ class Executor:
         return BackwardResult(seconds(), outgoing)
 
     def norms(self) -> tuple[tuple[int, float], ...]:
-        """``(index in Program.state, 2-norm)`` of this node's parameter gradients, ascending; without gradient: absent."""
+        """``(index in Program.state, 2-norm)`` of this node's parameter gradients, ascending; ``None`` is left out."""
         return self._standing().norms()
 
     def update(self, version: int, norms: Sequence[tuple[int, float]] | None) -> UpdateResult:
@@ -190,7 +192,7 @@ class Executor:
     def write_weights(
         self, job: JobId, parcels: Sequence[tuple[StateParcel, Sequence[memoryview]]], output: Path
     ) -> str:
-        """Write a file that ``model.load_state_dict`` takes, of parcels that cover all layers; returns its ``state_sha256``.
+        """Write what ``model.load_state_dict`` takes, of parcels that cover all layers; returns its ``state_sha256``.
 
         Raises ``JobError`` if something is missing or the disk refuses.
         """
@@ -214,7 +216,7 @@ class Executor:
 
     @contextmanager
     def _timed(self) -> Iterator[Any]:
-        """Measure a computation (and sleep as ``slowdown`` says); gives a function that tells the seconds afterwards."""
+        """Measure a computation, and sleep as ``slowdown`` says; gives a function that tells the seconds."""
         before, elapsed = time.perf_counter(), math.nan
         yield lambda: elapsed
         synchronize(self.device)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from edged.compute.layers import StageInterface
-from edged.compute.program import Program
+from edged.compute.program import Program, StateSpec
 from edged.compute.tensors import acceptable
 from edged.compute.values import Values, ValueSpec
 from edged.core.ids import Stamp
@@ -65,7 +66,7 @@ def sizes(spec: JobSpec) -> frozenset[int]:
 
 
 def fits_program(program: Program, header: StateParcel) -> bool:
-    """Whether a state parcel holds only what the program has: entries of its parameters and buffers, with their shapes."""
+    """Whether a state parcel holds only what the program has: parameters, buffers, with their shapes."""
     states = {spec.name: spec for spec in program.state}
     kept: dict[str, int] = {}
     for entry in header.tensors:
@@ -76,11 +77,9 @@ def fits_program(program: Program, header: StateParcel) -> bool:
             return False
         if kind == "optimizer":
             kept[name] = kept.get(name, 0) + 1
-            if not spec.parameter or kept[name] > _MOST_KEYS or _count(entry.shape) > _count(spec.shape):
+            if not spec.parameter or kept[name] > _MOST_KEYS or prod(entry.shape) > max(1, prod(spec.shape)):
                 return False
-        elif kind != ("parameter" if spec.parameter else "buffer"):
-            return False
-        elif (entry.dtype, entry.shape) != (spec.dtype, spec.shape):
+        elif (kind, entry.dtype, entry.shape) != (_kind(spec), spec.dtype, spec.shape):
             return False
     return len({entry.name for entry in header.tensors}) == len(header.tensors)
 
@@ -97,8 +96,5 @@ def _fits(spec: TensorSpec, known: ValueSpec) -> bool:
     return not known.scalar and (spec.dtype, spec.shape) == (known.dtype, known.shape) and acceptable(spec)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    elements = 1
-    for size in shape:
-        elements *= size
-    return elements
+def _kind(spec: StateSpec) -> str:
+    return "parameter" if spec.parameter else "buffer"

@@ -76,9 +76,7 @@ class Interpreter:
     two threads at once: it sets gradient mode and the default generator.
     """
 
-    def __init__(
-        self, program: Program, device: torch.device, start: int, stop: int, wanted: Collection[str]
-    ) -> None:
+    def __init__(self, program: Program, device: torch.device, start: int, stop: int, wanted: Collection[str]) -> None:
         """Resolve everything. Raises ``ProgramRefusedError`` for a name that torch does not know."""
         self._device = device
         self._wanted = frozenset(wanted)
@@ -227,7 +225,7 @@ def resolve(name: str) -> tuple[Callable[..., Any], bool]:
     if room == "_operator" and rest in _OPERATORS:
         return _OPERATORS[rest], False
     packet, _, overload = rest.partition(".")
-    function = getattr(getattr(torch.ops.aten, packet, None), overload, None) if room == "aten" else None
+    function = getattr(getattr(torch.ops.aten, packet, None), overload, None) if room == "aten" and overload else None
     if not isinstance(function, torch._ops.OpOverload):  # noqa: SLF001 -- the class has no public name
         raise ProgramRefusedError(f"this torch has no operation called {name}")
     returns = function._schema.returns  # noqa: SLF001 -- the only way to know what an overload returns

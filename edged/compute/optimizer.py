@@ -62,9 +62,7 @@ class Training:
     clip_norm: float | None
 
 
-def describe(
-    optimizer: partial[Any], scheduler: partial[Any] | None = None, clip_norm: float | None = None
-) -> str:
+def describe(optimizer: partial[Any], scheduler: partial[Any] | None = None, clip_norm: float | None = None) -> str:
     """The training document of a job. Raises ``JobError`` in one sentence for what cannot be described."""
     document = {
         "optimizer": _describe("optimizer", optimizer),
@@ -201,7 +199,7 @@ def _choice(what: str, found: Mapping[str, Any], known: frozenset[str]) -> _Choi
 
 
 def _forms(choice: _Choice) -> dict[str, Any]:
-    """The arguments, with the plain form chosen where there are others (Adafactor and Muon differ in what they take)."""
+    """The arguments, with the plain form chosen where there are others (Adafactor and Muon take fewer)."""
     parameters = getattr(torch.optim, choice.name).__init__.__code__.co_varnames
     return {**choice.arguments, **{form: False for form in _FORMS if form in parameters}}
 

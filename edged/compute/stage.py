@@ -10,8 +10,8 @@ What autograd would have added up in one graph is added up here in the same orde
 
 - A received value is a leaf. Its *raw* gradient, as autograd hands it over, goes back with its own strides; ``.grad``
   would have been laid out anew.
-- A value that is passed on is a root of the backward too. Roots' gradients enter autograd's buffers before anything from
-  within the stage, which is autograd's own order: the latest consumer first.
+- A value that is passed on is a root of the backward too. Roots' gradients enter autograd's buffers before anything
+  from within the stage, which is autograd's own order: the latest consumer first.
 - A tied parameter crosses as a value; at home it is a root of its own, so that per micro-batch the late and the early
   contribution are joined before they reach ``.grad``.
 """
@@ -130,8 +130,8 @@ class Stage:
     def backward(self, work: Work, gradients: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Add the micro-batch's gradients to the parameters' ``.grad``, and let its graph go.
 
-        ``gradients``: of what was sent, by name, raw, with their strides; a value without one is absent. Returns the raw
-        gradients of what was received; again, a value that got none is absent.
+        ``gradients``: of what was sent, by name, raw, with their strides; a value without one is absent. Returns the
+        raw gradients of what was received; again, a value that got none is absent.
         """
         flight = self._flights.pop(work, None)
         if flight is None:
@@ -144,13 +144,15 @@ class Stage:
             given.append(None)
         if tensors:
             torch.autograd.backward(tensors, given)
-        return {name: _raw_gradient(flight.leaves[name], raw) for name, raw in flight.raws.items() if raw.strides is not None}
+        return {
+            name: _raw_gradient(flight.leaves[name], raw)
+            for name, raw in flight.raws.items()
+            if raw.strides is not None
+        }
 
     def remember(self) -> None:
         """Copy the buffers, so that ``abandon`` can put them back. Costs their size."""
-        self._remembered = {
-            name: tensor.clone() for name, tensor in self._state.items() if not tensor.requires_grad
-        }
+        self._remembered = {name: tensor.clone() for name, tensor in self._state.items() if not tensor.requires_grad}
 
     def abandon(self) -> None:
         """Forget the step: graphs, gradients, kept values; buffers become what they were at ``remember``, if asked."""
@@ -177,7 +179,8 @@ class Stage:
         leaf = value.detach().requires_grad_()
         raw = flight.raws[name] = _Raw()
         strides = tuple(leaf.stride())
-        leaf.register_hook(partial(_keep, raw, strides if is_dense(leaf.shape, strides) else None))  # type: ignore[no-untyped-call]
+        hook = partial(_keep, raw, strides if is_dense(leaf.shape, strides) else None)
+        leaf.register_hook(hook)  # type: ignore[no-untyped-call]
         flight.leaves[name] = leaf
         return leaf
 

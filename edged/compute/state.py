@@ -1,4 +1,4 @@
-"""The state of layers: parameters, buffers, optimizer; copied between two computations, sent, restored, written to disk.
+"""The state of layers: parameters, buffers, optimizer; copied between computations, sent, restored, written to disk.
 
 Entries are named ``parameter/NAME``, ``buffer/NAME`` and ``optimizer/NAME/KEY``, where NAME is the model's own
 ``state_dict`` name. Strides are kept everywhere: channels-last weights restored as contiguous would give other bits.
@@ -38,7 +38,7 @@ class StateCopy:
 
 @dataclass(slots=True)
 class Restored:
-    """State read from parcels: ``tensors`` and ``kept`` (the optimizer's, by parameter and key); numbers if there are any."""
+    """State read from parcels: ``tensors``, ``kept`` (the optimizer's, by parameter and key); numbers if any."""
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
@@ -168,8 +168,7 @@ def write_first_state(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write a program's first state (all of ``Program.state``, by name), strides in the file's metadata."""
     strides = {name: tuple(tensor.stride()) for name, tensor in tensors.items()}
     contiguous = {
-        name: tensor.detach().to(_HOST).clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
+        name: tensor.detach().to(_HOST).clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     write_tensors(path, contiguous, {_STRIDES: json.dumps(strides)})
 

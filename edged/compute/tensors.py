@@ -39,7 +39,7 @@ _SPREAD: Final = 16
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Name on the wire: ``float32`` for ``torch.float32``. Raises ``BrokenInvariantError`` for a type that cannot travel."""
+    """Name on the wire: ``float32`` for ``torch.float32``. Raises ``BrokenInvariantError`` if it cannot travel."""
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise BrokenInvariantError(f"tensors of type {dtype} cannot be sent")
@@ -73,7 +73,9 @@ def acceptable(spec: TensorSpec) -> bool:
         return False
     if spec.size_bytes != payload_bytes(spec.dtype, shape, strides):
         return False
-    return is_dense(shape, strides) or _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= _SPREAD * spec.size_bytes
+    return (
+        is_dense(shape, strides) or _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= _SPREAD * spec.size_bytes
+    )
 
 
 def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[TensorSpec, memoryview]:

@@ -1,4 +1,4 @@
-"""A pipeline without a network: executors chained by hand, every value through its wire form, in a random legal order."""
+"""A pipeline without a network: executors chained by hand, all values through the wire form, in any legal order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,13 +26,14 @@ from tests.compute.models import CASES, DROPOUT_CASES
 
 STAMP = Stamp(JobId("0" * 12), 1, 1)
 CPU = torch.device("cpu")
+SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train: an optimizer, a scheduler, clipping, sizes."""
 
-    optimizer: partial = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+    optimizer: partial = SGD
     scheduler: partial | None = None
     clip_norm: float | None = None
     batch_size: int = 10
@@ -126,7 +128,7 @@ class Chain:
         borders = [0, *cuts, len(self.program.layers)]
         hops = tuple(
             Hop(NodeId(f"n{h}"), first, stop - 1, len(borders) - 1 - h)
-            for h, (first, stop) in enumerate(zip(borders, borders[1:], strict=False))
+            for h, (first, stop) in enumerate(pairwise(borders))
         )
         route = Route(hops, tuple(range(recipe.micro_batches)))
         self.plan = Plan(STAMP, "test", "", len(self.program.layers), recipe.micro_batches, (route,), 0.0)

@@ -89,9 +89,7 @@ def test_history_tells_steps_evaluations_and_the_end() -> None:
     told = []
     result = train_local(job(), on_event=told.append)
     assert told == result.history
-    assert [event["event"] for event in told] == (
-        ["started", *["step"] * 5, "eval", *["step"] * 5, "eval", "finished"]
-    )
+    assert [event["event"] for event in told] == (["started", *["step"] * 5, "eval", *["step"] * 5, "eval", "finished"])
     steps = [event for event in told if event["event"] == "step"]
     assert [event["step"] for event in steps] == list(range(1, 11))
     assert [event["epoch"] for event in steps] == [0] * 5 + [1] * 5

@@ -38,14 +38,16 @@ def parameters(two_dimensional: bool) -> dict[str, nn.Parameter]:
 
 def give_gradients(held: dict[str, torch.Tensor], step: int) -> None:
     """The same for the same name and step, whoever holds it; "b" gets none in step 1."""
-    for name in held:
+    for name, tensor in held.items():
         if name == "b" and step == 1:
             continue
         generator = torch.Generator().manual_seed(100 * step + ord(name))
-        held[name].grad = torch.randn(held[name].shape, generator=generator)
+        tensor.grad = torch.randn(tensor.shape, generator=generator)
 
 
-def moved(optimizer: Optimizer, held: dict[str, torch.Tensor], document: str) -> tuple[Optimizer, dict[str, torch.Tensor]]:
+def moved(
+    optimizer: Optimizer, held: dict[str, torch.Tensor], document: str
+) -> tuple[Optimizer, dict[str, torch.Tensor]]:
     """The optimizer and its parameters after a journey: numbers through JSON, tensors copied."""
     numbers = json.loads(json.dumps(optimizer.numbers(list(held))))
     tensors = {name: {k: t.clone() for k, t in optimizer.tensors(name).items()} for name in held}

@@ -72,7 +72,10 @@ def test_evaluation_is_the_modules_own_and_changes_nothing(name: str) -> None:
     model = case.build().eval()
     batches = [case.batch(size, number) for number, size in enumerate((5, 3))]
     expected = [
-        (float(case.objective(model, batch).detach()), {k: float(v.detach()) for k, v in case.metrics(model, batch).items()})
+        (
+            float(case.objective(model, batch).detach()),
+            {k: float(v.detach()) for k, v in case.metrics(model, batch).items()},
+        )
         for batch in batches
     ]
     for cuts in some_cuts(len(captured(name).program.layers), seed=5)[:3]:
@@ -83,9 +86,7 @@ def test_evaluation_is_the_modules_own_and_changes_nothing(name: str) -> None:
 
 def whole(name: str) -> tuple[Stage, dict[str, torch.Tensor]]:
     found = captured(name)
-    state = {
-        spec.name: found.state[spec.name].clone().requires_grad_(spec.parameter) for spec in found.program.state
-    }
+    state = {spec.name: found.state[spec.name].clone().requires_grad_(spec.parameter) for spec in found.program.state}
     taken = interface(found.program, check_program(found.program), 0, len(found.program.layers) - 1)
     return Stage(found.program, taken, CPU, state, 0), state
 
