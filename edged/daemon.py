@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from random import Random, SystemRandom
 from typing import Any
@@ -54,7 +55,9 @@ from edged.transport.security import new_cluster_key, read_cluster_key, write_cl
 try:
     from uvloop import new_event_loop
 except ImportError:  # Windows has none; asyncio's own loop does the same, slower
-    from asyncio import new_event_loop
+    LOOP_FACTORY: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+else:
+    LOOP_FACTORY = new_event_loop
 
 LEAVE_SECONDS = 1.2
 """A node that is asked to leave is gone after this long, whatever its peers say."""
@@ -72,7 +75,7 @@ def run(settings: Settings) -> int:
     configure(settings.log_format)
     lock = HomeLock(settings.home)
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
             return runner.run(_run(settings))
     finally:
         lock.release()
@@ -164,6 +167,8 @@ class Daemon:
         self._server = LocalServer(path, commands)
         await self._server.open()
         self._reporter = Reporter(observer, worker, engine, self.transport, self.journal, pump.send, dict)
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
         self._announce(own)
         self._thread.start()
         worker.start(device.measure, device.free_memory)
@@ -171,8 +176,6 @@ class Daemon:
     async def serve(self) -> str:
         """Run until the node leaves; returns why. Raises what broke it, or ``KeyRefusedError``."""
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._signalled)
         pumping, reporting = loop.create_task(self.pump.run()), loop.create_task(self._reporter.run())
         ends: set[asyncio.Future[Any]] = {pumping, reporting, self._refused}
         try:

@@ -46,6 +46,8 @@ _VERBS = {
     MemberState.LEFT: "has left",
     MemberState.DEAD: "died",
 }
+_PLAIN_REASONS = {"", "joined", "left"}
+"""Reasons that say no more than the verb does."""
 
 
 class Observer:
@@ -190,7 +192,7 @@ class Observer:
         verb = _VERBS[record.state]
         if record.state is MemberState.ALIVE and effect.before is MemberState.SUSPECT:
             verb = "answers again"
-        text = f"{record.name} {verb}" + (f": {effect.reason}" if effect.reason else "")
+        text = f"{record.name} {verb}" + (f": {effect.reason}" if effect.reason not in _PLAIN_REASONS else "")
         topic_logger("membership").info("%s", text)
         self.tell(text)
         if record.state in {MemberState.DEAD, MemberState.LEFT}:

@@ -27,7 +27,7 @@ from edged.roles.worker import Worker
 OWN = NodeId("a" * 16)
 E = TypeVar("E")
 
-JOB_FILE = '''
+JOB_FILE = """
 import os
 import torch
 from functools import partial
@@ -49,7 +49,7 @@ def job():
     return Job(name="small", model=model, objective=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]),
                data=Data(), optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9), batch_size=8, micro_batches=2,
                epochs={epochs}, seed=3, clip_norm=1.0)
-'''
+"""
 
 
 def write_job(folder: Path, trouble: str = "pass", epochs: int = 1) -> Path:
@@ -89,9 +89,7 @@ class Bench:
         self.engine = Engine(self.thread, device.executor)
         self.worker = Worker(OWN, self.engine, shelf, self.post, self.send_parcel)
         socket = home / "node.sock"
-        self.source = Source(
-            home, socket, self.engine, self.worker, shelf, self.post, self._send, self.send_parcel
-        )
+        self.source = Source(home, socket, self.engine, self.worker, shelf, self.post, self._send, self.send_parcel)
         commands = NodeCommands("test", None, self.source, None, self.post)
         self.server = LocalServer(socket, commands)
         self._table = {**self.worker.table(), **self.source.table()}

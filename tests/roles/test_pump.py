@@ -117,9 +117,7 @@ async def test_it_wakes_the_core_at_once_and_ends_with_the_reason() -> None:
 async def test_what_comes_from_outside_becomes_events_in_order() -> None:
     rig = Rig()
     header, buffer = ProgramParcel(JobId("a"), 3), memoryview(b"abc")
-    task = asyncio.ensure_future(
-        rig.run(Received(PEER, STOP), ReceivedParcel(PEER, header, (buffer,)), LinkLost(PEER))
-    )
+    task = asyncio.ensure_future(rig.run(Received(PEER, STOP), ReceivedParcel(PEER, header, (buffer,)), LinkLost(PEER)))
     await rig.leave_when(lambda: len(rig.core.seen) == 4)
     await task
     assert rig.core.seen[1:4] == [MessageReceived(PEER, STOP), ParcelArrived(PEER, header), LinkLost(PEER)]

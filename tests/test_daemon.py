@@ -1,0 +1,272 @@
+"""Real nodes: separate processes, real ZeroMQ on loopback, homes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edged.client import Client
+from edged.compute.job_file import load
+from edged.compute.local import train_local
+from edged.compute.submission import submit
+from edged.errors import ConfigError, JobFailedError, NoNodeError
+from edged.transport.security import new_cluster_key
+from tests.roles.bench import write_job
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PATIENCE_SECONDS = 60.0
+
+
+class Process:
+    """One node in a process of its own."""
+
+    def __init__(self, home: Path, key: str, seed: str = "", *more: str) -> None:
+        self.home = home
+        arguments = ["--home", str(home), "--name", home.name, "--listen", "127.0.0.1:0", "--no-discovery"]
+        arguments += ["--no-tui", "--threads", "1", "--log-format", "json", "--key", key, *more]
+        arguments += ["--seed", seed] if seed else []
+        home.mkdir(exist_ok=True)
+        self.log = (home / "log.jsonl").open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edged", "join", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+
+    def ready(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        assert line, (self.home / "log.jsonl").read_text()
+        return json.loads(line)
+
+    def ask(self, command: str, **fields: Any) -> dict[str, Any]:
+        return Client(self.home).ask(command, **fields)
+
+    def logged(self) -> str:
+        return (self.home / "log.jsonl").read_text()
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(10)
+        self.process.stdout.close()
+        self.log.close()
+        return status
+
+
+class Cluster:
+    """Nodes that know each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = new_cluster_key()
+        self.nodes: list[Process] = []
+        self.seed = ""
+
+    def start(self, *names: str) -> list[Process]:
+        started = []
+        for name in names:
+            node = Process(self.folder / name, self.key, self.seed)
+            self.nodes.append(node)
+            started.append(node)
+            if not self.seed:
+                self.seed = node.ready()["address"].removeprefix("tcp://")
+            else:
+                node.ready()
+        return started
+
+    def settled(self) -> bool:
+        """All know all, all are measured, all agree on who leads."""
+        views = [node.ask("status") for node in self.nodes if node.process.poll() is None]
+        return len({view["leader"] for view in views}) == 1 and all(
+            view["leader"] and sum(m["state"] == "alive" and m["slowness"] > 0 for m in view["members"]) == len(views)
+            for view in views
+        )
+
+
+def wait_until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    yield cluster
+    for node in cluster.nodes:
+        if node.process.poll() is None:
+            node.end(signal.SIGKILL)
+        else:
+            node.end()
+
+
+def hand_in(node: Process, path: Path, output: Path | None = None) -> str:
+    feeder = {"path": str(path), "function": "job", "set": {}}
+    source = node.ask("status")["node"]
+    spec = submit(load(f"{path}:job"), node.home, feeder, output, source=source)
+    assert node.ask("submit", job=spec.job) == {"job": spec.job}
+    return spec.job
+
+
+def follow(node: Process, job: str) -> list[dict[str, Any]]:
+    return list(Client(node.home).stream("attach", job=job))
+
+
+def children(pid: int) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+@pytest.mark.slow
+def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(cluster: Cluster) -> None:
+    first, second, third = cluster.start("a", "b", "c")
+    wait_until(cluster.settled)
+    path, output = write_job(cluster.folder, epochs=2), cluster.folder / "out.safetensors"
+    job = hand_in(first, path, output)
+    events = follow(second, job)
+
+    assert events[-1]["event"] == "finished"
+    assert events[-1]["state_sha256"] == train_local(load(f"{path}:job")).state_sha256
+    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 9))
+    plan = next(event for event in events if event["event"] == "plan")
+    assert len(plan["routes"][0]["hops"]) == 3
+    assert {event["event"] for event in follow(first, "small")} == {"started", "plan", "step", "finished"}
+    assert output.exists()
+
+    status = wait_until(lambda: (s := third.ask("status"))["job"]["state"] == "finished" and s)
+    assert (status["job"]["step"], status["job"]["steps"]) == (8, 8)
+    assert {member["name"] for member in status["members"]} == {"a", "b", "c"}
+    assert status["view"]["loss"][-1][0] == 8
+    assert third.ask("jobs")["jobs"][0]["name"] == "small"
+
+    copy = cluster.folder / "copy.safetensors"
+    exported = first.ask("export", job="small", output=str(copy))
+    assert (exported["step"], exported["state_sha256"]) == (8, events[-1]["state_sha256"])
+    assert copy.read_bytes() == output.read_bytes()
+    with pytest.raises(JobFailedError, match="submitted on a"):
+        second.ask("export", job="small", output=str(copy))
+    assert not children(first.process.pid)
+
+    asked = time.monotonic()
+    assert second.ask("leave") == {"left": True}
+    assert second.process.wait(10) == 0
+    assert first.end(signal.SIGTERM) == 0
+    assert time.monotonic() - asked < 8
+    assert not (first.home / "node.sock").exists()
+    wait_until(lambda: sum(m["state"] == "alive" for m in third.ask("status")["members"]) == 1)
+
+
+@pytest.mark.slow
+def test_a_killed_node_ends_its_job_at_once_and_says_so_everywhere(cluster: Cluster) -> None:
+    first, second = cluster.start("a", "b")
+    wait_until(cluster.settled)
+    job = hand_in(first, write_job(cluster.folder, trouble="import time; time.sleep(0.01)", epochs=1000))
+    wait_until(lambda: (first.ask("status")["job"] or {}).get("step", 0) >= 2)
+    feeder = children(first.process.pid)
+    assert feeder
+    killed = time.monotonic()
+    second.end(signal.SIGKILL)
+    events = follow(first, job)
+    assert time.monotonic() - killed < 10
+    assert events[-1]["event"] == "failed"
+    assert "b" in events[-1]["reason"]
+    assert first.ask("status")["job"]["state"] == "failed"
+    wait_until(lambda: not children(first.process.pid))
+
+
+@pytest.mark.slow
+def test_one_node_stops_exports_and_survives_broken_user_code(cluster: Cluster) -> None:
+    (node,) = cluster.start("a")
+    wait_until(cluster.settled)
+
+    endless = hand_in(node, write_job(cluster.folder, trouble="import time; time.sleep(0.01)", epochs=1000))
+    wait_until(lambda: (node.ask("status")["job"] or {}).get("step", 0) >= 2)
+    exported = node.ask("export", job=endless, output=str(cluster.folder / "now.safetensors"))
+    assert exported["step"] >= 2
+    assert (cluster.folder / "now.safetensors").exists()
+    assert node.ask("stop", job=endless, reason="enough") == {"job": endless, "state": "stopped"}
+    assert follow(node, endless)[-1] == {"event": "failed", "reason": "enough"}
+    assert not (node.home / "jobs" / endless).exists()
+
+    path = write_job(cluster.folder)
+    feeder = {"path": str(path), "function": "job", "set": {}}
+    spec = submit(load(f"{path}:job"), node.home, feeder, None, source=node.ask("status")["node"])
+    write_job(cluster.folder, trouble="raise RuntimeError('sample 5 is broken') if index == 5 else None")
+    write_job(cluster.folder, trouble="assert index != 5, 'sample 5 is broken'")
+    node.ask("submit", job=spec.job)
+    failed = follow(node, spec.job)[-1]
+    assert failed["event"] == "failed"
+    assert "sample 5 is broken" in failed["reason"]
+    assert node.process.poll() is None
+
+    with pytest.raises(JobFailedError, match="no job is called 'nothing'"):
+        node.ask("stop", job="nothing")
+    with pytest.raises(JobFailedError, match="submit"):
+        node.ask("submit", job="abc123")
+    with pytest.raises(ConfigError, match="'dance'"):
+        node.ask("dance")
+    lines = list(Client(node.home).stream("events"))
+    assert any(line["event"]["type"] == "StopAsked" for line in lines)
+    watch = Client(node.home).stream("watch", interval=0.1)
+    assert [next(watch)["name"] for _ in range(3)] == ["a"] * 3
+    watch.close()
+
+
+def test_a_home_runs_one_node_and_a_wrong_key_is_an_exit_status(cluster: Cluster) -> None:
+    (node,) = cluster.start("a")
+    second = Process(node.home, cluster.key)
+    assert second.process.wait(20) == 2
+    second.end()
+    assert f"process {node.process.pid}" in node.logged()
+    stranger = Process(cluster.folder / "stranger", new_cluster_key(), cluster.seed)
+    stranger.ready()
+    assert stranger.process.wait(20) == 4
+    stranger.end()
+    assert "key" in stranger.logged()
+    assert node.end(signal.SIGTERM) == 0
+    with pytest.raises(NoNodeError):
+        node.ask("status")
+
+
+def test_a_second_signal_ends_at_once_and_leaves_no_socket(cluster: Cluster) -> None:
+    (node,) = cluster.start("a")
+    os.kill(node.process.pid, signal.SIGINT)
+    os.kill(node.process.pid, signal.SIGTERM)
+    assert node.process.wait(5) in {0, 130}
+    assert not (node.home / "node.sock").exists()
+
+
+def test_a_crashed_nodes_leftovers_do_not_stop_the_next_one(cluster: Cluster) -> None:
+    (node,) = cluster.start("a")
+    before = node.ask("status")["node"]
+    node.end(signal.SIGKILL)
+    assert (node.home / "node.sock").exists()
+    cluster.seed = ""
+    (again,) = cluster.start("a")
+    assert again.ask("status")["node"] == before
+    assert again.end() == 0
+
+
+def test_a_damaged_vote_is_a_clear_error(cluster: Cluster) -> None:
+    (cluster.folder / "a").mkdir()
+    (cluster.folder / "a" / "vote.json").write_text("{")
+    node = Process(cluster.folder / "a", cluster.key)
+    cluster.nodes.append(node)
+    assert node.process.wait(20) == 2
+    assert "vote.json is damaged" in node.logged()
