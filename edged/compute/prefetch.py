@@ -7,14 +7,18 @@ older steps) drawing starts afresh from there; what is drawn does not depend on 
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from edged.compute.sampling import Sampler
+from edged.compute.user_code import UserCode
 from edged.core.job import JobSpec, Work
+from edged.errors import JobError
 
 _AHEAD_PER_WORKER = 2
 
@@ -27,7 +31,7 @@ class Prefetcher:
         self._sampler = sampler
         self._workers = workers
         self._expected: Iterator[Work] = iter(())
-        self._drawn: Iterator[dict[str, torch.Tensor]] = iter(())
+        self._drawn: Iterator[dict[str, torch.Tensor] | _Failure] = iter(())
 
     def draw(self, work: Work) -> dict[str, torch.Tensor]:
         """Like ``Sampler.draw``; raises ``JobError``."""
@@ -35,13 +39,19 @@ class Prefetcher:
             works = list(following(self._sampler.spec, work))
             self._expected = iter(works[1:])
             self._drawn = iter(self._loader(works))
-        return next(self._drawn)
+        with UserCode("the loader's processes failed"):
+            drawn = next(self._drawn)
+        if isinstance(drawn, _Failure):
+            error = JobError(drawn.sentence)
+            error.add_note(drawn.detail)
+            raise error
+        return drawn
 
     def close(self) -> None:
         """End the worker processes."""
         self._expected, self._drawn = iter(()), iter(())
 
-    def _loader(self, works: list[Work]) -> DataLoader[dict[str, torch.Tensor]]:
+    def _loader(self, works: list[Work]) -> DataLoader[dict[str, torch.Tensor] | _Failure]:
         forks = "fork" in multiprocessing.get_all_start_methods()
         return DataLoader(
             _MicroBatches(self._sampler),
@@ -55,14 +65,25 @@ class Prefetcher:
         )
 
 
-class _MicroBatches(Dataset[dict[str, torch.Tensor]]):
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A ``JobError`` on its way out of a worker: the loader would bury its sentence in a traceback."""
+
+    sentence: str
+    detail: str
+
+
+class _MicroBatches(Dataset[dict[str, torch.Tensor] | _Failure]):
     """A job's micro-batches as a map-style data set whose indices are works."""
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
-    def __getitem__(self, work: Work) -> dict[str, torch.Tensor]:
-        return self._sampler.draw(work)
+    def __getitem__(self, work: Work) -> dict[str, torch.Tensor] | _Failure:
+        try:
+            return self._sampler.draw(work)
+        except JobError as error:
+            return _Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
 
 
 def following(spec: JobSpec, work: Work) -> Iterator[Work]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import partial
 from typing import Any
 
@@ -64,6 +65,19 @@ def test_workers_draw_the_same_bits_and_a_jump_starts_afresh() -> None:
 
 def test_what_a_worker_raises_is_told_as_a_job_error() -> None:
     ahead = Prefetcher(sampler_of(drop_last=False), 1)
-    with pytest.raises(JobError, match=r"data\[17\]: ValueError: a torn page"):
+    with pytest.raises(JobError, match=r"^data\[17\]: ValueError: a torn page \(.*line \d+\)") as caught:
         ahead.draw(Work(4, Phase.TRAIN, 0))
+    assert "\n" not in str(caught.value)
+    assert "Traceback" in caught.value.__notes__[0]
+    ahead.close()
+
+
+def test_a_worker_that_is_killed_is_told_as_a_job_error() -> None:
+    class Deadly(Noise):
+        def __getitem__(self, index: int) -> Any:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ahead = Prefetcher(sampler_of(data=Deadly()), 1)
+    with pytest.raises(JobError, match=r"the loader's processes failed: RuntimeError: DataLoader worker"):
+        ahead.draw(Work(0, Phase.TRAIN, 0))
     ahead.close()
