@@ -90,6 +90,7 @@ class Ledger:
             if self._burial(suspicion) <= now:
                 dead = replace(self.records[node], state=MemberState.DEAD, accusers=())
                 self.learn(dead, now, effects, f"fell silent: suspected for {now - suspicion.started:.1f} s")
+        self._plan_burials()
 
     def was_late(self, seconds: float) -> None:
         """This node slept for ``seconds``: nobody had the chance to refute meanwhile."""

@@ -1,230 +1,121 @@
-"""Whole nodes in the simulated network, with computing, feeding and the disk played by a few lines.
+"""Clusters of membership and election in one process, with disks that survive a restart."""
 
-Computations take virtual time, parcels keep their order on every link and are lost with the link, control messages are
-lost and duplicated as the network says. After every event the node's invariants hold (``Simulation(checks=True)``).
-"""
+from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import replace
-from random import Random
+import random
 
-from edged.core.effects import (
-    BuildStages,
-    Depart,
-    DrawSample,
-    DropJob,
-    DropStages,
-    Log,
-    MakePlan,
-    RunBackward,
-    RunForward,
-    RunUpdate,
-    SendActivation,
-    SendFirstState,
-    SendGradient,
-    SendInputs,
-    SendProgram,
-    SendState,
-    TakeNorms,
-    TellLeader,
-    WriteWeights,
-)
-from edged.core.events import (
-    BackwardDone,
-    ForwardDone,
-    JobSubmitted,
-    NormsTaken,
-    ParcelArrived,
-    PlanMade,
-    SampleDrawn,
-    StagesBuilt,
-    UpdateDone,
-    WeightsWritten,
-)
-from edged.core.joblist import ENDED
-from edged.core.messages import Activation, Gradient, Inputs, ProgramParcel, StateParcel
-from edged.core.node import Node, NodeOptions
+from edged.core.effects import Effect, SaveVote, TellLeader, TellMember
+from edged.core.election import Election, ElectionOptions
+from edged.core.electorate import SavedVote
+from edged.core.events import Event, MemberChanged, PeerMet
+from edged.core.ids import NodeId
+from edged.core.membership import Membership, MembershipOptions
+from edged.core.messages import MemberRecord
 from edged.core.simulate import Network, Simulation
-from edged.strategies import PLANNERS
-from edged.strategies.pipeline import PlanImpossibleError
-from tests.core.job_sample import member
+from tests.core.records import member, node_id
 
-LAYER_SECONDS = 0.02
-LINK_SECONDS = 0.002
+
+class Pair:
+    """Both machines of one node, joined as the node joins them: every ``TellMember`` is a ``MemberChanged``."""
+
+    def __init__(self, record: MemberRecord, rng: random.Random, saved: SavedVote | None = None, known=()) -> None:
+        self.membership = Membership(record, MembershipOptions(), rng, known)
+        self.election = Election(record.node, ElectionOptions(), rng, saved)
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        effects = self.membership.handle(event, now)
+        for effect in list(effects):
+            if isinstance(effect, TellMember):
+                effects += self.election.handle(MemberChanged(effect.record, effect.before, effect.reason), now)
+        return effects + self.election.handle(event, now)
+
+    def deadline(self) -> float | None:
+        moments = [m for m in (self.membership.deadline(), self.election.deadline()) if m is not None]
+        return min(moments, default=None)
+
+    def check(self) -> None:
+        self.membership.check()
+        self.election.check()
 
 
 class Cluster:
-    """``names`` are the letters of the nodes; all know each other from the start."""
+    """Some nodes, and what must hold of them after every event."""
 
-    def __init__(self, names, seed, loss=0.0, duplication=0.0):
-        self.random = Random(seed)
-        self.sim = Simulation(seed, Network(loss=loss, duplication=duplication), self.perform, checks=True)
-        self.names = [letter * 16 for letter in names]
-        self.records = {node: member(node, slowness=self.random.uniform(0.5, 2.0)) for node in self.names}
-        self.nodes = {}
-        self.alive = set()
-        self.specs = {}
-        self.built = set()
-        self.written = defaultdict(int)
-        self.dropped = defaultdict(int)
-        self.links = defaultdict(float)
-        self.logs = []
-        for node in self.names:
-            self.start(node)
+    def __init__(self, seed: int, size: int, network: Network | None = None, *, strangers: bool = False) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.simulation = Simulation(seed, network, self.perform, self.after, checks=True)
+        self.disks: dict[NodeId, SavedVote] = {}
+        self.boots: dict[NodeId, int] = {}
+        self.leaders: dict[tuple[str, int], NodeId] = {}
+        self.heard: dict[NodeId, list[tuple[float, NodeId | None, int]]] = {}
+        self.votes: dict[tuple[NodeId, int], NodeId] = {}
+        self.nodes = [node_id(i) for i in range(size)]
+        records = [member(i, slowness=1.0 + i % 3) for i in range(size)]
+        for i in range(size):
+            self.start(i, () if strangers else records)
 
-    def start(self, node):
-        known = [record for other, record in self.records.items() if other != node]
-        self.nodes[node] = Node(self.records[node], NodeOptions(), Random(self.random.random()), None, known)
-        self.sim.add(node, self.nodes[node])
-        self.alive.add(node)
+    @property
+    def now(self) -> float:
+        return self.simulation.now
 
-    # ---------------------------------------------------------------------------------------------- what tests do
+    def start(self, i: int, known=()) -> None:
+        node = node_id(i)
+        self.boots[node] = self.boots.get(node, 0) + 1
+        record = member(i, slowness=1.0 + i % 3, boot=self.boots[node])
+        self.simulation.add(node, Pair(record, random.Random(self.rng.getrandbits(64)), self.disks.get(node), known))
 
-    def submit(self, spec):
-        self.specs[spec.job] = spec
-        self.sim.post(spec.source, JobSubmitted(spec))
+    def restart(self, i: int) -> None:
+        """A killed node comes back from its disk and meets everyone that runs."""
+        self.start(i)
+        self.meet(i, [j for j, node in enumerate(self.nodes) if j != i and self.runs(node)])
 
-    def kill(self, node):
-        self.alive.discard(node)
-        self.sim.kill(node)
+    def meet(self, i: int, others: list[int]) -> None:
+        for j in others:
+            one, other = self.pair(node_id(i)).membership.own, self.pair(node_id(j)).membership.own
+            self.simulation.post(node_id(i), PeerMet(other), 0.01)
+            self.simulation.post(node_id(j), PeerMet(one), 0.01)
 
-    def restart(self, node):
-        """The process dies and is back at once, with nothing but its identity."""
-        self.kill(node)
-        self.built = {(at, stamp) for at, stamp in self.built if at != node}
-        self.records[node] = replace(self.records[node], boot=self.records[node].boot + 1)
-        self.start(node)
+    def runs(self, node: NodeId) -> bool:
+        return not self.simulation.hosts[node].stopped
 
-    def silence(self, node):
-        self.alive.discard(node)
-        self.sim.silence(node)
+    def pair(self, node: NodeId) -> Pair:
+        machine = self.simulation.hosts[node].machine
+        assert isinstance(machine, Pair)
+        return machine
 
-    def leader(self):
-        """The node that leads in the eyes of all living nodes, if they agree."""
-        leaders = {self.nodes[node].board.leader for node in self.alive}
-        return leaders.pop() if len(leaders) == 1 and leaders <= self.alive else None
+    def running(self) -> list[Pair]:
+        return [self.pair(node) for node in self.nodes if self.runs(node)]
 
-    def record(self, job, node=None):
-        return self.nodes[node or min(self.alive)].board.jobs.records.get(job)
+    def leading(self) -> list[NodeId]:
+        """Every running node that holds a lease now."""
+        return [pair.election._node for pair in self.running() if pair.election.has_lease(self.now)]
 
-    def plan(self, job):
-        """The plan that any living node knows to run."""
-        known = (self.nodes[node].board.plans.get(job) for node in sorted(self.alive))
-        return next((chosen.plan for chosen in known if chosen is not None), None)
+    def perform(self, node: NodeId, effect: Effect) -> None:
+        if isinstance(effect, SaveVote):
+            old = self.disks.get(node)
+            assert old is None or effect.term >= old.term, f"seed {self.seed}: {node} went back in terms"
+            if effect.voted_for is not None:
+                vote = self.votes.setdefault((node, effect.term), effect.voted_for)
+                assert vote == effect.voted_for, f"seed {self.seed}: {node} voted twice in term {effect.term}"
+            self.disks[node] = SavedVote(effect.term, effect.voted_for, effect.electorate)
+        elif isinstance(effect, TellLeader):
+            self.heard.setdefault(node, []).append((self.now, effect.leader, effect.term))
 
-    def wait(self, condition, seconds, what):
-        """Run until the condition holds; fail with the whole picture otherwise."""
-        limit = self.sim.now + seconds
-        while not condition():
-            assert self.sim.now < limit, f"{what}: not within {seconds} s\n{self.picture()}"
-            self.sim.run_for(0.05)
+    def after(self, node: NodeId) -> None:
+        leases: dict[str, NodeId] = {}
+        for other in self.nodes:
+            host = self.simulation.hosts.get(other)
+            if host is None or host.stopped:
+                continue
+            election = host.machine.election  # type: ignore[attr-defined]
+            if election._lead is None:
+                continue
+            lineage = election.electorate.lineage
+            known = self.leaders.setdefault((lineage, election.term), other)
+            assert known == other, f"seed {self.seed}: two leaders in term {election.term}: {known} and {other}"
+            if election.has_lease(self.simulation.now):
+                first = leases.setdefault(lineage, other)
+                assert first == other, f"seed {self.seed}: two leases at {self.now}: {first} and {other}"
 
-    def elect(self):
-        self.wait(lambda: self.leader() is not None, 30.0, "a leader")
-        return self.leader()
 
-    def all_ended(self, job):
-        return all((r := self.record(job, node)) is not None and r.state in ENDED for node in self.alive)
-
-    def finish(self, job, seconds=120.0):
-        """Wait until every living node knows how the job ended; all say the same, and nothing of it is left."""
-        self.wait(lambda: self.all_ended(job), seconds, f"the end of job {job}")
-        records = {self.record(job, node) for node in self.alive}
-        assert len({(r.state, r.reason) for r in records}) == 1, self.picture()
-        for node in self.alive:
-            machine = self.nodes[node]
-            assert job not in machine.migration.jobs()
-            assert machine.running.stamp is None or machine.running.stamp.job != job
-            assert not [stamp for at, stamp in self.built if at == node and stamp.job == job], "stages are left"
-        return self.record(job)
-
-    def picture(self):
-        lines = [f"virtual time {self.sim.now:.2f}"]
-        for node, machine in self.nodes.items():
-            board, running = machine.board, machine.running
-            procedure = board.procedure and (board.procedure.stage, sorted(board.procedure._unanswered))
-            lines.append(
-                f"{node[0]} {'' if node in self.alive else 'dead '}leader={board.leader and board.leader[0]} "
-                f"runs={running.stamp} step={running.feeding and running.feeding.step} {procedure} "
-                f"{[(r.job[0], r.state.name, r.step, r.reason) for r in board.jobs.records.values()]}"
-            )
-        return "\n".join(lines + [f"  {at:.2f} {node[0]} {log.topic}: {log.text}" for at, node, log in self.logs[-20:]])
-
-    # ---------------------------------------------------------------------------------------------- the shell
-
-    def perform(self, node, effect):
-        match effect:
-            case Log():
-                self.logs.append((self.sim.now, node, effect))
-            case TellLeader(leader, term):
-                self.logs.append((self.sim.now, node, Log("info", "election", f"{leader and leader[0]} leads {term}")))
-            case Depart():
-                self.kill(node)
-            case MakePlan(spec, stamp, members):
-                self.sim.post(node, self.make_plan(spec, stamp, members), 0.01)
-            case BuildStages(plan):
-                self.built.add((node, plan.stamp))
-                self.sim.post(node, StagesBuilt(plan.stamp, ""), 0.05)
-            case DropStages(stamp):
-                self.built.discard((node, stamp))
-            case DropJob(job):
-                self.dropped[node, job] += 1
-            case WriteWeights(stamp, version, token):
-                assert version == self.specs[stamp.job].steps
-                self.written[stamp.job] += 1
-                self.sim.post(node, WeightsWritten(stamp, token, "out", "sha", ""), 0.05)
-            case DrawSample(job, work):
-                self.sim.post(node, SampleDrawn(job, work), 0.001)
-            case _:
-                self.compute(node, effect)
-                self.send(node, effect)
-
-    @staticmethod
-    def make_plan(spec, stamp, members):
-        try:
-            return PlanMade(spec.job, PLANNERS[spec.strategy](spec, members, stamp), "")
-        except PlanImpossibleError as impossible:
-            return PlanMade(spec.job, None, str(impossible))
-
-    def compute(self, node, effect):
-        seconds = LAYER_SECONDS * self.records[node].slowness
-        match effect:
-            case RunForward(stamp, route, hop, work):
-                last = hop + 1 == len(self.nodes[node].board.plans[stamp.job].plan.routes[route].hops)
-                done = ForwardDone(stamp, route, hop, work, seconds, 1.0 if last else None, ())
-            case RunBackward(stamp, route, hop, work):
-                done = BackwardDone(stamp, route, hop, work, seconds)
-            case TakeNorms(stamp, version):
-                done = NormsTaken(stamp, version, ((self.names.index(node), 1.0),))
-            case RunUpdate(stamp, version):
-                done = UpdateDone(stamp, version, seconds, 0.1)
-            case _:
-                return
-        assert (node, stamp) in self.built, "computes without stages"
-        self.sim.post(node, done, seconds)
-
-    def send(self, node, effect):
-        match effect:
-            case SendProgram(to, job):
-                assert self.specs[job].source == node
-                self.parcel(node, to, ProgramParcel(job, 10))
-            case SendFirstState(to, stamp, first, last):
-                self.parcel(node, to, StateParcel(stamp, first, last, 0, (), b""))
-            case SendState(to, stamp, first, last, version):
-                self.parcel(node, to, StateParcel(stamp, first, last, version, (), b""))
-            case SendActivation(to, stamp, route, hop, work):
-                self.parcel(node, to, Activation(stamp, route, hop + 1, work, (), ()))
-            case SendGradient(to, stamp, route, hop, work):
-                self.parcel(node, to, Gradient(stamp, route, hop - 1, work, ()))
-            case SendInputs(to, stamp, route, hop, work):
-                self.parcel(node, to, Inputs(stamp, route, hop, work, ()))
-            case _:
-                pass
-
-    def parcel(self, node, to, header):
-        """In order on each link, and never lost while both ends live."""
-        if (node, to) in self.sim._cuts:
-            return
-        moment = max(self.links[node, to], self.sim.now + LINK_SECONDS)
-        self.links[node, to] = moment
-        self.sim.post(to, ParcelArrived(node, header), moment - self.sim.now)

@@ -1,0 +1,552 @@
+"""Who leads: terms, votes and a lease, in the manner of Raft, as a pure machine.
+
+Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014), chapters 3, 4, 6.4 and 9.6. The replicated log is one
+record, the ``Electorate``; a later record replaces the earlier. What differs, and why::
+
+    a node without a record, alone          -> founds a lineage; so do those without leader for long (a fork)
+    two lineages meet                       -> one outranks the other (``electorate.outranks``), whose nodes change over
+    every missing voter is proven dead      -> the survivors go on if all agree (``ballot.survivors``)
+    the leader's death is proven            -> nobody waits for the time-out
+
+Terms and votes belong to the node, not to the lineage: it never votes twice in a term, whichever lineage it follows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+
+from edged.core.ballot import Ballot, next_term, survivors
+from edged.core.effects import Effect, Log, SaveVote, SendMessage, TellLeader
+from edged.core.electorate import (
+    SavedVote,
+    found,
+    is_gone,
+    is_newer,
+    next_change,
+    outranks,
+    rank,
+    succeed,
+)
+from edged.core.events import Event, LeaveAsked, LoopWasLate, MemberChanged, MessageReceived, TimerFired
+from edged.core.ids import NodeId
+from edged.core.leadership import Leadership
+from edged.core.messages import (
+    Electorate,
+    Heartbeat,
+    HeartbeatReply,
+    MemberRecord,
+    MemberState,
+    Message,
+    VoteReply,
+    VoteRequest,
+)
+
+NO_LINEAGE = Electorate("", 0, 0, ())
+"""In a trial ``VoteRequest``: the sender asks whether it may found a lineage."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionOptions:
+    """Times in seconds. It must hold: lease < promise < election."""
+
+    heartbeat_seconds: float = 0.5
+    lease_seconds: float = 2.0
+    promise_seconds: float = 2.25
+    election_seconds: float = 2.5
+    stagger_seconds: float = 0.25
+    proven_stagger_seconds: float = 0.1
+    round_seconds: float = 0.4
+    found_seconds: float = 1.5
+    orphan_seconds: float = 10.0
+    fork_seconds: float = 15.0
+    restored_seconds: float = 120.0
+
+
+class Election:
+    """One node's part in electing, and in being, the leader."""
+
+    def __init__(self, node: NodeId, options: ElectionOptions, rng: Random, saved: SavedVote | None) -> None:
+        """Begin with what was ``saved`` by the last process of this node, if any."""
+        self._node = node
+        self._options = options
+        self._rng = rng
+        self._term = saved.term if saved else 0
+        self._voted_for = saved.voted_for if saved else None
+        self._electorate = saved.electorate if saved else None
+        self._restored = self._electorate is not None
+        self._members: dict[NodeId, MemberRecord] = {}
+        self._leader: NodeId | None = None
+        self._told: tuple[NodeId | None, int] = (None, 0)
+        self._lead: Leadership | None = None
+        self._ballot: Ballot | None = None
+        self._promised_to: NodeId | None = None
+        self._promised_until = -math.inf
+        self._heard_at = math.inf
+        self._started_at = math.inf
+        self._campaign_at = math.inf
+        self._leaving = False
+        self._forks = False
+        self._waiting = ""
+
+    # ------------------------------------------------------------------------------------------ what others see
+
+    @property
+    def term(self) -> int:
+        """The highest term heard of."""
+        return self._term
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Who leads, as far as this node knows."""
+        return self._leader
+
+    @property
+    def electorate(self) -> Electorate | None:
+        """The newest electorate record here."""
+        return self._electorate
+
+    @property
+    def members(self) -> Mapping[NodeId, MemberRecord]:
+        """The members as this machine was told."""
+        return MappingProxyType(self._members)
+
+    @property
+    def waiting(self) -> str:
+        """Why there is no leader, in a sentence; empty where there is one."""
+        return self._waiting
+
+    def has_lease(self, now: float) -> bool:
+        """Whether this node leads and nobody else can."""
+        return self._lead is not None and now < self._lease_until(now)
+
+    def is_leader(self, now: float) -> bool:
+        """Whether this node may decide at ``now``."""
+        return self.has_lease(now)
+
+    def deadline(self) -> float | None:
+        """When this machine wants to be woken."""
+        if self._started_at == math.inf:
+            return 0.0
+        wake = self._campaign_at if self._ballot is None else min(self._campaign_at, self._ballot.deadline)
+        if self._lead is not None:
+            wake = min(wake, self._lead.next_beat)
+        elif self._leader is not None:
+            wake = min(wake, self._heard_at + self._silence_seconds())
+        return wake if wake < math.inf else None
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        electorate = self._electorate
+        if self._lead is not None:
+            assert electorate is not None, "a leader without an electorate"
+            assert self._node in electorate.voters, "a leader that is no voter"
+            assert electorate.term == self._term, "a leader's record is of its own term"
+            assert self._voted_for == self._node, "a leader that did not vote for itself"
+            assert self._ballot is None, "a leader that is a candidate"
+            assert self._leader in {None, self._node}, "a leader that follows"
+        if electorate is not None:
+            assert electorate.term <= self._term, "a record from the future"
+            assert len(set(electorate.voters)) == len(electorate.voters) > 0, "voters must be different"
+        if self._ballot is not None and not self._ballot.trial:
+            assert (self._ballot.term, self._voted_for) == (self._term, self._node), "a candidate votes for itself"
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in one fact."""
+        effects: list[Effect] = []
+        if self._started_at == math.inf:
+            self._start(now)
+        self._step_down_if_lapsed(now, effects)
+        match event:
+            case MessageReceived(sender, message):
+                self._received(sender, message, now, effects)
+            case MemberChanged(record):
+                self._member_changed(record, now, effects)
+            case LoopWasLate():
+                self._ballot = None
+                if self._campaign_at < math.inf:
+                    self._campaign_at = max(self._campaign_at, now + self._options.heartbeat_seconds + self._jitter())
+            case LeaveAsked():
+                self._leave(now, effects)
+            case TimerFired():
+                pass
+            case _:
+                return effects
+        self._do_what_is_due(now, effects)
+        self._tell(effects)
+        return effects
+
+    # ------------------------------------------------------------------------------------------ following
+
+    def _received(self, sender: NodeId, message: Message, now: float, effects: list[Effect]) -> None:
+        match message:
+            case Heartbeat():
+                effects.append(SendMessage(sender, self._heartbeat(sender, message, now, effects)))
+            case HeartbeatReply():
+                self._heartbeat_reply(sender, message, now, effects)
+            case VoteRequest():
+                effects.append(SendMessage(sender, self._vote(sender, message, now, effects)))
+            case VoteReply():
+                self._vote_reply(sender, message, now, effects)
+            case _:
+                pass
+
+    def _heartbeat(self, sender: NodeId, beat: Heartbeat, now: float, effects: list[Effect]) -> HeartbeatReply:
+        own = self._electorate
+        foreign = own is not None and own.lineage != beat.electorate.lineage
+        if own is not None and foreign and not (outranks(beat.electorate, own) or self._is_orphan(now)):
+            return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
+        if foreign:
+            self._resign(now)
+            effects.append(Log("warning", "election", f"changes over to lineage {beat.electorate.lineage}"))
+        changed = own is None or foreign or is_newer(beat.electorate, own)
+        if changed:
+            self._electorate = own = beat.electorate
+        if beat.term > self._term:
+            self._resign(now)
+            self._term, self._voted_for, changed = beat.term, None, True
+        if changed:
+            effects.append(self._save())
+        assert own is not None, "a record was adopted above"
+        if beat.term < self._term or self._lead is not None:
+            return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
+        self._ballot = None
+        self._leader = sender
+        self._heard_at = now
+        self._restored = False
+        self._promised_to, self._promised_until = sender, now + self._options.promise_seconds
+        self._wait_for_silence(now)
+        return HeartbeatReply(self._term, beat.sequence, True, own.number, own.lineage)
+
+    def _vote(self, sender: NodeId, request: VoteRequest, now: float, effects: list[Effect]) -> VoteReply:
+        if request.electorate.lineage == "":
+            return self._may_found(sender, request, now)
+        reason = self._objection(sender, request, now)
+        raised = not request.trial and request.term > self._term and not self._is_bound(sender, request, now)
+        if raised:
+            self._resign(now)
+            self._term, self._voted_for = request.term, None
+        if not reason and not request.trial:
+            if self._voted_for not in {None, sender}:
+                reason = f"has voted for {self._name(self._voted_for)} in term {self._term}"
+            else:
+                self._voted_for = sender
+                self._electorate = self._electorate or request.electorate
+                self._wait_for_silence(now)
+        if raised or (not reason and not request.trial):
+            effects.append(self._save())
+        return self._reply(request, reason)
+
+    def _reply(self, request: VoteRequest, reason: str) -> VoteReply:
+        lineage = self._electorate.lineage if self._electorate else request.electorate.lineage
+        return VoteReply(request.term, request.trial, not reason, reason, lineage, self._term, self._restored)
+
+    def _is_bound(self, sender: NodeId, request: VoteRequest, now: float) -> bool:
+        """Whether this node has promised a leader, or itself, not to vote, or belongs to another lineage."""
+        own = self._electorate
+        if own is not None and own.lineage != request.electorate.lineage:
+            return True
+        return self._lead is not None or (now < self._promised_until and self._promised_to != sender)
+
+    def _objection(self, sender: NodeId, request: VoteRequest, now: float) -> str:
+        """Why this node does not vote for ``sender``; empty where it may."""
+        own = self._electorate
+        if own is not None and own.lineage != request.electorate.lineage:
+            return f"belongs to lineage {own.lineage}"
+        if self._is_bound(sender, request, now):
+            followed = self._node if self._lead is not None else self._promised_to
+            return f"follows {self._name(followed)}" if followed else "has just started and may have promised its vote"
+        if request.term < self._term or (request.trial and request.term <= self._term):
+            return f"knows of term {self._term}"
+        if own is not None and is_newer(own, request.electorate):
+            return "knows a newer electorate"
+        return ""
+
+    def _may_found(self, sender: NodeId, request: VoteRequest, now: float) -> VoteReply:
+        """Whether ``sender`` may found a lineage: not where one lives, and only the smallest id."""
+        reason = ""
+        if self._electorate is not None and not self._is_leaderless(now, self._options.fork_seconds):
+            reason = f"belongs to lineage {self._electorate.lineage}"
+        elif sender > self._node:
+            reason = "comes first by id"
+        return VoteReply(request.term, True, not reason, reason, "", self._term, self._restored)
+
+    def _wait_for_silence(self, now: float) -> None:
+        """Stand for election when the leader has been silent for so long; the fitter stand earlier."""
+        if self._leaving or self._electorate is None or self._node not in self._electorate.voters:
+            self._campaign_at = now + self._options.fork_seconds + self._jitter()
+            return
+        place = rank(self._node, self._electorate.voters, self._members, self._leader)
+        stagger = self._options.stagger_seconds * place
+        self._campaign_at = now + self._options.election_seconds + stagger + self._jitter()
+
+    def _member_changed(self, record: MemberRecord, now: float, effects: list[Effect]) -> None:
+        node = record.node
+        before = self._members.get(node)
+        self._members[node] = record
+        if self._lead is not None:
+            if before is None or before.state != record.state:
+                self._lead.next_beat = min(self._lead.next_beat, now)
+            return
+        if not is_gone(record):
+            return
+        if self._promised_to == node:
+            self._promised_until = -math.inf
+        if self._leader == node:
+            text = f"the leader {record.name} is gone" + ("" if record.state is MemberState.LEFT else ": proven dead")
+            effects.append(Log("warning", "election", text))
+            self._leader = None
+            if self._campaign_at < math.inf and self._is_voter() and not self._leaving:
+                place = rank(self._node, self._voters(), self._members, node)
+                self._campaign_at = now + self._options.proven_stagger_seconds * (place + self._rng.random())
+
+    # ------------------------------------------------------------------------------------------ standing
+
+    def _vote_reply(self, sender: NodeId, reply: VoteReply, now: float, effects: list[Effect]) -> None:
+        ballot = self._ballot
+        if ballot is None or (reply.term, reply.trial) != (ballot.term, ballot.trial) or sender not in ballot.voters:
+            return
+        own = self._electorate
+        if reply.granted and own is not None and reply.lineage not in {"", own.lineage}:
+            return
+        if reply.granted:
+            ballot.granted[sender] = reply.restored
+            self._count(ballot, now, effects)
+            return
+        ballot.refused[sender] = reply.reason
+        if reply.voter_term > self._term and own is not None and reply.lineage == own.lineage:
+            self._term, self._voted_for, self._ballot = reply.voter_term, None, None
+            effects.append(self._save())
+            self._try_again(now)
+
+    def _count(self, ballot: Ballot, now: float, effects: list[Effect]) -> None:
+        if not ballot.won(patient=now - self._started_at >= self._options.restored_seconds):
+            return
+        self._ballot = None
+        if self._asks_to_found(ballot):
+            self._found(now, effects)
+        elif ballot.trial:
+            self._stand(now, effects, trial=False)
+        else:
+            assert self._electorate is not None, "a candidate has an electorate"
+            voters = ballot.rest or self._electorate.voters
+            self._electorate = succeed(self._electorate, self._term, voters)
+            self._begin_to_lead(now, effects, unanimous=bool(ballot.rest))
+
+    def _campaign(self, now: float, effects: list[Effect]) -> None:
+        """The time to stand has come: found a lineage, or ask for votes."""
+        self._leader = None
+        self._forks = not self._forks and self._is_leaderless(now, self._options.fork_seconds)
+        if self._electorate is None or self._forks:
+            self._ask_to_found(now, effects)
+        elif self._is_voter():
+            self._stand(now, effects, trial=True)
+        else:
+            self._wait_because(effects, "no leader is heard, and this node is no voter")
+            self._try_again(now)
+
+    def _stand(self, now: float, effects: list[Effect], *, trial: bool) -> None:
+        electorate = self._electorate
+        assert electorate is not None, "only a voter stands"
+        gone = {voter for voter in electorate.voters if voter != self._node and is_gone(self._members.get(voter))}
+        rest = () if self._restored else survivors(electorate.voters, gone)
+        term = next_term(self._term, ordinary=trial or not rest)
+        if not trial:
+            self._term, self._voted_for = term, self._node
+            effects.append(self._save())
+        ballot = Ballot(term, trial, electorate.voters, rest, now + self._options.round_seconds)
+        ballot.granted[self._node] = self._restored
+        self._ballot = ballot
+        self._campaign_at = math.inf
+        request = VoteRequest(term, trial, electorate)
+        effects += [SendMessage(voter, request) for voter in electorate.voters if voter != self._node]
+        self._count(ballot, now, effects)
+
+    def _ask_to_found(self, now: float, effects: list[Effect]) -> None:
+        present = tuple(n for n, r in self._members.items() if r.state <= MemberState.SUSPECT and n != self._node)
+        everyone = (self._node, *present)
+        ballot = Ballot(self._term + 1, True, everyone, everyone, now + self._options.round_seconds)
+        ballot.granted[self._node] = self._restored
+        self._ballot = ballot
+        self._campaign_at = math.inf
+        effects += [SendMessage(node, VoteRequest(ballot.term, True, NO_LINEAGE)) for node in present]
+        self._count(ballot, now, effects)
+
+    def _asks_to_found(self, ballot: Ballot) -> bool:
+        """Founders need everyone who is present; voters that survive are never all of their electorate."""
+        return ballot.rest == ballot.voters
+
+    def _found(self, now: float, effects: list[Effect]) -> None:
+        lineage = f"{self._rng.getrandbits(48):012x}"
+        what = "founds lineage" if self._electorate is None else "no majority in sight: goes on as fork"
+        self._term, self._voted_for = self._term + 1, self._node
+        self._electorate = found(lineage, self._term, self._node)
+        effects.append(Log("info", "election", f"{what} {lineage}"))
+        self._begin_to_lead(now, effects, unanimous=False)
+
+    def _round_over(self, ballot: Ballot, now: float, effects: list[Effect]) -> None:
+        self._ballot = None
+        needed = ballot.rest or ballot.voters
+        missing = [voter for voter in needed if voter not in ballot.granted]
+        whys = [f"{self._name(v)} {ballot.refused.get(v, 'does not answer')}" for v in missing]
+        who = "members" if self._asks_to_found(ballot) else "voters"
+        text = f"{len(needed) - len(missing)} of {len(needed)} {who} agree; " + "; ".join(whys)
+        self._wait_because(effects, text)
+        self._try_again(now)
+
+    def _try_again(self, now: float) -> None:
+        place = rank(self._node, self._voters(), self._members, None)
+        self._campaign_at = now + self._options.proven_stagger_seconds * (1 + place) + 2 * self._jitter()
+
+    # ------------------------------------------------------------------------------------------ leading
+
+    def _begin_to_lead(self, now: float, effects: list[Effect], *, unanimous: bool) -> None:
+        self._ballot = None
+        self._leader = None
+        self._campaign_at = math.inf
+        self._lead = Leadership(self._node, now, unanimous=unanimous)
+        effects.append(self._save())
+
+    def _beat(self, lead: Leadership, now: float, effects: list[Effect]) -> None:
+        """Commit what can be, change the voters if need be, renew the lease."""
+        electorate = self._electorate
+        assert electorate is not None, "a leader has an electorate"
+        lead.commit(electorate)
+        if lead.committed == electorate.number:
+            followers = lead.followers(now - self._options.lease_seconds)
+            voters = next_change(electorate, self._node, self._members, followers)
+            if voters is not None:
+                self._electorate = electorate = succeed(electorate, self._term, voters)
+                effects.append(self._save())
+                lead.commit(electorate)
+        sequence = lead.beat(now, self._options.heartbeat_seconds)
+        beat = Heartbeat(self._term, sequence, electorate, lead.committed)
+        for node, record in self._members.items():
+            if node != self._node and record.state <= MemberState.SUSPECT:
+                effects.append(SendMessage(node, beat))
+        self._note_lease(now)
+
+    def _heartbeat_reply(self, sender: NodeId, reply: HeartbeatReply, now: float, effects: list[Effect]) -> None:
+        lead, electorate = self._lead, self._electorate
+        if lead is None or electorate is None or reply.lineage != electorate.lineage:
+            return
+        if reply.term > self._term:
+            self._resign(now)
+            self._term, self._voted_for = reply.term, None
+            effects.append(self._save())
+            self._try_again(now)
+        elif reply.accepted and reply.term == self._term:
+            lead.answered(sender, reply.sequence, reply.electorate_number)
+            if lead.commit(electorate):
+                lead.next_beat = min(lead.next_beat, now)
+            self._note_lease(now)
+
+    def _note_lease(self, now: float) -> None:
+        if self.has_lease(now):
+            self._leader = self._node
+            self._restored = False
+            self._waiting = ""
+
+    def _lease_until(self, now: float) -> float:
+        assert self._lead is not None, "only a leader has a lease"
+        assert self._electorate is not None, "a leader has an electorate"
+        return self._lead.lease_until(self._electorate, now, self._options.lease_seconds)
+
+    def _step_down_if_lapsed(self, now: float, effects: list[Effect]) -> None:
+        lead = self._lead
+        if lead is None or now < lead.elected_at + self._options.lease_seconds or self.has_lease(now):
+            return
+        self._resign(now)
+        effects.append(Log("warning", "election", "steps down: a majority of the voters does not answer"))
+        self._try_again(now)
+
+    def _leave(self, now: float, effects: list[Effect]) -> None:
+        self._leaving = True
+        self._ballot = None
+        self._campaign_at = math.inf
+        if self._lead is not None:
+            self._resign(now)
+            self._campaign_at = math.inf
+            effects.append(Log("info", "election", "steps down: this node leaves"))
+
+    def _resign(self, now: float) -> None:
+        """Lead no more, stand no more; wait for another leader as if one had just been heard."""
+        if self._lead is not None:
+            self._lead = self._leader = None
+            self._heard_at = now
+        self._ballot = None
+        if self._campaign_at == math.inf:
+            self._wait_for_silence(now)
+
+    # ------------------------------------------------------------------------------------------ time
+
+    def _start(self, now: float) -> None:
+        self._started_at = self._heard_at = now
+        if self._electorate is None:
+            self._campaign_at = now + self._options.found_seconds + self._jitter()
+        else:
+            self._promised_until = now + self._options.promise_seconds
+            self._wait_for_silence(now)
+
+    def _do_what_is_due(self, now: float, effects: list[Effect]) -> None:
+        if self._lead is not None:
+            if self._lead.next_beat <= now:
+                self._beat(self._lead, now, effects)
+            return
+        if self._leader is not None and now >= self._heard_at + self._silence_seconds():
+            self._leader = None
+            self._wait_because(effects, "the leader is silent")
+        ballot = self._ballot
+        if ballot is not None and ballot.deadline <= now:
+            self._round_over(ballot, now, effects)
+        if self._campaign_at <= now:
+            self._campaign(now, effects)
+            self._do_first_beat(now, effects)
+
+    def _do_first_beat(self, now: float, effects: list[Effect]) -> None:
+        if self._lead is not None and self._lead.next_beat <= now:
+            self._beat(self._lead, now, effects)
+
+    def _tell(self, effects: list[Effect]) -> None:
+        if self._leader is not None:
+            self._waiting = ""
+        if self._told != (self._leader, self._term) and (self._leader is not None or self._told[0] is not None):
+            self._told = (self._leader, self._term)
+            effects.append(TellLeader(self._leader, self._term))
+
+    # ------------------------------------------------------------------------------------------ small questions
+
+    def _silence_seconds(self) -> float:
+        return self._options.election_seconds
+
+    def _is_leaderless(self, now: float, seconds: float) -> bool:
+        return self._lead is None and self._leader is None and now - self._heard_at >= seconds
+
+    def _is_orphan(self, now: float) -> bool:
+        return self._is_leaderless(now, self._options.orphan_seconds)
+
+    def _is_voter(self) -> bool:
+        return self._node in self._voters()
+
+    def _voters(self) -> tuple[NodeId, ...]:
+        return self._electorate.voters if self._electorate else ()
+
+    def _jitter(self) -> float:
+        return self._options.stagger_seconds * self._rng.random()
+
+    def _name(self, node: NodeId | None) -> str:
+        if node is None:
+            return "nobody"
+        return self._members[node].name if node in self._members else node
+
+    def _save(self) -> SaveVote:
+        return SaveVote(self._term, self._voted_for, self._electorate)
+
+    def _wait_because(self, effects: list[Effect], reason: str) -> None:
+        text = f"waiting: {reason}"
+        if text != self._waiting:
+            self._waiting = text
+            effects.append(Log("info", "election", text))
