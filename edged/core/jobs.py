@@ -98,10 +98,6 @@ class JobBoard:
         """Whether this node leads."""
         return self.leader == self.node
 
-    def owns(self, job: JobId) -> bool:
-        """Whether the job was handed in at this process and is not over."""
-        return self._submissions.owns(job)
-
     # -------------------------------------------------------------------------------------------- taking in
 
     def _take_in(self, event: Event, now: float) -> list[Effect]:

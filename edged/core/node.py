@@ -111,6 +111,7 @@ class Node:
         self.migration = Migration(record.node)
         self.running = Running(record.node, lambda: tuple(member.node for member in self.membership.alive()))
         self.fence = Fence()
+        self._machines: tuple[Membership | Election | JobBoard | Migration | Running, ...]
         self._machines = (self.membership, self.election, self.board, self.migration, self.running)
         self._deadlines = [machine.deadline() for machine in self._machines]
         self._last_refusal = ""

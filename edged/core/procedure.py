@@ -2,7 +2,7 @@
 
 ::
 
-             no member can run                 all prepared       progress
+          not measured, not enough             all prepared       progress
     FENCE -> PLAN <-------> WAIT    TRANSFER -------------> RESUME -------> RUN
       ^        |  (by FENCE)           ^                       |             |
       +--------+-----------------------+   any trouble, a stop, a result     v
@@ -61,6 +61,10 @@ ADOPT_SECONDS = 30.0
 """How long a new leader waits for a running job's source to tell the plan."""
 
 
+MEASURE_SECONDS = 5.0
+"""How long a job waits for members that have not measured their speed yet."""
+
+
 class Stage(Enum):
     """Where the procedure stands."""
 
@@ -78,6 +82,7 @@ class Turn(Enum):
     """What has happened, in the procedure's own words."""
 
     FENCED = "a new version has been raised"
+    EARLY = "a member has not measured its speed yet"
     PLANNED = "there is a plan"
     STALE = "the plan lost a member before anyone was told of it"
     UNPLANNED = "no plan is possible now"
@@ -91,7 +96,7 @@ class Turn(Enum):
 _ANYWHERE = {Turn.ENDED: Stage.OVER}
 
 TABLE: Mapping[Stage, Mapping[Turn, Stage]] = {
-    Stage.FENCE: {Turn.FENCED: Stage.PLAN, **_ANYWHERE},
+    Stage.FENCE: {Turn.FENCED: Stage.PLAN, Turn.EARLY: Stage.WAIT, **_ANYWHERE},
     Stage.PLAN: {Turn.PLANNED: Stage.TRANSFER, Turn.STALE: Stage.FENCE, Turn.UNPLANNED: Stage.WAIT, **_ANYWHERE},
     Stage.WAIT: {Turn.RETRY: Stage.FENCE, **_ANYWHERE},
     Stage.ADOPT: {Turn.TOLD: Stage.RESUME, **_ANYWHERE},
@@ -140,6 +145,7 @@ class Procedure:
     def begin(self, spec: JobSpec, now: float) -> list[Effect]:
         """Take the job from the queue."""
         self.spec = spec
+        self._measured_by = now + MEASURE_SECONDS
         lost = self._watch.lost()
         return self._end(JobState.FAILED, lost, now) if lost else self._enter(Stage.FENCE, now)
 
@@ -226,7 +232,7 @@ class Procedure:
                 self.version += 1
                 self.plan = None
                 self._watch.follow(None)
-                return self._turn(Turn.FENCED, now)
+                return self._begin_plan(now)
             case Stage.PLAN:
                 return [MakePlan(self._spec(), self._next_stamp(), self._alive())]
             case Stage.WAIT:
@@ -242,6 +248,15 @@ class Procedure:
             case Stage.RUN | Stage.ADOPT:
                 return []
         assert_never(stage)
+
+    def _begin_plan(self, now: float) -> list[Effect]:
+        """Plan, unless a member's speed is about to be known: it would be left out of the whole job."""
+        early = [m.name for m in self._alive() if m.slowness == 0.0]
+        if not early or now >= self._measured_by:
+            return self._turn(Turn.FENCED, now)
+        effects = self._turn(Turn.EARLY, now)
+        self.record = replace(self.record, reason=f"waiting for the speed of {', '.join(early)}")
+        return effects
 
     def _repeat(self, now: float) -> list[Effect]:
         """Say again what has not been answered."""

@@ -25,10 +25,6 @@ class Submissions:
         self._stops: dict[JobId, str] = {}
         self._repeat_at: float | None = None
 
-    def owns(self, job: JobId) -> bool:
-        """Whether this process has handed the job in and it is not over."""
-        return job in self._specs
-
     def submit(self, spec: JobSpec) -> None:
         """Ask for this job; sent with the next ``remind``."""
         self._specs[spec.job] = spec

@@ -29,7 +29,7 @@ from edged.core.messages import (
     Transfer,
     WorkFailed,
 )
-from edged.core.procedure import ADOPT_SECONDS, Stage
+from edged.core.procedure import ADOPT_SECONDS, MEASURE_SECONDS, Stage
 from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, member, plan, spec, stamp
 
 
@@ -168,6 +168,23 @@ def test_waits_with_the_reason_while_no_plan_is_possible(scene):
     assert [e.stamp for e in effects if isinstance(e, MakePlan)] == [stamp(version=2)]
     scene.handle(PlanMade(JOB, None, "still not"))
     assert any(isinstance(e, MakePlan) for e in scene.wake())
+
+
+def test_waits_a_little_for_members_that_still_measure_their_speed(scene):
+    scene.handle(MemberChanged(member("e" * 16, slowness=0.0), None, "joined"))
+    effects = scene.hear(A, Submit(spec()))
+    assert not [e for e in effects if isinstance(e, MakePlan)]
+    assert scene.record.reason == "waiting for the speed of pi-e"
+    effects = scene.handle(MemberChanged(member("e" * 16, slowness=2.0), MemberState.ALIVE, "measured"))
+    assert [len(e.members) for e in effects if isinstance(e, MakePlan)] == [5]
+
+
+def test_waits_no_longer_than_it_takes(scene):
+    scene.handle(MemberChanged(member("e" * 16, slowness=0.0), None, "joined"))
+    scene.hear(A, Submit(spec()))
+    while not any(isinstance(e, MakePlan) for e in scene.wake()):
+        assert scene.now < MEASURE_SECONDS
+    assert scene.now == MEASURE_SECONDS
 
 
 def test_a_plan_for_an_older_question_is_ignored(scene):

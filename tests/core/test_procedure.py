@@ -9,6 +9,7 @@ from tests.core.job_sample import JOB, A, B, member, spec
 
 DRAWN = """
     fence    FENCED    plan
+    fence    EARLY     wait
     plan     PLANNED   transfer
     plan     STALE     fence
     plan     UNPLANNED wait

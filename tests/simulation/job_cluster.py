@@ -164,7 +164,7 @@ class Cluster:
                 self.sim.post(node, self.make_plan(spec, stamp, members), 0.01)
             case BuildStages(plan):
                 self.built.add((node, plan.stamp))
-                self.sim.post(node, StagesBuilt(plan.stamp, ""), 0.05)
+                self.sim.post(node, StagesBuilt(plan.stamp, ""), self.random.uniform(0.05, 1.0))
             case DropStages(stamp):
                 self.built.discard((node, stamp))
             case DropJob(job):

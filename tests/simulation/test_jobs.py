@@ -122,6 +122,24 @@ def test_a_new_leader_goes_on_or_ends_the_job_of_the_dead_one(seed):
         assert (record.state, record.step) == (JobState.FINISHED, 60)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_leader_that_dies_while_nodes_prepare_costs_a_new_plan_or_the_job(seed):
+    cluster = begin(seed, "abcde", loss=0.01, layers=3)
+
+    def preparing():
+        record = cluster.record(JOB, cluster.leader())
+        return record is not None and record.state is JobState.PREPARING
+
+    cluster.wait(preparing, 20.0, "the job in preparation")
+    leader = cluster.leader()
+    cluster.kill(leader)
+    record = cluster.finish(JOB, 60.0)
+    if leader == A:
+        assert record.reason.startswith("node pi-a died")
+    else:
+        assert (record.state, record.step) == (JobState.FINISHED, 3)
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_a_death_at_any_moment_never_hangs_a_job(seed):
     random = Random(seed)
