@@ -155,8 +155,8 @@ def _check_names(program: Program, lines: Mapping[str, str]) -> None:
             name = operation.name.removeprefix("_operator.")
             raise JobError(
                 f"{lines[operation.outputs[0]]}: the model uses the operation {name}, which edged does not run on "
-                "other devices; write it with plain torch functions on whole tensors, without .item(), .tolist() and shapes "
-                "that depend on values"
+                "other devices; write it with plain torch functions on whole tensors, without .item(), .tolist() and "
+                "shapes that depend on values"
             )
         target = operation.arguments[0] if operation.arguments else None
         if operation.name.split(".")[1].endswith("_") and isinstance(target, Ref) and target.name in constants:

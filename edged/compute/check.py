@@ -22,7 +22,12 @@ from edged.errors import ProgramRefusedError
 
 MAX_VALUE_BYTES: Final = 2**38
 """Largest single value of a program, for its own example's size of micro-batch."""
+MAX_PIECES: Final = 100_000
+"""Most pieces that an operation may cut a tensor into."""
 _CPU: Final = torch.device("cpu")
+_CUTS: Final = tuple(
+    f"aten.{name}." for name in ("unbind", "split", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit")
+)
 _MISFITS: Final = (
     RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError, ArithmeticError,
 )  # fmt: skip
@@ -39,7 +44,7 @@ def check_program(program: Program, micro_batch: int | None = None) -> Values:
     for operation in program.operations:
         if operation.name not in SCALAR_OPERATIONS:
             overload(operation.name)
-    with FakeTensorMode():
+    with FakeTensorMode(allow_fallback_kernels=False):
         trained = run_fake(program, micro_batch, evaluate=False)
         evaluated = run_fake(program, micro_batch, evaluate=True) if program.evaluates else {}
     values = _joined(describe(trained), describe(evaluated))
@@ -122,14 +127,25 @@ def _joined(trained: Values, evaluated: Values) -> Values:
 
 
 def _call(operation: Operation, values: Mapping[str, Any]) -> Any:
-    function, _ = resolve(operation.name)
+    function, many = resolve(operation.name)
     arguments = [_fill(argument, values) for argument in operation.arguments]
+    if many:
+        _check_pieces(arguments, operation.name)
     keywords = {key: _fill(argument, values) for key, argument in operation.keywords}
     if operation.name in SCALAR_OPERATIONS:
         if not all(isinstance(argument, int | float) for argument in arguments):
             raise TypeError("sizes are numbers")
         return function(*arguments)
     return _in_region(operation, function, arguments, keywords)
+
+
+def _check_pieces(arguments: list[Any], name: str) -> None:
+    """Refuse what would keep this node busy with making views, even without data."""
+    sizes = [size for value in arguments if isinstance(value, torch.Tensor) for size in value.shape]
+    if name.startswith("aten.tensor_split."):
+        sizes += [value for value in arguments if isinstance(value, int)]
+    if max(sizes, default=0) > MAX_PIECES and name.startswith(_CUTS):
+        raise ValueError(f"a tensor is cut into more than {MAX_PIECES} pieces")
 
 
 def _in_region(operation: Operation, function: Callable[..., Any], arguments: list[Any], keywords: Any) -> Any:

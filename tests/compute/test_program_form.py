@@ -130,6 +130,14 @@ MISFITS = {
     "huge value": program(
         op("aten.zeros.default", (2**20, 2**20), out="h"), op("aten.mean.default", Ref("w"), out="loss")
     ),
+    "too many pieces": program(
+        op("aten.zeros.default", (2**30,), out="h"),
+        op("aten.unbind.int", Ref("h"), out=("", "")),
+        op("aten.mean.default", Ref("w"), out="loss"),
+    ),
+    "too many sections": program(
+        op("aten.tensor_split.sections", Ref("w"), 2**40, out=("", "")), op("aten.mean.default", Ref("w"), out="loss")
+    ),
     "vector metric": program(op("aten.mean.default", Ref("w"), out="loss"), metrics=(("m", "w"),)),
     "shape out of data": program(
         op("aten.gt.Scalar", Ref("w"), 0.0, out="g"),
