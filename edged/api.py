@@ -16,6 +16,7 @@ from edged.config import home_of
 from edged.errors import JobFailedError, UserError
 from edged.feeder import serve
 from edged.job import Job
+from edged.strategies import PLANNERS
 
 
 def train(
@@ -36,9 +37,10 @@ def train(
     folder = home_of(None if home is None else Path(home), os.environ)
     client = Client(folder)
     node = client.ask("status")["node"]
-    spec = submit(job, folder, None, output, source=node)
+    spec = submit(job, folder, None, output, source=node, strategies=PLANNERS)
     client.ask("submit", job=spec.job)
-    Thread(target=serve, args=(client.connect(), spec.job, job), name=f"feeder-{spec.job}", daemon=True).start()
+    feeding = Thread(target=_feed, args=(client, spec.job, job), name=f"feeder-{spec.job}", daemon=True)
+    feeding.start()
     history: list[dict[str, Any]] = []
     try:
         finished = _follow(client, spec.job, history, on_event)
@@ -52,6 +54,16 @@ def train(
         state_sha256=finished["state_sha256"],
         output=Path(finished["output"]),
     )
+
+
+def _feed(client: Client, job_id: str, job: Job) -> None:
+    """Serve as the job's feeder until the node has had enough; a feeder that cannot go on stops the job."""
+    try:
+        serve(client.connect(), job_id, job)
+    except BaseException as error:
+        with suppress(UserError):
+            client.ask("stop", job=job_id, reason=f"its samples cannot be drawn: {error}")
+        raise
 
 
 def _follow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edged import Job, train
-from edged.errors import JobFailedError, NoNodeError
+from edged.errors import JobError, JobFailedError, NoNodeError
 from edged.roles.spool import read_spec
 from tests.scripted import ask_for, receive, running, say
 
@@ -100,6 +101,39 @@ def test_a_failed_job_raises_its_reason_and_is_stopped(tmp_path: Path) -> None:
         with pytest.raises(JobFailedError, match=r"data\[3\]: ValueError: page 3 is torn"):
             train(make(Torn(torch.ones(2) for _ in range(8))), home=tmp_path)
         assert node.requests[-1]["command"] == "stop"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_feeder_that_cannot_serve_stops_the_job(tmp_path: Path) -> None:
+    stopped = Event()
+
+    def script(request: dict[str, Any], connection: Any, _stream: Any) -> None:
+        match request["command"]:
+            case "status":
+                say(connection, {"node": "00112233445566aa"})
+            case "feed":
+                say(connection, {"error": "there is a feeder already", "status": 1})
+            case "submit":
+                say(connection, {"job": request["job"]})
+            case "stop":
+                stopped.set()
+                say(connection, {"job": request["job"]})
+            case "attach":
+                assert stopped.wait(20)
+                say(connection, {"event": "failed", "reason": "stopped"})
+
+    with running(tmp_path, script) as node:
+        with pytest.raises(JobFailedError, match="stopped"):
+            train(make(), home=tmp_path)
+        reasons = [request["reason"] for request in node.requests if request["command"] == "stop"]
+    assert "its samples cannot be drawn: the node wants no feeder" in reasons[0]
+    assert "there is a feeder already" in reasons[0]
+
+
+def test_an_unknown_strategy_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with running(tmp_path, Feeding(tmp_path)), pytest.raises(JobError, match="strategy='fastest' is not known"):
+        train(replace(make(), strategy="fastest"), home=tmp_path)
+    assert not (tmp_path / "jobs").exists()
 
 
 def test_a_node_that_goes_away_is_a_failure(tmp_path: Path) -> None:

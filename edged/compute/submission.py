@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -62,7 +63,8 @@ def build_model(job: Job) -> nn.Module:
 def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
     """Build the model, draw the first micro-batch, capture on it, and check all that follows from it.
 
-    Raises ``JobError`` in one sentence for whatever cannot be trained exactly.
+    What is done otherwise than the job asks is logged as a warning of ``edged.job`` (on standard error, where nobody
+    has set up logging). Raises ``JobError`` in one sentence for whatever cannot be trained exactly.
     """
     sampler = sampler or Sampler(job)
     first = Work(0, Phase.TRAIN, 0)
@@ -71,6 +73,9 @@ def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
     with preserved_random_state():
         captured = capture(build_model(job), job.objective, batch, job.metrics)
     _check_sizes(captured.program, sampler.spec)
+    notes = captured.notes if captured.program.evaluates else captured.notes[:-1]
+    for note in (*job.notes, *notes):
+        logging.getLogger("edged.job").warning("%s: %s", job.name, note)
     if job.eval_data is not None:
         _check_evaluation(captured, sampler, list(inputs.values()))
     return captured

@@ -120,6 +120,40 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_written(
     assert not (tmp_path / "jobs").exists()
 
 
+def test_what_is_done_otherwise_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    submit(make(optimizer=partial(torch.optim.SGD, lr=0.1, foreach=True)), tmp_path, None, None, source="a")
+    said = [record.getMessage() for record in caplog.records if record.name == "edged.job"]
+    assert said == ["small: optimizer: foreach=True is not used, the plain form gives equal bits everywhere"]
+
+
+class FourAtOnce(nn.Module):
+    """Takes micro-batches of four samples only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.view(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": DATA[:19], "drop_last": False, "eval_data": None}, "would have 3: write drop_last=True"),
+        ({"eval_data": DATA[:5]}, "eval_data has 5: leave 1 out"),
+        ({"eval_data": DATA[:8]}, ""),
+    ],
+)
+def test_a_model_of_one_batch_size_gets_no_other(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    job = make(model=FourAtOnce(), **changes)
+    if words:
+        with pytest.raises(JobError, match=words):
+            submit(job, tmp_path, None, None, source="a")
+    else:
+        assert submit(job, tmp_path, None, None, source="a").steps == 2
+
+
 def test_an_unknown_strategy_and_a_missing_folder_are_refused_first(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="strategy='fast' is not known: write 'auto' or one of one, two"):
         submit(make(strategy="fast"), tmp_path, None, None, source="a", strategies=("two", "one"))
