@@ -21,7 +21,7 @@ from edged.compute.comparison import Subject, compare_evaluation, compare_traini
 from edged.compute.description import dense_copy, describe_batch, describe_state, own_state
 from edged.compute.operations import SCALAR_OPERATIONS, is_allowed
 from edged.compute.program import Argument, InputSpec, Program, Ref
-from edged.compute.rewriting import flip_counters, prune, replace_in_place
+from edged.compute.rewriting import flip_counters, hold_buffers, prune, replace_in_place
 from edged.compute.tracing import Metrics, Objective, Trace, trace
 from edged.compute.translation import Translation
 from edged.compute.user_code import UserCode
@@ -57,6 +57,10 @@ def capture(model: nn.Module, objective: Objective, batch: Any, metrics: Metrics
         subject = Subject(model, objective, metrics, batch, names)
         compare_training(program, state, subject)
         differs = compare_evaluation(program, state, subject)
+        held = hold_buffers(program, check_program(program)) if differs else program
+        if held != program and not compare_evaluation(held, state, subject):
+            compare_training(held, state, subject)
+            program, differs = held, ""
     notes = [traced.note] if traced.note else []
     if differs:
         notes.append(f"the model cannot be evaluated during training: {differs}")

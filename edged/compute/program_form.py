@@ -209,8 +209,8 @@ def _keyword(value: Any) -> tuple[str, Argument]:
 
 def _change(value: Any) -> tuple[int | str, Argument]:
     key, argument = _record(value, lambda key: _text(key) if type(key) is str else _size(key), _argument)
-    if not isinstance(argument, bool | int | float):
-        raise ProgramRefusedError(f"evaluation changes numbers only, got {_short(value)}")
+    if not isinstance(argument, bool | int | float | Ref):
+        raise ProgramRefusedError(f"evaluation changes numbers and values only, got {_short(value)}")
     return key, argument
 
 

@@ -82,6 +82,30 @@ def flip_counters(program: Program) -> Program:
     return replace(program, operations=tuple(flipped(operation) for operation in program.operations))
 
 
+def hold_buffers(program: Program, values: Values) -> Program:
+    """Let evaluation leave every buffer as it is: for modules that change their own buffers in training alone.
+
+    A change in place is computed as a new value and copied into the buffer; evaluation copies the buffer to itself.
+    """
+    state = {values[spec.name].storage for spec in program.state}
+    operations: list[Operation] = []
+    for operation in program.operations:
+        target = operation.arguments[0] if operation.arguments else None
+        other = "aten.copy_.default" if operation.name == "aten.copy_.default" else twin(operation.name)
+        if (
+            not (isinstance(target, Ref) and other and operation.outputs and not operation.flip)
+            or values[target.name].storage not in state
+        ):
+            operations.append(operation)
+            continue
+        if operation.name != other:
+            made = f"{operation.outputs[0]}~new"
+            operations.append(replace(operation, name=other, outputs=(made,)))
+            operation = replace(operation, name="aten.copy_.default", arguments=(target, Ref(made)), keywords=())  # noqa: PLW2901 -- what is left of it
+        operations.append(replace(operation, random=False, flip=((1, target),)))
+    return replace(program, operations=tuple(operations), layers=((0, len(operations)),))
+
+
 def replace_in_place(program: Program, check: Callable[[Program], Values]) -> Program:
     """Rewrite operations that change a value in place to their twins, where nobody could see the difference.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edged.compute.layers import uses
-from edged.compute.program import Operation, Program
+from edged.compute.program import Operation, Program, Ref
 from edged.compute.tensors import is_dense
 from edged.errors import ProgramRefusedError
 
@@ -50,7 +50,9 @@ def _check_operation(operation: Operation, index: int, defined: dict[str, bool])
         if defined[name] and not operation.evaluation_only:
             raise ProgramRefusedError(f"operation {index} ({operation.name}) uses {name}, which training does not make")
     keys = {key for key, _ in operation.keywords}
-    for key, _ in operation.flip:
+    for key, argument in operation.flip:
+        if isinstance(argument, Ref) and argument not in operation.arguments:
+            raise ProgramRefusedError(f"operation {index} ({operation.name}) uses another value in evaluation")
         if not (key in keys if isinstance(key, str) else key < len(operation.arguments)):
             raise ProgramRefusedError(f"operation {index} ({operation.name}) has no argument {key}")
 

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from edged.compute.capture import Captured, capture
 from edged.compute.comparison import same_bits
+from edged.compute.program import Ref
+from edged.compute.program_form import dump, load
 from tests.compute.models import CASES, DROPOUT_CASES
 from tests.compute.samples import SIZE, captured
 
@@ -133,6 +135,30 @@ def test_a_model_that_evaluates_in_another_way_is_not_evaluated() -> None:
     assert found.program.metrics == ()
     assert "cannot be evaluated during training: the loss differs" in found.notes[0]
     assert not any(o.evaluation_only or o.flip for o in found.program.operations)
+
+
+def moving_average(net: Odd, h: Tensor) -> Tensor:
+    if net.training:
+        with torch.no_grad():
+            net.scale.mul_(0.9).add_(h.mean(0), alpha=0.1)
+    return h * net.scale
+
+
+def test_buffers_that_change_in_training_alone_stay_in_evaluation() -> None:
+    found = odd(moving_average)
+    assert found.notes == ()
+    assert found.program.evaluates
+    assert [o.flip for o in found.program.operations if o.name == "aten.copy_.default"] == [
+        ((1, Ref("scale")),),
+        ((1, Ref("%mul_")),),
+    ]
+    assert load(dump(found.program)) == found.program
+
+
+def test_spectral_norm_is_captured_and_evaluated() -> None:
+    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 1))
+    found = capture(model, lambda model, x: model(x).mean(), torch.randn(SIZE, 4))
+    assert found.program.evaluates
 
 
 def test_an_objective_may_run_the_model_twice() -> None:

@@ -68,6 +68,7 @@ REFUSED = {
     "unknown kind": first_operation(2, [["device", {"kind": "module", "text": "os"}]]),
     "output twice": first_operation(3, ["x"]),
     "flip of nothing": first_operation(7, [[9, False]]),
+    "flip to another value": first_operation(7, [[0, {"ref": "b"}]]),
     "flip to text": first_operation(7, [[0, "x"]]),
     "autocast": first_operation(8, "int8"),
     "layer gap": document(layers=[[0, 1], [2, 4]]),
