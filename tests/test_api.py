@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from edged import Job, train
+from edged import Job, train, train_local
 from edged.errors import JobError, JobFailedError, NoNodeError
 from edged.roles.spool import read_spec
 from tests.scripted import ask_for, receive, running, say
@@ -145,3 +149,27 @@ def test_a_node_that_goes_away_is_a_failure(tmp_path: Path) -> None:
 
     with running(tmp_path, script), pytest.raises(JobFailedError, match="went away before the job was done"):
         train(make(), home=tmp_path)
+
+
+@pytest.mark.slow
+def test_training_through_a_node_gives_the_bits_of_training_alone(tmp_path: Path) -> None:
+    data = [torch.randn(2, generator=torch.Generator().manual_seed(i)) for i in range(24)]
+    job = replace(make(data), shuffle=True, epochs=2, micro_batches=2, batch_size=8, eval_data=data[:5], clip_norm=0.1)
+    command = [sys.executable, "-m", "edged", "join", "--home", str(tmp_path), "--no-tui", "--no-discovery"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "EDGED_THREADS": "1"}
+    with subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as node:
+        try:
+            assert node.stdout is not None
+            assert json.loads(node.stdout.readline())["event"] == "ready"
+            result = train(job, home=tmp_path)
+        finally:
+            node.terminate()
+            node.wait(20)
+    alone = train_local(job)
+    assert result.state_sha256 == alone.state_sha256
+    assert result.steps == alone.steps == 6
+    assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in result.state_dict().items())
+    losses = [[event["loss"] for event in run.history if event["event"] == "step"] for run in (result, alone)]
+    assert losses[0] == losses[1]
