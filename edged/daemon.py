@@ -21,7 +21,7 @@ from typing import Any
 
 from edged.compute.thread import ComputeThread
 from edged.config import Settings
-from edged.core.election import SavedVote
+from edged.core.electorate import SavedVote
 from edged.core.events import LeaveAsked
 from edged.core.messages import MemberRecord
 from edged.core.node import NodeOptions

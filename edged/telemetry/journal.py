@@ -16,8 +16,9 @@ import dataclasses
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,6 +64,7 @@ _ROUTINE_EFFECTS = (
     effect_types.DrawSample,
     effect_types.DropSample,
 )
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 _DATA_PARCELS = (message_types.Inputs, message_types.Activation, message_types.Gradient)
 
 
@@ -157,28 +159,33 @@ class Journal:
         return 1 if times[1] > times[0] else 0
 
 
-def document(value: object) -> Any:
+def document(value: Any) -> Any:
     """A JSON value for any event, effect or message: objects carry their ``type``, bytes become their length."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is tuple:
+        return [document(item) for item in value]
     if isinstance(value, Enum):
         return value.name
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (bytes, memoryview)):
+    if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, _DATA_PARCELS):
         return {
-            "type": type(value).__name__,
+            "type": kind.__name__,
             "route": value.route,
             "hop": value.hop,
             "work": document(value.work),
             "size_bytes": sum(spec.size_bytes for spec in value.tensors),
         }
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: document(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if isinstance(value, Iterable):
-        return [document(item) for item in value]
-    raise TypeError(f"no journal form for {type(value).__name__}")
+    names = _field_names(kind)
+    return {"type": kind.__name__, **{name: document(getattr(value, name)) for name in names}}
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    """Fields of a dataclass, in order. Raises ``TypeError`` for any other type."""
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _is_routine(event: Event, effects: Sequence[Effect]) -> bool:

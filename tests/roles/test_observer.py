@@ -1,0 +1,186 @@
+"""The observer and the status object made from it."""
+
+import json
+
+import pytest
+
+from edged.core.effects import Log, TellLeader, TellMember
+from edged.core.events import JobSubmitted, MessageReceived, StagesBuilt, TimerFired, UpdateDone
+from edged.core.ids import NodeId, Stamp
+from edged.core.messages import (
+    End,
+    EvalReport,
+    FinishedReport,
+    JobRecord,
+    JobState,
+    MemberState,
+    NodeReport,
+    PlanChosen,
+    StepReport,
+)
+from edged.core.plan import Hop, Plan, Route
+from edged.roles.observer import Observer
+from edged.roles.status import job_document, status_document
+from tests.roles.conftest import record_of, spec_of
+
+OWN, PEER = NodeId("a" * 16), NodeId("b" * 16)
+SPEC = spec_of()
+STAMP = Stamp(SPEC.job, 1, 1)
+PLAN = Plan(STAMP, "pipeline", "two devices", 2, 2, (Route((Hop(OWN, 0, 0, 2), Hop(PEER, 1, 1, 2)), (0, 1)),), 0.5)
+
+
+class Stage:
+    """An observer with a job list and a clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.records: dict = {}
+        self.now = 0.0
+        self.observer = Observer(record_of(OWN, "desk"), lambda: self.records, clock=lambda: self.now)
+
+    def do(self, effect) -> None:
+        self.observer.table()[type(effect)](effect)
+
+    def hear(self, message, sender: NodeId = PEER) -> None:
+        self.observer.watch(MessageReceived(sender, message))
+
+    def job(self, state: JobState, reason: str = "", step: int = 0) -> None:
+        self.records[SPEC.job] = JobRecord(SPEC.job, SPEC.name, SPEC.source, state, step, SPEC.steps, reason)
+
+    def status(self) -> dict:
+        return json.loads(json.dumps(status_document(self.observer, "home")))
+
+    def story(self) -> list:
+        return list(self.observer.history.story(SPEC.job).objects)
+
+    def words(self) -> list[str]:
+        return [text for _, text in self.observer.events]
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage()
+    stage.do(TellMember(record_of(PEER, "pi-4"), None, "joined"))
+    stage.do(TellLeader(PEER, 3))
+    return stage
+
+
+def test_an_idle_node_has_the_promised_fields(stage: Stage) -> None:
+    status = stage.status()
+    assert {key: status[key] for key in ("cluster", "node", "name", "term", "leader", "job", "plan")} == {
+        "cluster": "home",
+        "node": OWN,
+        "name": "desk",
+        "term": 3,
+        "leader": PEER,
+        "job": None,
+        "plan": None,
+    }
+    desk, pi = status["members"]
+    assert (desk["name"], desk["address"], desk["state"]) == ("desk", "tcp://127.0.0.1:7003", "alive")
+    assert (pi["roles"], pi["layers"], pi["weight_version"], pi["replicas"]) == (["leader"], None, None, [])
+    assert status["view"]["waiting"] == ""
+
+
+def test_a_running_job_shows_who_does_what(stage: Stage) -> None:
+    stage.job(JobState.RUNNING, step=1)
+    stage.hear(PlanChosen(PLAN, SPEC))
+    stage.hear(StepReport(STAMP, 1, 0, 2.5, 100.0, 0.05))
+    stage.hear(StepReport(STAMP, 2, 0, 2.0, 80.0, 0.05))
+    stage.hear(NodeReport(1, 1, 1, 2, 0.75, 0.004, 1234, ((OWN, 0.001, 5e6),)))
+    status = stage.status()
+    desk, pi = status["members"]
+    assert (desk["roles"], desk["layers"]) == (["source", "worker"], [0, 0])
+    assert (pi["roles"], pi["layers"], pi["weight_version"]) == (["leader", "worker"], [1, 1], 2)
+    assert (pi["busy"], pi["micro_batch_seconds"], pi["resident_bytes"]) == (0.75, 0.004, 1234)
+    assert pi["links"] == {OWN: {"round_trip_seconds": 0.001, "bytes_per_second": 5e6}}
+    assert status["job"]["step"] == 2
+    assert status["plan"]["routes"][0]["hops"][1]["name"] == "pi-4"
+    assert status["view"]["loss"] == [[1, 2.5], [2, 2.0]]
+    assert status["view"]["seconds_left"] == 2 * 8 / 80.0
+    assert [item["event"] for item in stage.story()] == ["started", "plan", "step", "step"]
+
+
+def test_evaluation_and_result_are_told_in_words(stage: Stage) -> None:
+    stage.hear(EvalReport(STAMP, 2, 0, 0.25, (("accuracy", 0.9750001),)))
+    stage.hear(FinishedReport(STAMP, 4, 0.5, 9.0, "/out", "abc"))
+    stage.hear(FinishedReport(STAMP, 4, 0.5, 9.0, "/out", "abc"))
+    assert stage.words()[-2:] == ["epoch 0: evaluation loss 0.25, accuracy 0.975", "finished after 4 steps, loss 0.5"]
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.STOPPED])
+def test_a_job_that_the_list_calls_over_is_over(stage: Stage, state: JobState) -> None:
+    stage.job(state, "node pi-4 died")
+    stage.hear(End(STAMP, state, "node pi-4 died"))
+    assert stage.story() == [{"event": "failed", "reason": "node pi-4 died"}]
+    stage.observer.settle()
+    assert len(stage.story()) == 1
+
+
+def test_a_finished_job_waits_a_little_for_its_report(stage: Stage) -> None:
+    stage.job(JobState.FINISHED)
+    stage.observer.settle()
+    stage.now = 2.9
+    stage.observer.settle()
+    assert stage.story() == []
+    stage.now = 3.1
+    stage.observer.settle()
+    assert stage.story()[-1]["event"] == "finished"
+
+
+def test_members_are_told_in_words_and_their_reports_forgotten(stage: Stage) -> None:
+    stage.hear(NodeReport(1, 0, 0, 0, 0.5, 0.0, 1, ()))
+    stage.do(TellMember(record_of(PEER, "pi-4", MemberState.SUSPECT), MemberState.ALIVE, "no answer for 0.3 s"))
+    stage.do(TellMember(record_of(PEER, "pi-4"), MemberState.SUSPECT, ""))
+    stage.do(TellMember(record_of(PEER, "pi-4"), MemberState.ALIVE, "measured"))
+    stage.do(TellMember(record_of(PEER, "pi-4", MemberState.DEAD), MemberState.SUSPECT, "3 refused connects"))
+    stage.do(TellMember(record_of(OWN, "desk"), None, "self"))
+    assert stage.words() == [
+        "pi-4 is here",
+        "pi-4 leads (term 3)",
+        "pi-4 does not answer: no answer for 0.3 s",
+        "pi-4 answers again",
+        "pi-4 died: 3 refused connects",
+    ]
+    assert stage.observer.reports == {}
+    assert stage.status()["members"][1]["roles"] == []
+
+
+def test_who_waits_is_told_why(stage: Stage) -> None:
+    stage.job(JobState.QUEUED, "needs 3 GB, there is 1 GB")
+    assert stage.status()["view"]["waiting"] == "needs 3 GB, there is 1 GB"
+    stage.do(Log("info", "election", "waiting: 1 of 3 members agree"))
+    stage.do(TellLeader(None, 4))
+    stage.do(TellLeader(None, 4))
+    assert stage.status()["view"]["waiting"] == "waiting: 1 of 3 members agree"
+    assert stage.words()[-1] == "no leader (term 4)"
+
+
+def test_warnings_reach_the_live_view_and_news_of_little_weight_does_not(stage: Stage) -> None:
+    before = len(stage.words())
+    stage.do(Log("info", "feeding", "all is well"))
+    stage.do(Log("warning", "feeding", "the feeder ended; it is started again"))
+    assert stage.words()[before:] == ["the feeder ended; it is started again"]
+
+
+def test_the_current_job_is_the_running_one_then_the_next_then_the_last(stage: Stage) -> None:
+    assert stage.observer.current() is None
+    for number, state in enumerate((JobState.FINISHED, JobState.QUEUED, JobState.RUNNING)):
+        job = spec_of(str(number)).job
+        stage.records[job] = JobRecord(job, f"job {number}", OWN, state, 0, 4, "")
+    assert stage.observer.current().name == "job 2"
+    del stage.records["2"]
+    assert stage.observer.current().name == "job 1"
+    del stage.records["1"]
+    assert stage.observer.current().name == "job 0"
+    assert job_document(stage.observer, stage.observer.current())["state"] == "finished"
+
+
+def test_the_nodes_own_weight_version_is_followed(stage: Stage) -> None:
+    stage.observer.watch(JobSubmitted(SPEC))
+    stage.observer.watch(UpdateDone(STAMP, 7, 0.1, 0.05))
+    assert stage.observer.weight_version == 7
+    stage.observer.watch(StagesBuilt(STAMP, ""))
+    stage.observer.watch(TimerFired())
+    assert stage.observer.weight_version == 0
+    assert stage.observer.name(None) == "nobody"
+    assert stage.observer.name(NodeId("stranger")) == "stranger"
