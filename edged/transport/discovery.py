@@ -7,8 +7,9 @@ port and the addresses. It is a hint for the door and nothing more; anyone may a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
@@ -33,10 +34,17 @@ class Announcement:
 class Discovery:
     """Announces this node and hears others, on the given addresses only."""
 
-    def __init__(self, own: Announcement, heard: Callable[[Announcement], None]) -> None:
-        """Nothing is sent yet. ``heard`` is called in the loop, also for other clusters and versions."""
+    def __init__(
+        self, own: Announcement, heard: Callable[[Announcement], None], impossible: Callable[[str], None]
+    ) -> None:
+        """Nothing is sent yet.
+
+        ``heard`` is called in the loop, also for other clusters and versions; ``impossible`` is told why mDNS does
+        not work here.
+        """
         self._own = own
         self._heard = heard
+        self._impossible = impossible
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._info = AsyncServiceInfo(
@@ -47,25 +55,32 @@ class Discovery:
             server=f"edged-{own.node}-{own.door_port}.local.",
             parsed_addresses=list(own.addresses),
         )
-        self._asking: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> str:
-        """Announce and listen. Returns why that is impossible here, or an empty text."""
+    def open(self) -> None:
+        """Announce and listen. Returns at once: mDNS takes a second to make sure that its name is free."""
+        self._start(self._begin())
+
+    async def _begin(self) -> None:
         try:
             self._zeroconf = AsyncZeroconf(interfaces=list(self._own.addresses), ip_version=IPVersion.V4Only)
             self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._changed])
             await self._zeroconf.async_register_service(self._info)
         except NonUniqueNameException:
-            return "mDNS: another node announces this node's name"
+            self._impossible("another node on this network announces this node's name")
         except (OSError, ZeroconfError) as problem:
-            return f"mDNS is impossible here ({problem}); name another node with --seed HOST:PORT"
-        return ""
+            self._impossible(f"mDNS is impossible here ({problem}); name another node with --seed HOST:PORT")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Say goodbye, and stop, in half a second."""
-        for task in self._asking:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._zeroconf is not None:
             try:
                 async with asyncio.timeout(FAREWELL_SECONDS):
@@ -78,9 +93,7 @@ class Discovery:
 
     def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if state_change is not ServiceStateChange.Removed and name != self._info.name:
-            task = asyncio.get_running_loop().create_task(self._ask(zeroconf, service_type, name))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            self._start(self._ask(zeroconf, service_type, name))
 
     async def _ask(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
         info = AsyncServiceInfo(service_type, name)

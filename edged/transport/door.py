@@ -37,6 +37,9 @@ NONCE_BYTES = 32
 CALLERS = 256
 """Most joiners whose challenge is remembered; the oldest goes first."""
 
+KNOCKS_OF_ONE = 16
+"""Most knocks of one connection; an honest joiner needs two."""
+
 KNOCKS_PER_SECOND = 40.0
 BURST = 80.0
 
@@ -167,6 +170,7 @@ class Door:
         self._judge = judge
         self._welcome = welcome
         self._challenges: OrderedDict[bytes, bytes] = OrderedDict()
+        self._counts: OrderedDict[bytes, int] = OrderedDict()
         self._allowance = BURST
         self._filled_at = time.monotonic()
         self.dropped = 0
@@ -178,13 +182,9 @@ class Door:
 
     def _knocked(self, frames: Frames) -> None:
         caller = frames[0].bytes
-        now = time.monotonic()
-        self._allowance = min(BURST, self._allowance + (now - self._filled_at) * KNOCKS_PER_SECOND)
-        self._filled_at = now
-        if len(frames) != 2 or self._allowance < 1.0:  # noqa: PLR2004  # routing id and message
+        if len(frames) != 2 or not self._allows(caller):  # noqa: PLR2004  # routing id and message
             self.dropped += 1
             return
-        self._allowance -= 1.0
         try:
             answer = self._answer(caller, frames[1].get("User-Id"), unpack_knock(frames[1].bytes, self._protocol))
         except OtherVersionError as other:
@@ -194,6 +194,21 @@ class Door:
             self.dropped += 1
             return
         self._pump.send([caller, pack_door(answer, self._protocol)])
+
+    def _allows(self, caller: bytes) -> bool:
+        """Whether this connection may knock once more, and all connections together."""
+        count = self._counts[caller] = self._counts.pop(caller, 0) + 1
+        while len(self._counts) > CALLERS:
+            self._counts.popitem(last=False)
+        if count > KNOCKS_OF_ONE:
+            return False
+        now = time.monotonic()
+        self._allowance = min(BURST, self._allowance + (now - self._filled_at) * KNOCKS_PER_SECOND)
+        self._filled_at = now
+        if self._allowance < 1.0:
+            return False
+        self._allowance -= 1.0
+        return True
 
     def _answer(self, caller: bytes, user: object, knock: Knock) -> Answer:
         own = self._own_record()

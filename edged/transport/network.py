@@ -134,7 +134,7 @@ class ZmqTransport:
             for node, address in read_peers(self._home):
                 self._search.add(address, node)
         if self._with_discovery:
-            await self._announce()
+            self._announce()
 
     async def close(self) -> None:
         """Say goodbye on discovery, close every socket, within a second."""
@@ -191,14 +191,12 @@ class ZmqTransport:
             received=self._count_received,
         )
 
-    async def _announce(self) -> None:
+    def _announce(self) -> None:
         addresses = tuple(address for address in self._record.addresses if ":" not in address)
         tag = self._key.tag(self._cluster)
         own = Announcement(tag, self._protocol, self._identity.node, addresses, self._record.door_port)
-        self._discovery = Discovery(own, self._heard)
-        problem = await self._discovery.open()
-        if problem:
-            self._notice("discovery", "", problem)
+        self._discovery = Discovery(own, self._heard, lambda text: self._notice("discovery", "", text))
+        self._discovery.open()
 
     # ------------------------------------------------------------------------------------------ interface
 

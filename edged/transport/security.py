@@ -8,7 +8,6 @@ the door's CURVE secret, the key of the proofs, the tag shown on mDNS.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -80,7 +79,7 @@ def parse_token(token: str) -> ClusterKey:
         )
     try:
         data = base64.b32decode(text.upper())
-    except binascii.Error:
+    except ValueError:
         raise ConfigError("a cluster key holds only the letters a-z and the digits 2-7; copy it again") from None
     key, checksum = data[:KEY_BYTES], data[KEY_BYTES:]
     if not hmac.compare_digest(checksum, _checksum(key)):

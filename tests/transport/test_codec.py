@@ -30,8 +30,7 @@ def plans(draw):
     cuts = sorted(draw(st.sets(st.integers(1, layers), max_size=3)) | {layers})
     starts = [0, *cuts[:-1]]
     hops = tuple(
-        Hop(draw(NODE_IDS), start, stop - 1, draw(st.integers(1, 9)))
-        for start, stop in zip(starts, cuts, strict=True)
+        Hop(draw(NODE_IDS), start, stop - 1, draw(st.integers(1, 9))) for start, stop in zip(starts, cuts, strict=True)
     )
     routes = (Route(hops, tuple(range(micro_batches))),)
     return Plan(STAMP, "auto", draw(st.text(max_size=9)), layers, micro_batches, routes, draw(st.floats(0, 1e9)))

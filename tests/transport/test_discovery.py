@@ -1,0 +1,90 @@
+import asyncio
+
+import pytest
+
+from edged.transport import interfaces
+from edged.transport.discovery import Announcement, Discovery
+from edged.transport.interfaces import is_loopback, reachable_addresses
+from edged.transport.security import new_cluster_key
+from tests.transport.nodes import build, exchange, met, running, until
+
+
+async def multicast_works():
+    heard, problems = [], []
+    one = Discovery(Announcement("t", 1, "a" * 16, ("127.0.0.1",), 1), heard.append, problems.append)
+    two = Discovery(Announcement("t", 1, "b" * 16, ("127.0.0.1",), 2), heard.append, problems.append)
+    try:
+        one.open()
+        two.open()
+        async with asyncio.timeout(5):
+            while not heard and not problems:  # noqa: ASYNC110  # heard in a callback
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        return False
+    finally:
+        await one.close()
+        await two.close()
+    return not problems
+
+
+@pytest.fixture
+async def multicast():
+    if not await multicast_works():
+        pytest.skip("this machine does not let multicast through on loopback")
+
+
+@pytest.mark.usefixtures("multicast")
+async def test_nodes_on_loopback_find_each_other_without_an_address():
+    async with running(build(discovery=True), build(discovery=True)) as (left, right):
+        await met(left, right)
+        await met(right, left)
+        await exchange(left, right)
+
+
+@pytest.mark.usefixtures("multicast")
+async def test_another_cluster_and_another_version_are_noticed_and_left_alone():
+    notices = []
+    key = new_cluster_key()
+    async with running(
+        build(discovery=True, key=key, on_notice=notices.append),
+        build(discovery=True),
+        build(discovery=True, key=key, protocol=9),
+    ) as (node, _, other):
+        await until(lambda: {notice.kind for notice in notices} >= {"cluster", "version"})
+        text = next(notice.text for notice in notices if notice.kind == "version")
+        assert "protocol 9, this node 1" in text
+        assert not node._peers
+        assert not other._peers
+
+
+def test_a_specific_address_is_itself():
+    assert reachable_addresses("192.0.2.7") == ("192.0.2.7",)
+    assert reachable_addresses("localhost") == ("127.0.0.1",)
+
+
+def test_virtual_interfaces_are_ignored_and_private_addresses_come_first(monkeypatch):
+    class Address:
+        def __init__(self, address):
+            self.family, self.address = 2, address
+
+    class State:
+        def __init__(self, isup):
+            self.isup = isup
+
+    table = {
+        "lo": "127.0.0.1", "docker0": "172.17.0.1", "veth12": "172.17.0.9", "br-5": "172.18.0.1", "utun3": "10.9.0.1",
+        "awdl0": "169.254.1.1", "eth1": "8.8.4.4", "eth0": "192.168.1.5", "wlan0": "169.254.7.7", "eth9": "10.0.0.1",
+    }  # fmt: skip
+    monkeypatch.setattr(
+        interfaces.psutil, "net_if_addrs", lambda: {name: [Address(host)] for name, host in table.items()}
+    )
+    monkeypatch.setattr(interfaces.psutil, "net_if_stats", lambda: {name: State(name != "eth9") for name in table})
+    assert reachable_addresses("0.0.0.0") == ("192.168.1.5", "8.8.4.4", "169.254.7.7")
+    monkeypatch.setattr(interfaces.psutil, "net_if_stats", dict)
+    assert reachable_addresses("0.0.0.0") == ("127.0.0.1",)
+
+
+def test_loopback_is_known_by_name_and_number():
+    assert [is_loopback(host) for host in ("127.0.0.9", "::1", "localhost", "10.0.0.1", "pi")] == [True] * 3 + [
+        False
+    ] * 2

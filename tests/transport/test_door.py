@@ -1,0 +1,146 @@
+import asyncio
+import dataclasses
+import secrets
+
+import pytest
+
+from edged.core.events import PeerMet
+from edged.core.ids import PROTOCOL_VERSION
+from edged.errors import MalformedError
+from edged.transport.door import (
+    Answer,
+    Knock,
+    OtherVersionError,
+    Verdict,
+    judge,
+    pack_door,
+    sound_record,
+    unpack_answer,
+    unpack_knock,
+)
+from edged.transport.identity import new_identity
+from tests.transport.nodes import build, door_of, exchange, message, met, next_of, running, until
+
+
+async def test_both_sides_learn_the_others_record():
+    async with running(build("keeper")) as (keeper,), running(build("joiner", seeds=[door_of(keeper)])) as (joiner,):
+        assert (await next_of(keeper, PeerMet)).record == joiner.own_record()
+        assert (await next_of(joiner, PeerMet)).record == keeper.own_record()
+        await exchange(keeper, joiner)
+
+
+async def refusal(keeper, **options):
+    notices = []
+    async with running(build("joiner", seeds=[door_of(keeper)], on_notice=notices.append, **options)) as (joiner,):
+        await until(lambda: notices)
+        assert not joiner._peers
+    assert not keeper._peers
+    return notices[0]
+
+
+async def test_another_protocol_is_refused_with_both_numbers():
+    async with running(build()) as (keeper,):
+        notice = await refusal(keeper, protocol=9)
+        assert notice.kind == "version"
+        assert f"protocol {PROTOCOL_VERSION}, this node 9" in notice.text
+
+
+async def test_another_cluster_of_the_same_key_is_refused():
+    async with running(build(cluster="lab")) as (keeper,):
+        notice = await refusal(keeper, cluster="home")
+        assert notice.kind == "refused"
+        assert "the cluster 'lab', not 'home'" in notice.text
+
+
+async def test_a_copied_home_is_refused_and_told_what_to_do():
+    identity = new_identity()
+    async with running(build(identity=identity)) as (keeper,):
+        notice = await refusal(keeper, identity=identity)
+        assert notice.kind == "twin"
+        assert "delete identity.json" in notice.text
+
+
+async def test_a_copied_home_is_refused_by_a_third_node():
+    identity = new_identity(boot=4)
+    async with (
+        running(build()) as (keeper,),
+        running(build(identity=identity, seeds=[door_of(keeper)])) as (first,),
+    ):
+        await met(keeper, first)
+        notices = []
+        async with running(build(identity=identity, seeds=[door_of(keeper)], on_notice=notices.append)):
+            await until(lambda: notices)
+        assert notices[0].kind == "twin"
+
+
+async def test_a_restart_is_not_taken_for_a_twin():
+    identity = new_identity()
+    async with running(build()) as (keeper,):
+        async with running(build(identity=identity, seeds=[door_of(keeper)])) as (first,):
+            await met(keeper, first)
+        again = dataclasses.replace(identity, boot=identity.boot + 1)
+        async with running(build(identity=again, seeds=[door_of(keeper)])) as (second,):
+            await met(second, keeper)
+            await exchange(second, keeper)
+
+
+async def test_a_dismissed_node_knocks_again():
+    async with (
+        running(build()) as (keeper,),
+        running(build(seeds=[door_of(keeper)])) as (joiner,),
+    ):
+        await met(joiner, keeper)
+        await met(keeper, joiner)
+        await exchange(joiner, keeper)
+        keeper.dismiss(joiner.own_record().node)
+
+        async def keep_sending():
+            while True:
+                joiner.send(keeper.own_record().node, message())
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(keep_sending())
+        await met(keeper, joiner)
+        task.cancel()
+
+
+async def knock(**changes):
+    async with running(build()) as (node,):
+        record = dataclasses.replace(node.own_record(), **changes)
+    return Knock("test", secrets.token_bytes(32), b"", record)
+
+
+async def test_door_messages_survive_the_wire():
+    asked = await knock()
+    assert unpack_knock(pack_door(asked, 1), 1) == asked
+    answer = Answer(Verdict.WELCOME, "", b"n", b"p", asked.record)
+    assert unpack_answer(pack_door(answer, 1), 1) == answer
+    with pytest.raises(OtherVersionError) as other:
+        unpack_knock(pack_door(asked, 7), 1)
+    assert other.value.number == 7
+    for wrong in (b"", b"x" * 40, pack_door(asked, 1)[:-1], pack_door(answer, 1)):
+        with pytest.raises(MalformedError):
+            unpack_knock(wrong, 1)
+
+
+async def test_a_record_must_belong_to_its_key_and_be_reachable():
+    assert sound_record((await knock()).record)
+    for changes in ({"node": "a" * 16}, {"public_key": "k" * 40}, {"addresses": ()}, {"bulk_port": 0}):
+        assert not sound_record((await knock(**changes)).record)
+
+
+async def test_the_verdict_on_every_kind_of_joiner():
+    asked, own = await knock(boot=3), (await knock()).record
+    joiner = asked.record
+    moved = dataclasses.replace(joiner, control_port=joiner.control_port + 10)
+
+    def verdict(known, own=own, nonces=()):
+        return judge(asked, own, nonces, known)[0]
+
+    assert verdict(None) is Verdict.WELCOME
+    assert verdict(joiner) is Verdict.WELCOME
+    assert verdict(dataclasses.replace(moved, boot=2)) is Verdict.WELCOME
+    assert verdict(moved) is Verdict.TWIN
+    assert verdict(dataclasses.replace(joiner, boot=4)) is Verdict.TWIN
+    assert verdict(None, own=joiner) is Verdict.TWIN
+    assert verdict(None, own=joiner, nonces=(asked.nonce,)) is Verdict.YOURSELF
