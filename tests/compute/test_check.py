@@ -1,0 +1,55 @@
+"""Programs that are refused for their shapes and types, without computing anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from edged.compute.check import check_program
+from edged.compute.program import Program, Ref
+from edged.errors import ProgramRefusedError
+from tests.compute.samples import linear_program, op, program
+
+MISFITS = {
+    "shape": program(op("aten.view.default", Ref("x"), (7, 7), out="h"), op("aten.mean.default", Ref("h"), out="loss")),
+    "type": program(op("aten.relu.default", "x", out="loss")),
+    "missing argument": program(op("aten.matmul.default", Ref("x"), out="loss")),
+    "outputs": program(op("aten.mean.default", Ref("w"), out=("loss", "more"))),
+    "not a scalar": program(op("aten.relu.default", Ref("w"), out="loss")),
+    "no gradient": program(op("aten.mean.default", Ref("x"), out="loss")),
+    "text arithmetic": program(op("_operator.mul", "a", 9, out="h"), op("aten.mean.default", Ref("w"), out="loss")),
+    "huge number": program(op("_operator.mul", 2**62, 4, out="h"), op("aten.mean.default", Ref("w"), out="loss")),
+    "zero division": program(op("_operator.mod", 1, 0, out="h"), op("aten.mean.default", Ref("w"), out="loss")),
+    "huge value": program(
+        op("aten.zeros.default", (2**20, 2**20), out="h"), op("aten.mean.default", Ref("w"), out="loss")
+    ),
+    "too many pieces": program(
+        op("aten.zeros.default", (2**30,), out="h"),
+        op("aten.unbind.int", Ref("h"), out=("", "")),
+        op("aten.mean.default", Ref("w"), out="loss"),
+    ),
+    "too many sections": program(
+        op("aten.tensor_split.sections", Ref("w"), 2**40, out=("", "")), op("aten.mean.default", Ref("w"), out="loss")
+    ),
+    "vector metric": program(op("aten.mean.default", Ref("w"), out="loss"), metrics=(("m", "w"),)),
+    "shape out of data": program(
+        op("aten.gt.Scalar", Ref("w"), 0.0, out="g"),
+        op("aten.index.Tensor", Ref("w"), (Ref("g"),), out="h"),
+        op("aten.mean.default", Ref("h"), out="loss"),
+    ),
+    "not allowed": program(op("aten.from_file.default", "/etc/passwd", out="loss")),
+}
+
+
+@pytest.mark.parametrize("bad", MISFITS.values(), ids=MISFITS.keys())
+def test_a_program_that_does_not_fit_its_shapes_is_refused(bad: Program) -> None:
+    with pytest.raises(ProgramRefusedError):
+        check_program(bad)
+
+
+def test_values_are_described_for_any_size_of_micro_batch() -> None:
+    values = check_program(linear_program(), 2)
+    assert values["h"].shape == (2, 3)
+    assert values["h"].requires_grad
+    assert not values["x"].requires_grad
+    assert values["top"].shape == ()
+    assert values["w"].size_bytes == 36
