@@ -5,6 +5,7 @@ The number of threads belongs to the thread that sets it, so all of this runs on
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,8 @@ class Environment:
 
     def apply(self) -> None:
         """Set everything, on the calling thread."""
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(False)
         torch.set_default_dtype(torch.float32)

@@ -155,7 +155,8 @@ class Interpreter:
         return tuple(calls)
 
     def _ready(self, index: int, op: Operation, region: _Region, dead: tuple[str, ...]) -> _Call:
-        function, many = resolve(op.name)
+        overload, many = resolve(op.name)
+        function = getattr(overload, "_op", overload)  # what an overload calls itself, one frame less
         template: list[Any] = []
         references, nested = [], []
         for position, argument in enumerate(op.arguments):

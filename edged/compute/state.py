@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from edged.compute.optimizer import Optimizer
 from edged.compute.program import Program, StateSpec
-from edged.compute.tensors import dtype_name, from_wire, to_wire
+from edged.compute.tensors import from_wire, to_wire
 from edged.core.messages import StateParcel, TensorSpec
 from edged.errors import JobError, MalformedError
 
@@ -187,11 +187,6 @@ def _laid_out(tensor: torch.Tensor, strides: Sequence[int] | None) -> torch.Tens
     if strides is None or tuple(strides) == tensor.stride():
         return tensor
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
-
-
-def matches(spec: StateSpec, tensor: torch.Tensor) -> bool:
-    """Whether a tensor is what the program says of it."""
-    return (dtype_name(tensor.dtype), tuple(tensor.shape)) == (spec.dtype, spec.shape)
 
 
 def _sync(path: Path) -> None:
