@@ -31,7 +31,7 @@ LAZY = {
 """What may be imported inside a function: what is slow to import, so that ``edged --help`` stays quick."""
 
 HOMES = {
-    "torch": ("compute/", "job.py"),
+    "torch": ("compute/", "job.py", "data/digits_job.py"),
     "zmq": ("transport/",),
     "zeroconf": ("transport/",),
     "uvloop": ("daemon.py",),

@@ -1,0 +1,88 @@
+"""Headers of parcels, which travel on the bulk sockets, each followed by raw buffers.
+
+One buffer for each ``TensorSpec``, or exactly one where ``size_bytes`` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edged.core.ids import JobId, Stamp
+from edged.core.job import Work
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a parcel: the buffer holds exactly the elements, laid out by ``shape`` and ``strides`` (elements).
+
+    ``dtype`` is a name such as ``float32``. ``name`` is the value's name in the program or the state entry's name.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Source to a hop: the program's inputs that the hop's own operations use."""
+
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+    tensors: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A hop to the next (``hop`` is the receiver's index): the values that cross the cut, forward.
+
+    ``scalars`` are integers that cross too (a batch size).
+    """
+
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+    tensors: tuple[TensorSpec, ...]
+    scalars: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """A hop to the one before it (``hop`` is the receiver's index): gradients of the values that crossed.
+
+    A value that got no gradient is absent.
+    """
+
+    stamp: Stamp
+    route: int
+    hop: int
+    work: Work
+    tensors: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StateParcel:
+    """Layers' state at one version. Names: ``parameter/NAME``, ``buffer/NAME``, ``optimizer/NAME/KEY``.
+
+    ``extra`` is a JSON document (optimizer numbers, scheduler state), at most 1 MiB.
+    """
+
+    stamp: Stamp
+    first_layer: int
+    last_layer: int
+    version: int
+    tensors: tuple[TensorSpec, ...]
+    extra: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramParcel:
+    """A program in its msgpack form: one buffer of ``size_bytes``."""
+
+    job: JobId
+    size_bytes: int

@@ -1,0 +1,138 @@
+"""What nodes say while they train: progress between hops and source, and reports to all, on the control sockets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edged.core.ids import NodeId, Stamp
+from edged.core.job import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """First hop of a route to the source: this micro-batch's forward has been done; send more."""
+
+    stamp: Stamp
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Last hop to the source: loss and metrics of one micro-batch."""
+
+    stamp: Stamp
+    work: Work
+    loss: float
+    metrics: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """A hop to the source: its parameters are now at ``version``.
+
+    ``compute_seconds``: computed since the last one. ``learning_rate``: what this update used.
+    """
+
+    stamp: Stamp
+    route: int
+    hop: int
+    version: int
+    compute_seconds: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class WantProgress:
+    """Source to every node of the plan, twice a second: say again what I may have missed.
+
+    Answered by the newest ``Taken``, by every ``Updated`` above ``version`` and by every ``Result`` from
+    ``first_missing`` on; what is older has arrived and may be forgotten.
+    """
+
+    stamp: Stamp
+    version: int
+    first_missing: Work
+
+
+@dataclass(frozen=True, slots=True)
+class GradientNorms:
+    """Every node of the plan to every other, before the update to ``version``: 2-norms of its parameters' gradients.
+
+    ``norms`` holds (index of the parameter in the program's order, norm); parameters without gradient are absent.
+    ``again``: the sender still waits for the receiver's norms and asks for them.
+    """
+
+    stamp: Stamp
+    version: int
+    norms: tuple[tuple[int, float], ...]
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFailed:
+    """A node of the plan to the source and the leader: it cannot go on; the job ends with ``reason``."""
+
+    stamp: Stamp
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """Source to leader: the result is written (``problem`` empty), or the job cannot go on."""
+
+    stamp: Stamp
+    step: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """Source to all: step ``step`` is done on every hop."""
+
+    stamp: Stamp
+    step: int
+    epoch: int
+    loss: float
+    samples_per_second: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvalReport:
+    """Source to all: the evaluation at the end of ``epoch``."""
+
+    stamp: Stamp
+    step: int
+    epoch: int
+    loss: float
+    metrics: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedReport:
+    """Source to all: the job is done and its weights are written at ``output`` on the source."""
+
+    stamp: Stamp
+    steps: int
+    loss: float
+    seconds: float
+    output: str
+    state_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """Every node to all, about once a second, for status and the live view.
+
+    ``busy`` is the share of the last second that it computed (0..1). ``micro_batch_seconds`` is the median forward
+    plus backward time. ``links`` holds (peer, round trip seconds, bytes per second sent lately).
+    """
+
+    sequence: int
+    first_layer: int
+    last_layer: int
+    weight_version: int
+    busy: float
+    micro_batch_seconds: float
+    resident_bytes: int
+    links: tuple[tuple[NodeId, float, float], ...]
