@@ -166,9 +166,7 @@ class Election:
             case MemberChanged(record):
                 self._member_changed(record, now, effects)
             case LoopWasLate():
-                self._ballot = None
-                if self._campaign_at < math.inf:
-                    self._campaign_at = max(self._campaign_at, now + self._options.heartbeat_seconds + self._jitter())
+                self._was_late(now)
             case LeaveAsked():
                 self._leave(now, effects)
             case TimerFired():
@@ -273,6 +271,14 @@ class Election:
         elif sender > self._node:
             reason = "comes first by id"
         return VoteReply(request.term, True, not reason, reason, "", self._term, self._restored)
+
+    def _was_late(self, now: float) -> None:
+        """Heartbeats may have waited while this node slept: hear them before standing."""
+        if self._ballot is not None:
+            self._ballot = None
+            self._try_again(now)
+        if self._campaign_at < math.inf:
+            self._campaign_at = max(self._campaign_at, now + self._options.heartbeat_seconds + self._jitter())
 
     def _wait_for_silence(self, now: float) -> None:
         """Stand for election when the leader has been silent for so long; the fitter stand earlier."""
@@ -424,9 +430,8 @@ class Election:
                 lead.commit(electorate)
         sequence = lead.beat(now, self._options.heartbeat_seconds)
         beat = Heartbeat(self._term, sequence, electorate, lead.committed)
-        for node, record in self._members.items():
-            if node != self._node and record.state <= MemberState.SUSPECT:
-                effects.append(SendMessage(node, beat))
+        present = {node for node, record in self._members.items() if record.state <= MemberState.SUSPECT}
+        effects += [SendMessage(node, beat) for node in sorted(present.union(electorate.voters)) if node != self._node]
         self._note_lease(now)
 
     def _heartbeat_reply(self, sender: NodeId, reply: HeartbeatReply, now: float, effects: list[Effect]) -> None:

@@ -202,7 +202,11 @@ class Ledger:
             effects.append(
                 Log("error", "membership", "another process runs under this node's identity: a copied home?")
             )
-        if record.boot != own.boot or own.state is MemberState.LEFT or record.incarnation < own.incarnation:
+        if record.boot != own.boot or own.state is MemberState.LEFT:
+            return
+        if record.incarnation < own.incarnation:
+            if record.state is not MemberState.ALIVE:
+                self._spread(own)  # somebody has missed the refutation
             return
         if record.state is not MemberState.ALIVE:
             self._awareness.change(1)

@@ -117,5 +117,3 @@ class Cluster:
             if election.has_lease(self.simulation.now):
                 first = leases.setdefault(lineage, other)
                 assert first == other, f"seed {self.seed}: two leases at {self.now}: {first} and {other}"
-
-

@@ -32,9 +32,12 @@ def _do_harm(cluster: Cluster, rng: random.Random, size: int) -> None:
     elif harm == "pause" and cluster.runs(one):
         simulation.pause(one)
         host = simulation.hosts[one]
-        simulation.at(cluster.now + rng.uniform(0.3, 6.0), lambda: simulation.hosts[one] is host and simulation.go_on(one))
+        simulation.at(
+            cluster.now + rng.uniform(0.3, 6.0), lambda: simulation.hosts[one] is host and simulation.go_on(one)
+        )
     elif harm == "cut":
-        simulation.cut(one, other)
+        leading = cluster.leading()
+        simulation.cut(leading[0] if leading and leading[0] != other and rng.random() < 0.5 else one, other)
     elif harm == "partition":
         simulation.partition({node_id(k) for k in range(size) if k % 2}, {node_id(k) for k in range(size) if not k % 2})
     elif harm == "heal":

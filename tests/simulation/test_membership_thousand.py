@@ -1,0 +1,116 @@
+"""A thousand members under a virtual clock: how fast a death is known to all, and that nobody is called dead wrongly."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from edged.core.effects import Effect, TellMember
+from edged.core.ids import NodeId
+from edged.core.membership import Membership, MembershipOptions
+from edged.core.messages import MemberState
+from edged.core.simulate import Network, Simulation
+from tests.core.records import member, node_id
+
+SIZE = 1000
+TEN_MINUTES = 600.0
+
+
+class Thousand:
+    """A settled cluster that notes who learned of whose death, and when."""
+
+    def __init__(self, seed: int, loss: float = 0.0, size: int = SIZE, slow: dict[int, float] | None = None) -> None:
+        self.size = size
+        self.killed: dict[NodeId, float] = {}
+        self.learned: dict[NodeId, dict[NodeId, float]] = {}
+        self.wrong: list[tuple[float, NodeId, NodeId, str]] = []
+        self.simulation = Simulation(seed, Network(loss=loss), self.perform)
+        records = [member(i) for i in range(size)]
+        for i, record in enumerate(records):
+            machine = Membership(record, MembershipOptions(), random.Random(seed * 1_000_003 + i), records)
+            self.simulation.add(record.node, machine, (slow or {}).get(i, 0.0))
+        self.simulation.run_for(2.0)
+
+    def perform(self, node: NodeId, effect: Effect) -> None:
+        if isinstance(effect, TellMember) and effect.record.state is MemberState.DEAD:
+            dead = effect.record.node
+            if dead in self.killed:
+                self.learned.setdefault(dead, {})[node] = self.simulation.now
+            else:
+                self.wrong.append((self.simulation.now, node, dead, effect.reason))
+
+    def known_to_all_after(self, victims: range, harm: Callable[[NodeId], None], gap_seconds: float) -> list[float]:
+        """Harm one after the other; seconds until the last of the living knew, ascending."""
+        for i in victims:
+            self.killed[node_id(i)] = self.simulation.now
+            harm(node_id(i))
+            self.simulation.run_for(gap_seconds)
+        self.simulation.run_for(12.0)
+        living = [host.node for host in self.simulation.hosts.values() if not host.stopped]
+        return sorted(max(self.learned[node_id(i)][node] for node in living) - self.killed[node_id(i)] for i in victims)
+
+
+@pytest.mark.slow
+def test_a_silent_death_is_known_to_all_in_four_and_a_half_seconds() -> None:
+    cluster = Thousand(seed=11)
+    seconds = cluster.known_to_all_after(range(25), cluster.simulation.silence, 2.0)
+    print(f"silent: median {seconds[12]:.2f} s, worst {seconds[-1]:.2f} s")
+    assert seconds[12] <= 4.5
+    assert seconds[-1] <= 6.5
+    assert cluster.wrong == [], "seed 11"
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_known_to_all_in_one_and_a_half_seconds() -> None:
+    cluster = Thousand(seed=12)
+    seconds = cluster.known_to_all_after(range(12), cluster.simulation.kill, 1.0)
+    print(f"refused: median {seconds[6]:.2f} s, worst {seconds[-1]:.2f} s")
+    assert seconds[-1] <= 1.5
+    assert cluster.wrong == [], "seed 12"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nobody_is_called_dead_when_one_message_in_twenty_is_lost() -> None:
+    cluster = Thousand(seed=13, loss=0.05)
+    cluster.simulation.run_for(TEN_MINUTES)
+    assert cluster.wrong == [], "seed 13"
+    for host in cluster.simulation.hosts.values():
+        host.machine.check()
+
+
+def test_a_node_ten_times_slower_neither_calls_others_dead_nor_is_called_dead() -> None:
+    typical = 0.004
+    for seed in range(3):
+        slow = {i: typical for i in range(20)} | {0: 10 * typical}
+        cluster = Thousand(seed, size=20, slow=slow)
+        cluster.simulation.run_for(60.0)
+        assert cluster.wrong == [], f"seed {seed}"
+
+
+def test_two_halves_of_a_cut_cluster_find_each_other_again() -> None:
+    cluster = Thousand(seed=5, size=12)
+    halves = [{node_id(i) for i in range(6)}, {node_id(i) for i in range(6, 12)}]
+    cluster.simulation.partition(*halves)
+    cluster.simulation.run_for(20.0)
+    views = [host.machine.alive() for host in cluster.simulation.hosts.values()]
+    assert [len(view) for view in views] == [6] * 12
+    cluster.simulation.heal()
+    cluster.simulation.run_for(15.0)
+    views = [host.machine.alive() for host in cluster.simulation.hosts.values()]
+    assert [len(view) for view in views] == [12] * 12
+
+
+def test_a_paused_process_that_was_called_dead_comes_back_with_a_higher_incarnation() -> None:
+    cluster = Thousand(seed=6, size=8)
+    cluster.simulation.pause(node_id(3))
+    cluster.simulation.run_for(15.0)
+    assert {dead for _, _, dead, _ in cluster.wrong} == {node_id(3)}
+    cluster.simulation.go_on(node_id(3))
+    cluster.simulation.run_for(10.0)
+    for host in cluster.simulation.hosts.values():
+        record = host.machine.members[node_id(3)]
+        assert (record.state, record.incarnation > 0) == (MemberState.ALIVE, True)
+        assert len(host.machine.alive()) == 8
