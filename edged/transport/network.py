@@ -26,6 +26,7 @@ from edged.transport.interface import Incoming, LinkStatistics, Received, Receiv
 from edged.transport.interfaces import is_loopback, reachable_addresses
 from edged.transport.knocking import Finding, Finished, Knocking, new_nonce
 from edged.transport.peers import Peer
+from edged.transport.probe import refuses
 from edged.transport.search import Address, Search, read_peers, write_peers
 from edged.transport.security import parse_token
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, DOOR_KIND, bound_router, new_context
@@ -35,7 +36,6 @@ STRIKES = 8
 STRIKE_SECONDS = 60.0
 """A peer that sends so many bad frames within so long loses its connections."""
 
-PROBE_SECONDS = 1.0
 NONCES = 64
 
 
@@ -384,21 +384,8 @@ class ZmqTransport:
         peer = self._peers.get(record.node)
         answered = peer.control.road.address if peer is not None else None
         addresses = [answered] if answered else [(host, record.control_port) for host in record.addresses]
-        refused = [await _refuses(address) for address in addresses]
+        refused = [await refuses(address) for address in addresses]
         self._inbox.put(PortProbed(record.node, bool(refused) and all(refused)))
-
-
-async def _refuses(address: Address) -> bool:
-    """Whether a connect is refused: not when it is accepted, and not when nothing comes back."""
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            _, writer = await asyncio.open_connection(*address)
-    except ConnectionRefusedError:
-        return True
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return False
 
 
 def _copy(view: memoryview) -> memoryview:

@@ -186,6 +186,9 @@ class Road:
             self._pause = 0.0
             self._pump = Pump(attempt.socket, self._on_message, on_writable=self._on_up)
             self._on_up()
+        elif outcome is Outcome.DENIED:  # said by the holder of the right key, so no other address will do better
+            self._hang_up()
+            self._on_down(outcome)
         else:
             self._attempts[attempt] = outcome
             outcomes = [known for known in self._attempts.values() if known is not None]
