@@ -131,7 +131,7 @@ class SendState:
 
 @dataclass(frozen=True, slots=True)
 class BuildStages:
-    """Build this node's hops of the plan from program and state parcels that have arrived. Answered by ``StagesBuilt``."""
+    """Build this node's hops of the plan from program and state that have arrived. Answered by ``StagesBuilt``."""
 
     plan: Plan
     spec: JobSpec
@@ -208,7 +208,7 @@ class TakeNorms:
 
 @dataclass(frozen=True, slots=True)
 class RunUpdate:
-    """Clip if ``norms`` is given (of all the program's parameters, ascending), update, step the scheduler, clear gradients.
+    """Clip if ``norms`` is given (of all parameters, ascending), update, step the scheduler, clear gradients.
 
     Answered by ``UpdateDone`` or ``ComputeFailed``.
     """

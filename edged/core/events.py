@@ -175,7 +175,7 @@ class NormsTaken:
 
 @dataclass(frozen=True, slots=True)
 class UpdateDone:
-    """Answers ``RunUpdate``: every parameter of this node is at ``version``. ``learning_rate``: used for this update."""
+    """Answers ``RunUpdate``: this node's parameters are at ``version``. ``learning_rate``: used for this update."""
 
     stamp: Stamp
     version: int

@@ -70,9 +70,9 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Leader to every node of a plan: stop older plans of this job, get what ``transfers`` lists, build, answer ``Prepared``.
+    """Leader to every node of a plan: stop older plans of this job, get what ``transfers`` lists, build.
 
-    The program is to be had from ``spec.source``.
+    Answered by ``Prepared``. The program is to be had from ``spec.source``.
     """
 
     plan: Plan

@@ -23,9 +23,9 @@ class MemberRecord:
 
     ``public_key`` is the CURVE key in Z85 (40 characters). ``addresses`` are hosts without port, best first;
     ``control_port`` and ``bulk_port`` are the ports there. ``boot`` counts the starts of this home: (node, boot) is a
-    process. ``slowness`` is calibration seconds relative to a fixed reference (higher is slower; 0.0: not yet measured). ``memory_bytes`` is
-    the budget for training. ``accusers`` (at most 4) are those who accuse a ``SUSPECT`` of their own knowledge; ``proven``
-    marks a ``DEAD`` whose process is known to be gone, not only silent.
+    process. ``slowness`` is calibration seconds relative to a fixed reference (higher is slower; 0.0: not yet
+    measured). ``memory_bytes`` is the budget for training. ``accusers`` (at most 4) are those who accuse a ``SUSPECT``
+    of their own knowledge; ``proven`` marks a ``DEAD`` whose process is known to be gone, not only silent.
     """
 
     node: NodeId
@@ -156,7 +156,10 @@ class VoteReply:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The leader of ``term`` renews its lease; ``sequence`` is answered. ``committed`` is the electorate's committed number."""
+    """The leader of ``term`` renews its lease; ``sequence`` is answered.
+
+    ``committed`` is the electorate's committed number.
+    """
 
     term: int
     sequence: int
