@@ -25,7 +25,7 @@ from edged.core.electorate import SavedVote
 from edged.core.events import LeaveAsked
 from edged.core.messages import MemberRecord
 from edged.core.node import NodeOptions
-from edged.errors import ConfigError, KeyRefusedError, UserError
+from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError
 from edged.roles.ballot import Ballot
 from edged.roles.cleaner import Cleaner
 from edged.roles.commands import NodeCommands
@@ -91,9 +91,7 @@ async def _run(settings: Settings) -> int:
             await daemon.open()
             reason = await daemon.serve()
             topic_logger("daemon").info("this node has left: %s", reason)
-        except UserError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the core or the shell is broken: say why and let the others recover
+        except BrokenInvariantError as error:  # say why, and let the others recover
             topic_logger("daemon").error("this node broke and stops: %s", error, exc_info=error)
             status = 1
     if not thread.stop(THREAD_SECONDS):

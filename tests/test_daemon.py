@@ -207,12 +207,12 @@ def test_one_node_stops_exports_and_survives_broken_user_code(cluster: Cluster) 
     path = write_job(cluster.folder)
     feeder = {"path": str(path), "function": "job", "set": {}}
     spec = submit(load(f"{path}:job"), node.home, feeder, None, source=node.ask("status")["node"])
-    write_job(cluster.folder, trouble="raise RuntimeError('sample 5 is broken') if index == 5 else None")
     write_job(cluster.folder, trouble="assert index != 5, 'sample 5 is broken'")
     node.ask("submit", job=spec.job)
     failed = follow(node, spec.job)[-1]
     assert failed["event"] == "failed"
     assert "sample 5 is broken" in failed["reason"]
+    assert "in __getitem__" in failed["detail"]
     assert node.process.poll() is None
 
     with pytest.raises(JobFailedError, match="no job is called 'nothing'"):

@@ -23,7 +23,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import edged
 from edged.core.ids import JobId
 from edged.core.job import Phase, Work
 from edged.core.messages import TensorSpec
@@ -119,7 +118,7 @@ class FeederProcess:
         command += ["--path", feeder.path, "--function", feeder.function]
         for key, value in feeder.overrides:
             command += ["--set", f"{key}={value}"]
-        root = str(Path(edged.__file__).parent.parent)
+        root = str(Path(__file__).parents[2])
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -124,9 +124,10 @@ class History:
             },
         )
 
-    def failed(self, job: JobId, reason: str) -> None:
-        """The job ended without a result."""
-        self.story(job).add("end", {"event": "failed", "reason": reason})
+    def failed(self, job: JobId, reason: str, detail: str = "") -> None:
+        """The job ended without a result. ``detail``: the traceback of the user's code, where that was the reason."""
+        document = {"event": "failed", "reason": reason}
+        self.story(job).add("end", {**document, "detail": detail} if detail else document)
 
 
 def plan_document(plan: Plan, names: Mapping[NodeId, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from edged.core.effects import Log, TellLeader, TellMember
-from edged.core.events import Event, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
+from edged.core.events import Event, FeederFailed, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec
 from edged.core.messages import (
@@ -75,6 +75,7 @@ class Observer:
         self.election_says = ""
         self._clock = clock
         self._unreported: dict[JobId, float] = {}
+        self._tracebacks: dict[JobId, str] = {}
 
     def table(self) -> Table:
         """What is only for people. The other machines have heard it already, inside the core."""
@@ -91,6 +92,8 @@ class Observer:
                 self._learn(spec)
             case UpdateDone(version=version):
                 self.weight_version = version
+            case FeederFailed(job, _, detail) if detail:
+                self._tracebacks[job] = detail
             case StagesBuilt(problem=""):
                 self.weight_version = 0
             case _:
@@ -118,7 +121,7 @@ class Observer:
             elif record.state is not JobState.FINISHED:
                 verb = "stopped" if record.state is JobState.STOPPED else "failed"
                 reason = record.reason or f"the job was {verb}"
-                self.history.failed(job, reason)
+                self.history.failed(job, reason, self._tracebacks.pop(job, ""))
                 self.tell(f"job {record.name} {verb}: {reason}")
             elif self._clock() - self._unreported.setdefault(job, self._clock()) > REPORT_GRACE_SECONDS:
                 self._finish_unreported(job, record)

@@ -24,7 +24,7 @@ from edged.core.effects import Depart, Effect, SendMessage
 from edged.core.events import Event, LoopWasLate, MessageReceived, ParcelArrived, TimerFired
 from edged.core.ids import NodeId
 from edged.core.messages import Message, Parcel
-from edged.errors import BrokenInvariantError
+from edged.errors import BrokenInvariantError, EdgedError
 from edged.telemetry.counters import Counters
 from edged.telemetry.journal import Journal
 from edged.transport.interface import Received, ReceivedParcel, Transport
@@ -105,7 +105,7 @@ class Pump:
         self._taker = taker
 
     async def run(self) -> str:
-        """Pump until the core departs; returns the reason. Raises what broke the core, if something did."""
+        """Pump until the core departs; returns the reason. Raises ``BrokenInvariantError`` if something breaks."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         receiver = loop.create_task(self._receive())
@@ -219,5 +219,9 @@ class Pump:
             self._ended.set_result(effect.reason)
 
     def _end(self, error: BaseException) -> None:
+        if not isinstance(error, EdgedError):
+            broken = BrokenInvariantError(f"{type(error).__name__}: {error}")
+            broken.__cause__ = error
+            error = broken
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)

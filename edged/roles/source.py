@@ -290,13 +290,13 @@ class Source:
 
     async def _died(self, handed: Handed, why: str, stderr: str) -> None:
         handed.deaths += 1
-        topic_logger("source").warning("%s", why)
         self._fail(handed, why, (stderr or why) if handed.deaths >= DEATHS else "")
 
     def _fail(self, handed: Handed, reason: str, detail: str) -> None:
         """Every draw under way ends here; whoever still wants it asks again."""
         handed.pending.clear()
         if handed.spec.job in self._jobs:
+            topic_logger("source").warning("job %s: %s", handed.spec.name, reason)
             self._post(FeederFailed(handed.spec.job, reason, detail))
 
     def _draw(self, effect: DrawSample) -> None:

@@ -178,7 +178,7 @@ def document(value: Any) -> Any:
             "work": document(value.work),
             "size_bytes": sum(spec.size_bytes for spec in value.tensors),
         }
-    names = _field_names(kind)
+    names = _field_names(kind)  # type: ignore[arg-type]  # mypy takes a class for unhashable
     return {"type": kind.__name__, **{name: document(getattr(value, name)) for name in names}}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from edged.compute.job_file import load
 from edged.compute.submission import submit
@@ -94,7 +94,7 @@ class Bench:
         self.server = LocalServer(socket, commands)
         self._table = {**self.worker.table(), **self.source.table()}
 
-    async def __aenter__(self) -> Bench:
+    async def __aenter__(self) -> Self:
         await self.server.open()
         self.thread.start()
         self.worker.start(lambda _executor: (1.0, "cpu"), lambda: 10**9)

@@ -100,9 +100,10 @@ class Rig:
             return await self.pump.run()
 
     async def leave_when(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
-            while not condition():
-                await asyncio.sleep(0)
+        for _ in range(100_000):
+            if condition():
+                break
+            await asyncio.sleep(0)
         self.pump.post(LeaveAsked())
 
 
@@ -176,12 +177,12 @@ async def test_a_pause_is_told_before_anything_that_came_in_it() -> None:
 async def test_a_broken_core_ends_the_pump_with_its_error() -> None:
     rig = Rig()
     rig.core.handle = lambda _event, _now: 1 / 0
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(BrokenInvariantError, match="ZeroDivisionError"):
         await rig.run()
 
 
 async def test_a_broken_transport_ends_the_pump_with_its_error() -> None:
-    with pytest.raises(OSError, match="gone"):
+    with pytest.raises(BrokenInvariantError, match="OSError: gone"):
         await Rig().run(OSError("gone"))
 
 

@@ -21,7 +21,7 @@ from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Inputs, ProgramParcel, Refused
 from edged.errors import JobError
 from edged.feeder import serve
-from tests.roles.bench import OWN, Bench, hand_in, load, write_job
+from tests.roles.bench import Bench, hand_in, load, write_job
 
 FIRST = Work(0, Phase.TRAIN, 0)
 PEER = NodeId("b" * 16)
@@ -90,7 +90,6 @@ async def test_a_killed_feeder_is_a_plain_death_and_can_be_started_again(handed)
 async def test_what_the_users_code_raises_comes_with_its_traceback(tmp_path: Path) -> None:
     path = write_job(tmp_path)
     spec = hand_in(tmp_path, path)
-    write_job(tmp_path, trouble="raise RuntimeError('sample is broken') if index > 5 else None")
     async with Bench(tmp_path) as bench:
         bench.source.take_on(spec.job)
         write_job(tmp_path, trouble="1 / 0")

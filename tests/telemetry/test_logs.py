@@ -32,10 +32,7 @@ def test_a_logged_exception_keeps_its_traceback() -> None:
     for log_format in ("json", "text"):
         stream = io.StringIO()
         configure(log_format, stream)
-        try:
-            raise ValueError("the reason")
-        except ValueError as error:
-            topic_logger("compute").error("it failed", exc_info=error)
+        topic_logger("compute").error("it failed", exc_info=ValueError("the reason"))
         assert "ValueError: the reason" in stream.getvalue()
 
 
