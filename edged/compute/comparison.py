@@ -49,7 +49,7 @@ class _Outcome:
 
 def compare_training(program: Program, state: Mapping[str, Tensor], subject: Subject) -> None:
     """Raise ``JobError`` naming the first thing that differs between a training pass of module and program."""
-    with _single_thread(), preserved(subject.model):
+    with _single_thread():
         for seed in _SEEDS:
             expected = _run_module(subject, seed, train=True)
             got = _run_program(program, state, subject, seed, train=True)
@@ -58,9 +58,8 @@ def compare_training(program: Program, state: Mapping[str, Tensor], subject: Sub
 
 def compare_evaluation(program: Program, state: Mapping[str, Tensor], subject: Subject) -> str:
     """Compare with ``model.eval()``, gradients enabled; return "" if every bit is the same, else what differs."""
-    with _single_thread(), preserved(subject.model):
+    with _single_thread():
         for seed in _SEEDS:
-            subject.model.eval()
             expected = _run_module(subject, seed, train=False)
             got = _run_program(program, state, subject, seed, train=False)
             for name, value in (*expected.results.items(), *expected.buffers.items()):
@@ -107,6 +106,8 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
 def _run_module(subject: Subject, seed: int, *, train: bool) -> _Outcome:
     batch = pytree.tree_map(lambda leaf: leaf.clone(), subject.batch)
     with preserved(subject.model):
+        if not train:
+            subject.model.eval()
         for parameter in subject.model.parameters():
             parameter.grad = None
         _seed(seed)
