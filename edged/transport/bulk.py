@@ -30,7 +30,7 @@ class BulkLane:
         """Empty. The owner passes the road's news on; ``sent`` hears of every message's size."""
         self.road = road
         self._sent = sent
-        self._queue: deque[tuple[Parcel, tuple[memoryview, ...], int]] = deque()
+        self._queue: deque[pieces.Prepared] = deque()
         self._current: Parcel | None = None
         self._messages: Iterator[list[pieces.View]] = iter(())
         self._next: list[pieces.View] | None = None
@@ -43,11 +43,11 @@ class BulkLane:
     @property
     def queued_bytes(self) -> int:
         """Bytes that wait here or are under way."""
-        return sum(size for _, _, size in self._queue) + self._credit.outstanding
+        return sum(parcel.size for parcel in self._queue) + self._credit.outstanding
 
     def send(self, header: Parcel, buffers: Sequence[memoryview]) -> None:
-        """Queue a parcel, and send what credits allow."""
-        self._queue.append((header, tuple(buffers), sum(view.nbytes for view in buffers)))
+        """Queue a parcel, and send what credits allow. Raises ``BrokenInvariantError`` if it is not sound."""
+        self._queue.append(pieces.prepare(header, buffers))
         if self.road.up:
             self.advance()
             return
@@ -57,7 +57,7 @@ class BulkLane:
 
     def drop(self, predicate: Callable[[Parcel], bool]) -> None:
         """Forget queued parcels that match, also one that is half sent: the receiver is told."""
-        self._queue = deque(entry for entry in self._queue if not predicate(entry[0]))
+        self._queue = deque(parcel for parcel in self._queue if not predicate(parcel.header))
         if self._current is not None and predicate(self._current):
             self._messages = iter(())
             self._next = [pieces.Prefix(pieces.DROP, self._number).pack()] if self._begun else None
@@ -118,11 +118,11 @@ class BulkLane:
             self._current, self._begun = None, False
             if not self._queue:
                 return False
-            header, buffers, size = self._queue.popleft()
+            parcel = self._queue.popleft()
             self._number += 1
-            self._credit.parcel(size)
-            self._current = header
-            self._messages = pieces.cut(self._number, header, buffers)
+            self._credit.parcel(parcel.size)
+            self._current = parcel.header
+            self._messages = pieces.cut(self._number, parcel)
             self._next = next(self._messages)
         return True
 

@@ -19,7 +19,7 @@ from edged.transport.buffers import aligned
 from edged.transport.codec import decode, encode
 from edged.transport.inbox import Inbox
 from edged.transport.interface import Incoming, LinkStatistics, Received, ReceivedParcel
-from edged.transport.pieces import sizes_of
+from edged.transport.pieces import prepare
 from edged.transport.rates import Rate
 
 
@@ -155,8 +155,7 @@ class MemoryTransport:
 
     def send_parcel(self, to: NodeId, header: Parcel, buffers: Sequence[memoryview]) -> None:
         """Queue a parcel. On a link that is cut, or to a peer that is unknown, it is lost and the link with it."""
-        if tuple(view.nbytes for view in buffers) != sizes_of(header):
-            raise ValueError("the buffers do not have the sizes that the header names")
+        prepare(header, buffers)
         if to == self._record.node:
             self.take_parcel(to, header, buffers)
         elif to not in self._admitted or not self._network.weather.passes(self._record.node, to):

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from edged.core.messages import Parcel, ProgramParcel
-from edged.errors import MalformedError
+from edged.errors import BrokenInvariantError, MalformedError
 from edged.transport.buffers import aligned
 from edged.transport.codec import decode, encode
 from edged.transport.kinds import FRAME_BYTES, PARCEL_BYTES
@@ -69,18 +69,32 @@ def sizes_of(header: Parcel) -> tuple[int, ...]:
     return tuple(spec.size_bytes for spec in header.tensors)
 
 
-def cut(number: int, header: Parcel, buffers: Sequence[memoryview]) -> Iterator[list[View]]:
-    """The messages of one parcel. Data frames are views of ``buffers``: nothing is copied.
+class Prepared(NamedTuple):
+    """A parcel that is fit to be sent: its header, the same as bytes, and its buffers as bytes."""
 
-    Raises ``ValueError`` at once if the buffers are not what the header says.
+    header: Parcel
+    encoded: bytes
+    views: tuple[memoryview, ...]
+    size: int
+
+
+def prepare(header: Parcel, buffers: Sequence[memoryview]) -> Prepared:
+    """Check a parcel. Nothing is copied.
+
+    Raises ``BrokenInvariantError`` if the buffers are not what the header says, or no peer would accept the header.
     """
-    views = [view.cast("B") if view.nbytes else memoryview(b"") for view in buffers]
+    views = tuple(view.cast("B") if view.nbytes else memoryview(b"") for view in buffers)
     if tuple(len(view) for view in views) != sizes_of(header):
-        raise ValueError("the buffers do not have the sizes that the header names")
-    return _messages(number, encode(header), [view for view in views if len(view)])
+        raise BrokenInvariantError("the buffers do not have the sizes that the header names")
+    return Prepared(header, encode(header), tuple(view for view in views if len(view)), sum(map(len, views)))
 
 
-def _messages(number: int, header: bytes, views: list[memoryview]) -> Iterator[list[View]]:
+def cut(number: int, parcel: Prepared) -> Iterator[list[View]]:
+    """The messages of one parcel, in order. Data frames are views of its buffers: nothing is copied."""
+    return _messages(number, parcel.encoded, parcel.views)
+
+
+def _messages(number: int, header: bytes, views: Sequence[memoryview]) -> Iterator[list[View]]:
     if sum(map(len, views)) <= SMALL_BYTES and len(views) <= MOST_FRAMES:
         yield [Prefix(OPEN, number).pack(), header, *views]
         return
@@ -91,7 +105,7 @@ def _messages(number: int, header: bytes, views: list[memoryview]) -> Iterator[l
         offset += sum(map(len, data))
 
 
-def _pieces(views: list[memoryview]) -> Iterator[list[View]]:
+def _pieces(views: Sequence[memoryview]) -> Iterator[list[View]]:
     piece: list[View] = []
     room = PIECE_BYTES
     for view in views:

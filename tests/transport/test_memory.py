@@ -6,6 +6,7 @@ import pytest
 from edged.core.events import LinkLost, PeerMet, PortProbed
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord, MemberState
+from edged.errors import BrokenInvariantError
 from edged.transport.interface import Received, ReceivedParcel, Transport
 from edged.transport.memory import MemoryNetwork, Weather
 from edged.transport.network import ZmqTransport
@@ -112,5 +113,5 @@ async def test_dismissed_nodes_and_dropped_parcels_are_not_heard():
 
 async def test_buffers_of_the_wrong_size_are_the_senders_fault():
     left, _ = await two(MemoryNetwork(Weather(random.Random(0))))
-    with pytest.raises(ValueError, match="sizes"):
+    with pytest.raises(BrokenInvariantError, match="sizes"):
         left.send_parcel(B, activation(2), [memoryview(b"x")])

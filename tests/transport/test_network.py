@@ -1,18 +1,21 @@
 import asyncio
 import ctypes
 import random
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
 
 from edged.core.events import LinkLost, PeerMet, PortProbed
 from edged.core.ids import NodeId
-from edged.errors import ConfigError
+from edged.errors import BrokenInvariantError, ConfigError
 from edged.transport.inbox import MOST_BYTES
 from edged.transport.interface import Received, ReceivedParcel
 from tests.transport.nodes import (
+    KEY,
     activation,
     build,
     door_of,
@@ -101,6 +104,7 @@ async def test_parcels_are_refused_before_memory_is_taken_and_the_next_arrive():
 async def test_a_slow_consumer_bounds_memory_at_both_ends():
     async with pair() as (left, right):
         size, count = 8 << 20, 40
+        before = psutil.Process().memory_info().rss
         shared = memoryview(bytes(size))
         for number in range(count):
             left.send_parcel(right.own_record().node, activation(size, micro_batch=number), [shared])
@@ -110,7 +114,7 @@ async def test_a_slow_consumer_bounds_memory_at_both_ends():
             right.send(left.own_record().node, message(number))
             await next_of(left, Received)
             assert right._inbox.held_bytes <= MOST_BYTES + 2 * size
-        assert psutil.Process().memory_info().rss < 1 << 30
+        assert psutil.Process().memory_info().rss - before < 300 << 20
         got = [(await next_of(right, ReceivedParcel)).header.work.micro_batch for _ in range(count)]
         assert got == list(range(count))
 
@@ -145,6 +149,43 @@ async def test_a_half_sent_parcel_can_be_dropped():
         left.send_parcel(right.own_record().node, program(3), [memoryview(b"abc")])
         assert bytes((await next_of(right, ReceivedParcel)).buffers[0]) == b"abc"
         assert right.malformed == 0
+
+
+async def test_a_parcel_that_contradicts_its_header_is_this_nodes_fault():
+    async with pair() as (left, right):
+        with pytest.raises(BrokenInvariantError, match="sizes"):
+            left.send_parcel(right.own_record().node, activation(3), [memoryview(b"four")])
+        await exchange(left, right)
+
+
+KILLED = """
+import asyncio, sys
+from edged.transport.interface import Received
+from tests.transport.nodes import build
+async def main():
+    node = build(key=sys.argv[1], seeds=[("127.0.0.1", int(sys.argv[2]))])
+    await node.open()
+    while True:
+        item = await node.receive()
+        if isinstance(item, Received):
+            node.send(item.sender, item.message)
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_process_is_reported_lost_and_its_port_refuses():
+    async with running(build()) as (left,):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", KILLED, KEY, str(left.own_record().door_port), cwd=Path(__file__).parents[2]
+        )
+        record = (await next_of(left, PeerMet)).record
+        left.send(record.node, message(4))
+        assert (await next_of(left, Received)).message == message(4)
+        child.kill()
+        assert await next_of(left, LinkLost) == LinkLost(record.node)
+        await child.wait()
+        left.probe(record)
+        assert await next_of(left, PortProbed) == PortProbed(record.node, refused=True)
 
 
 async def test_a_closed_peer_is_reported_lost():

@@ -3,11 +3,11 @@ import random
 
 import pytest
 
-from edged.errors import MalformedError
+from edged.errors import BrokenInvariantError, MalformedError
 from edged.transport import pieces
 from edged.transport.buffers import ALIGNMENT, aligned
 from edged.transport.codec import encode
-from edged.transport.pieces import ACK, DROP, OPEN, PIECE, PIECE_BYTES, Assembly, Prefix, cut, parse_prefix
+from edged.transport.pieces import ACK, DROP, OPEN, PIECE, PIECE_BYTES, Assembly, Prefix, cut, parse_prefix, prepare
 from tests.transport.nodes import activation, message, program
 
 
@@ -45,7 +45,7 @@ def test_memory_is_aligned_zero_and_of_the_size_asked_for(size):
 )
 def test_a_parcel_is_cut_and_put_together_again(sizes):
     header, buffers, receiver = activation(*sizes), data(*sizes), assembly()
-    messages = list(cut(1, header, buffers))
+    messages = list(cut(1, prepare(header, buffers)))
     for parts in messages:
         assert sum(len(part) for part in parts[1:]) <= PIECE_BYTES + len(encode(header))
         assert len(parts) <= pieces.MOST_FRAMES + 2
@@ -56,26 +56,26 @@ def test_a_parcel_is_cut_and_put_together_again(sizes):
 
 
 def test_up_to_a_mebibyte_travels_in_one_message():
-    assert len(list(cut(1, activation(PIECE_BYTES), data(PIECE_BYTES)))) == 1
-    assert len(list(cut(1, activation(PIECE_BYTES + 1), data(PIECE_BYTES + 1)))) == 3
+    assert len(list(cut(1, prepare(activation(PIECE_BYTES), data(PIECE_BYTES))))) == 1
+    assert len(list(cut(1, prepare(activation(PIECE_BYTES + 1), data(PIECE_BYTES + 1))))) == 3
 
 
 def test_nothing_is_copied_when_cutting():
     buffer = memoryview(bytearray(3 * PIECE_BYTES))
-    messages = list(cut(1, program(len(buffer)), [buffer]))
+    messages = list(cut(1, prepare(program(len(buffer)), [buffer])))
     buffer[0] = 7
     assert messages[1][1][0] == 7
 
 
 def test_buffers_of_another_size_are_the_senders_fault():
-    with pytest.raises(ValueError, match="sizes"):
-        cut(1, activation(3), data(4))
+    with pytest.raises(BrokenInvariantError, match="sizes"):
+        prepare(activation(3), data(4))
 
 
 def test_no_memory_is_taken_before_the_header_is_accepted(monkeypatch):
     monkeypatch.setattr(pieces, "aligned", None)
     receiver = assembly(lambda _header: False)
-    for parts in cut(1, program(1 << 21), data(1 << 21)):
+    for parts in cut(1, prepare(program(1 << 21), data(1 << 21))):
         assert receiver.take(parts) is None
     assert receiver.refused == 1
 
@@ -87,7 +87,7 @@ def broken(receiver, *parts):
 
 def test_broken_messages_drop_the_parcel_and_the_next_one_arrives():
     size = 2 * PIECE_BYTES + 5
-    good = list(cut(1, program(size), data(size)))
+    good = list(cut(1, prepare(program(size), data(size))))
     opened, first = good[0], good[1]
     breaks = [
         (Prefix(PIECE, 1, 1).pack(), first[1]),
@@ -110,7 +110,7 @@ def test_broken_messages_drop_the_parcel_and_the_next_one_arrives():
         if parts and len(parts[0]) == pieces.PREFIX.size and parse_prefix(parts[0]).kind == PIECE:
             assert receiver.take(first) is None
         receiver.take([Prefix(DROP, 1).pack()])
-        assert receiver.take(next(cut(5, program(3), data(3))))[0] == program(3)
+        assert receiver.take(next(cut(5, prepare(program(3), data(3)))))[0] == program(3)
 
 
 def test_headers_that_lie_are_refused():
