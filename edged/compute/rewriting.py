@@ -116,6 +116,8 @@ def replace_in_place(program: Program, check: Callable[[Program], Values]) -> Pr
     refused: set[str] = set()
     while True:
         candidate = _rewritten(program, before, refused)
+        if candidate == program:
+            return program
         after = check(candidate)
         misfits = {
             name
