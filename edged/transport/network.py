@@ -37,6 +37,8 @@ STRIKE_SECONDS = 60.0
 """A peer that sends so many bad frames within so long loses its connections."""
 
 NONCES = 64
+MOST_NOTICES = 1024
+"""Anyone on the network can cause some, so they must end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +324,7 @@ class ZmqTransport:
             self._notice("peer", sender, f"node {sender} was cut off: it sends frames that break the protocol ({text})")
 
     def _notice(self, kind: str, address: str, text: str) -> None:
-        if (kind, address) not in self._noticed:
+        if (kind, address) not in self._noticed and len(self._noticed) < MOST_NOTICES:
             self._noticed.add((kind, address))
             self._on_notice(Notice(kind, address, text))
 
