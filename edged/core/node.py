@@ -251,6 +251,7 @@ class Node:
         for job in [job for job in self.migration.jobs() if self.board.jobs.ended(job)]:
             if self.running.stamp is not None and self.running.stamp.job == job:
                 self.running.drop()
+            self.running.forget(job)
             effects += [*self.migration.drop(job), DropJob(job)]
             self._rewind()
         return effects

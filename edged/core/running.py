@@ -26,11 +26,14 @@ from edged.core.events import (
     WeightsWritten,
 )
 from edged.core.feeding import Feeding
-from edged.core.ids import NodeId, Stamp
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import WantState
 from edged.core.plan import Plan
 from edged.core.schedule import Schedule
+
+MOST_ASKED = 16
+"""Exports that wait for a job to be fed; older ones are forgotten."""
 
 
 class Running:
@@ -44,6 +47,7 @@ class Running:
         self.feeding: Feeding | None = None
         self.leader: NodeId | None = None
         self._members = members
+        self._asked: list[ExportAsked] = []
 
     def ready(self, plan: Plan, spec: JobSpec, version: int) -> None:
         """The stages of this plan are built: work may come."""
@@ -57,16 +61,32 @@ class Running:
         if spec.source != self.node or self.feeding is not None:
             return []
         self.feeding = Feeding(plan, spec, self.node, version, self.leader, self._members)
-        return self.feeding.handle(TimerFired(), now)
+        effects = self.feeding.handle(TimerFired(), now)
+        for asked in [asked for asked in self._asked if asked.job == spec.job]:
+            effects += self.feeding.handle(asked, now)
+        self.forget(spec.job)
+        return effects
 
     def drop(self) -> None:
         """The plan is over."""
         self.stamp = self.schedule = self.feeding = None
 
+    def forget(self, job: JobId) -> None:
+        """What was asked of this job has been passed on, or the job is over."""
+        self._asked = [asked for asked in self._asked if asked.job != job]
+
     def handle(self, event: Event, now: float) -> list[Effect]:
-        """Hand a fact on to the machines of the plan; an answer meant for an older plan is dropped."""
+        """Hand a fact on to the machines of the plan; an answer meant for an older plan is dropped.
+
+        An export that is asked for before the job is fed waits for that.
+        """
         if isinstance(event, LeaderChanged):
             self.leader = event.leader
+        if isinstance(event, ExportAsked) and (
+            self.feeding is None or self.stamp is None or self.stamp.job != event.job
+        ):
+            self._asked = [*self._asked[1 - MOST_ASKED :], event]
+            return []
         if self.stamp is None or not self._concerns(event, self.stamp):
             return []
         effects = [] if self.schedule is None else self.schedule.handle(event, now)

@@ -6,6 +6,7 @@ import pytest
 
 from edged.core.effects import BuildStages, DropJob, DropStages, Log, SendMessage, SendProgram, StartFeeder, TellMember
 from edged.core.events import (
+    ExportAsked,
     ForwardDone,
     JobSubmitted,
     LeaderChanged,
@@ -107,6 +108,29 @@ def test_a_node_of_the_plan_that_is_not_the_source_feeds_nothing(scene):
     scene.build()
     scene.hear(C, Start(stamp(), 0))
     assert scene.node.running.feeding is None
+
+
+def exported(node):
+    return [token for tokens in node.running.feeding._collecting._tokens.values() for token in tokens]
+
+
+def test_an_export_asked_for_too_early_waits_for_the_start():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.handle(ExportAsked(JOB, 7))
+    scene.build()
+    scene.hear(C, Start(stamp(), 0))
+    assert exported(scene.node) == [7]
+    scene.handle(ExportAsked(JOB, 8))
+    assert exported(scene.node) == [7, 8]
+
+
+def test_an_export_of_a_job_that_ends_first_is_forgotten():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.handle(ExportAsked(JOB, 7))
+    scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.STOPPED, 0, 3, ""),)))
+    assert scene.node.running._asked == []
 
 
 def test_start_before_the_stages_is_only_heard_again_later(scene):
