@@ -45,7 +45,7 @@ class Suspicion:
 
     def deadline(self, members: int, minimum: float, maximum: float) -> float:
         """The moment at which the member is called dead, if nothing more is heard."""
-        confirmations = len(self.accusers) - 1
+        confirmations = max(0, len(self.accusers) - 1)
         return self.started + suspicion_seconds(confirmations, expected_confirmations(members), minimum, maximum)
 
 

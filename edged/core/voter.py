@@ -1,0 +1,185 @@
+"""What a voter keeps, promises and answers: the passive side of an election.
+
+A voter never votes twice in a term, gives no vote to a record older than its own, and none to anybody while it has
+promised a leader not to. ``election.py`` adds the active side: standing and leading.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+from edged.core.ballot import Ballot
+from edged.core.effects import Effect, Log, SaveVote
+from edged.core.electorate import SavedVote, is_newer, outranks, rank
+from edged.core.ids import NodeId
+from edged.core.leadership import Leadership
+from edged.core.messages import Electorate, Heartbeat, HeartbeatReply, MemberRecord, VoteReply, VoteRequest
+
+NO_LINEAGE = Electorate("", 0, 0, ())
+"""In a trial ``VoteRequest``: the sender asks whether it may found a lineage."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionOptions:
+    """Times in seconds. It must hold: lease < promise < election."""
+
+    heartbeat_seconds: float = 0.5
+    lease_seconds: float = 2.0
+    promise_seconds: float = 2.25
+    election_seconds: float = 2.5
+    stagger_seconds: float = 0.25
+    proven_stagger_seconds: float = 0.1
+    round_seconds: float = 0.4
+    found_seconds: float = 1.5
+    orphan_seconds: float = 10.0
+    fork_seconds: float = 15.0
+    restored_seconds: float = 120.0
+
+
+class Voter:
+    """State of one voter, and its answers to leaders and candidates."""
+
+    def __init__(self, node: NodeId, options: ElectionOptions, rng: Random, saved: SavedVote | None) -> None:
+        """Begin with what was ``saved`` by the last process of this node, if any."""
+        self._node = node
+        self._options = options
+        self._rng = rng
+        self._term = saved.term if saved else 0
+        self._voted_for = saved.voted_for if saved else None
+        self._electorate = saved.electorate if saved else None
+        self._restored = self._electorate is not None
+        self._members: dict[NodeId, MemberRecord] = {}
+        self._leader: NodeId | None = None
+        self._lead: Leadership | None = None
+        self._ballot: Ballot | None = None
+        self._promised_to: NodeId | None = None
+        self._promised_until = -math.inf
+        self._heard_at = math.inf
+        self._started_at = math.inf
+        self._campaign_at = math.inf
+        self._leaving = False
+
+    def _heartbeat(self, sender: NodeId, beat: Heartbeat, now: float, effects: list[Effect]) -> HeartbeatReply:
+        own = self._electorate
+        foreign = own is not None and own.lineage != beat.electorate.lineage
+        if own is not None and foreign and not (outranks(beat.electorate, own) or self._is_orphan(now)):
+            return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
+        if foreign:
+            self._resign(now)
+            effects.append(Log("warning", "election", f"changes over to lineage {beat.electorate.lineage}"))
+        changed = own is None or foreign or is_newer(beat.electorate, own)
+        if changed:
+            self._electorate = own = beat.electorate
+        if beat.term > self._term:
+            self._resign(now)
+            self._term, self._voted_for, changed = beat.term, None, True
+        if changed:
+            effects.append(self._save())
+        assert own is not None, "a record was adopted above"
+        if beat.term < self._term or self._lead is not None:
+            return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
+        self._ballot = None
+        self._leader = sender
+        self._heard_at = now
+        self._restored = False
+        self._promised_to, self._promised_until = sender, now + self._options.promise_seconds
+        self._wait_for_silence(now)
+        return HeartbeatReply(self._term, beat.sequence, True, own.number, own.lineage)
+
+    def _vote(self, sender: NodeId, request: VoteRequest, now: float, effects: list[Effect]) -> VoteReply:
+        if request.electorate.lineage == "":
+            return self._may_found(sender, request, now)
+        reason = self._objection(sender, request, now)
+        raised = not request.trial and request.term > self._term and not self._is_bound(sender, request, now)
+        if raised:
+            self._resign(now)
+            self._term, self._voted_for = request.term, None
+        if not reason and not request.trial:
+            if self._voted_for not in {None, sender}:
+                reason = f"has voted for {self._name(self._voted_for)} in term {self._term}"
+            else:
+                self._voted_for = sender
+                self._electorate = self._electorate or request.electorate
+                self._wait_for_silence(now)
+        if raised or (not reason and not request.trial):
+            effects.append(self._save())
+        return self._reply(request, reason)
+
+    def _reply(self, request: VoteRequest, reason: str) -> VoteReply:
+        lineage = self._electorate.lineage if self._electorate else request.electorate.lineage
+        return VoteReply(request.term, request.trial, not reason, reason, lineage, self._term, self._restored)
+
+    def _is_bound(self, sender: NodeId, request: VoteRequest, now: float) -> bool:
+        """Whether this node has promised a leader, or itself, not to vote, or belongs to another lineage."""
+        own = self._electorate
+        if own is not None and own.lineage != request.electorate.lineage:
+            return True
+        return self._lead is not None or (now < self._promised_until and self._promised_to != sender)
+
+    def _objection(self, sender: NodeId, request: VoteRequest, now: float) -> str:
+        """Why this node does not vote for ``sender``; empty where it may."""
+        own = self._electorate
+        if own is not None and own.lineage != request.electorate.lineage:
+            return f"belongs to lineage {own.lineage}"
+        if self._is_bound(sender, request, now):
+            followed = self._node if self._lead is not None else self._promised_to
+            return f"follows {self._name(followed)}" if followed else "has just started and may have promised its vote"
+        if request.term < self._term or (request.trial and request.term <= self._term):
+            return f"knows of term {self._term}"
+        if own is not None and is_newer(own, request.electorate):
+            return "knows a newer electorate"
+        return ""
+
+    def _may_found(self, sender: NodeId, request: VoteRequest, now: float) -> VoteReply:
+        """Whether ``sender`` may found a lineage: not where one lives, and only the smallest id."""
+        reason = ""
+        if self._electorate is not None and not self._is_leaderless(now, self._options.fork_seconds):
+            reason = f"belongs to lineage {self._electorate.lineage}"
+        elif sender > self._node:
+            reason = "comes first by id"
+        return VoteReply(request.term, True, not reason, reason, "", self._term, self._restored)
+
+    def _wait_for_silence(self, now: float) -> None:
+        """Stand for election when the leader has been silent for so long; the fitter stand earlier."""
+        if self._leaving or self._electorate is None or self._node not in self._electorate.voters:
+            self._campaign_at = now + self._options.fork_seconds + self._jitter()
+            return
+        place = rank(self._node, self._electorate.voters, self._members, self._leader)
+        stagger = self._options.stagger_seconds * place
+        self._campaign_at = now + self._options.election_seconds + stagger + self._jitter()
+
+    def _resign(self, now: float) -> None:
+        """Lead no more, stand no more; wait for another leader as if one had just been heard."""
+        if self._lead is not None:
+            self._lead = self._leader = None
+            self._heard_at = now
+        self._ballot = None
+        if self._campaign_at == math.inf:
+            self._wait_for_silence(now)
+
+    # ------------------------------------------------------------------------------------------ small questions
+
+    def _is_leaderless(self, now: float, seconds: float) -> bool:
+        return self._lead is None and self._leader is None and now - self._heard_at >= seconds
+
+    def _is_orphan(self, now: float) -> bool:
+        return self._is_leaderless(now, self._options.orphan_seconds)
+
+    def _is_voter(self) -> bool:
+        return self._node in self._voters()
+
+    def _voters(self) -> tuple[NodeId, ...]:
+        return self._electorate.voters if self._electorate else ()
+
+    def _jitter(self) -> float:
+        return self._options.stagger_seconds * self._rng.random()
+
+    def _name(self, node: NodeId | None) -> str:
+        if node is None:
+            return "nobody"
+        return self._members[node].name if node in self._members else node
+
+    def _save(self) -> SaveVote:
+        return SaveVote(self._term, self._voted_for, self._electorate)

@@ -1,0 +1,258 @@
+"""Election, one node at a time: votes, promises, leases, and what is written before what is said."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from edged.core.effects import Effect, SaveVote, SendMessage, TellLeader
+from edged.core.election import Election, ElectionOptions, SavedVote
+from edged.core.events import JobSubmitted, LeaveAsked, MemberChanged, MessageReceived, TimerFired
+from edged.core.ids import NodeId
+from edged.core.messages import (
+    Electorate,
+    Heartbeat,
+    HeartbeatReply,
+    MemberState,
+    VoteReply,
+    VoteRequest,
+)
+from tests.core.records import member, node_id
+
+THREE = Electorate("aa", 3, 5, (node_id(0), node_id(1), node_id(2)))
+SAVED = SavedVote(3, None, THREE)
+
+
+class Bench:
+    """Node 0 of three, with a clock of its own; ``check`` runs after every event."""
+
+    def __init__(self, saved: SavedVote | None = SAVED, others: int = 2) -> None:
+        self.machine = Election(node_id(0), ElectionOptions(), random.Random(5), saved)
+        self.now = 100.0
+        for i in range(others + 1):
+            self.do(MemberChanged(member(i), None, "joined"))
+
+    def do(self, event) -> list[Effect]:
+        effects = self.machine.handle(event, self.now)
+        self.machine.check()
+        return effects
+
+    def hear(self, sender: int, message) -> list[Effect]:
+        return self.do(MessageReceived(node_id(sender), message))
+
+    def wait(self, seconds: float) -> list[Effect]:
+        effects: list[Effect] = []
+        end = self.now + seconds
+        while (deadline := self.machine.deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            effects += self.do(TimerFired())
+        self.now = end
+        return effects
+
+    def follow(self, leader: int = 1, term: int = 4) -> list[Effect]:
+        return self.hear(leader, Heartbeat(term, 1, THREE, 5))
+
+    def until(self, kind: type) -> list:
+        for _ in range(2000):
+            found = answers(self.wait(0.01), kind)
+            if found:
+                return found
+        raise AssertionError(f"no {kind.__name__} in 20 s")
+
+    def elect(self) -> int:
+        """Win the next election with the vote of node 1; the term."""
+        trial = self.until(VoteRequest)[0]
+        effects = self.hear(1, VoteReply(trial.term, True, True, "", "aa", 3, False))
+        (request, *_) = answers(effects, VoteRequest)
+        beats = answers(self.hear(1, VoteReply(request.term, False, True, "", "aa", request.term, False)), Heartbeat)
+        beats = beats or self.until(Heartbeat)
+        self.hear(1, HeartbeatReply(request.term, beats[0].sequence, True, beats[0].electorate.number, "aa"))
+        return request.term
+
+
+def answers(effects: list[Effect], kind: type) -> list:
+    return [e.message for e in effects if isinstance(e, SendMessage) and isinstance(e.message, kind)]
+
+
+def ask(bench: Bench, sender: int, term: int, *, trial: bool = False, record: Electorate = THREE) -> VoteReply:
+    (reply,) = answers(bench.hear(sender, VoteRequest(term, trial, record)), VoteReply)
+    return reply
+
+
+def test_one_vote_per_term() -> None:
+    bench = Bench()
+    bench.wait(2.3)
+    assert ask(bench, 1, 4).granted
+    assert ask(bench, 1, 4).granted
+    assert not ask(bench, 2, 4).granted
+    assert ask(bench, 2, 5).granted
+
+
+def test_the_vote_is_on_the_disk_before_it_is_given() -> None:
+    bench = Bench()
+    bench.wait(2.3)
+    effects = bench.hear(1, VoteRequest(4, False, THREE))
+    assert [type(e) for e in effects] == [SaveVote, SendMessage]
+    assert effects[0] == SaveVote(4, node_id(1), THREE)
+
+
+def test_a_trial_binds_nobody() -> None:
+    bench = Bench()
+    bench.wait(2.3)
+    assert ask(bench, 1, 4, trial=True).granted
+    assert ask(bench, 2, 4, trial=True).granted
+    assert bench.machine.term == 3
+
+
+@pytest.mark.parametrize(
+    ("term", "record", "granted"),
+    [
+        (4, THREE, True),
+        (3, Electorate("aa", 3, 4, THREE.voters), False),
+        (4, Electorate("aa", 3, 4, THREE.voters), False),
+        (9, Electorate("aa", 2, 9, THREE.voters), False),
+        (4, Electorate("aa", 3, 6, THREE.voters), True),
+        (2, THREE, False),
+        (9, Electorate("bb", 9, 9, THREE.voters), False),
+    ],
+)
+def test_only_a_record_as_new_as_the_own_gets_the_vote(term: int, record: Electorate, granted: bool) -> None:
+    bench = Bench()
+    bench.wait(2.3)
+    assert ask(bench, 1, term, record=record).granted is granted
+
+
+def test_a_voter_that_hears_its_leader_votes_for_nobody_else() -> None:
+    bench = Bench()
+    bench.follow()
+    assert not ask(bench, 2, 9).granted
+    assert bench.machine.term == 4
+    bench.wait(2.2)
+    assert not ask(bench, 2, 9).granted
+    bench.wait(0.1)
+    assert ask(bench, 2, 9).granted
+
+
+def test_a_voter_that_has_just_started_may_have_promised_its_vote() -> None:
+    bench = Bench()
+    assert ask(bench, 1, 4).reason == "has just started and may have promised its vote"
+
+
+@pytest.mark.parametrize(
+    ("state", "proven", "granted"),
+    [(MemberState.DEAD, True, True), (MemberState.LEFT, False, True), (MemberState.DEAD, False, False)],
+)
+def test_the_promise_ends_with_the_certain_end_of_the_leader(state: MemberState, proven: bool, granted: bool) -> None:
+    bench = Bench()
+    bench.follow()
+    bench.do(MemberChanged(member(1, state=state, proven=proven), MemberState.ALIVE, ""))
+    assert ask(bench, 2, 5).granted is granted
+
+
+def test_a_heartbeat_of_a_lower_term_is_refused_with_the_higher() -> None:
+    bench = Bench()
+    (reply,) = answers(bench.hear(1, Heartbeat(2, 1, THREE, 5)), HeartbeatReply)
+    assert (reply.accepted, reply.term) == (False, 3)
+    assert bench.machine.leader is None
+
+
+def test_a_heartbeat_brings_the_record_and_tells_the_leader() -> None:
+    bench = Bench()
+    newer = Electorate("aa", 4, 6, THREE.voters)
+    effects = bench.hear(1, Heartbeat(4, 7, newer, 5))
+    assert SaveVote(4, None, newer) == effects[0]
+    assert answers(effects, HeartbeatReply) == [HeartbeatReply(4, 7, True, 6, "aa")]
+    assert TellLeader(node_id(1), 4) in effects
+
+
+def test_a_fresh_node_alone_leads_and_a_fresh_node_that_hears_a_leader_follows() -> None:
+    alone = Bench(saved=None, others=0)
+    alone.wait(2.0)
+    assert alone.machine.is_leader(alone.now)
+    joining = Bench(saved=None)
+    joining.hear(1, Heartbeat(4, 1, THREE, 5))
+    joining.wait(2.0)
+    assert (joining.machine.leader, joining.machine.electorate) == (node_id(1), THREE)
+
+
+def test_of_two_fresh_nodes_the_smaller_id_founds() -> None:
+    bench = Bench(saved=None, others=1)
+    question = Electorate("", 0, 0, ())
+    assert not ask(bench, 1, 1, trial=True, record=question).granted
+    (request,) = bench.until(VoteRequest)
+    assert request.electorate == question
+    bench.hear(1, VoteReply(request.term, True, True, "", "", 0, False))
+    assert bench.machine.is_leader(bench.now)
+
+
+def test_winning_takes_a_trial_a_vote_and_a_commit() -> None:
+    bench = Bench()
+    assert bench.elect() == 4
+    assert bench.machine.is_leader(bench.now)
+    assert bench.machine.leader == node_id(0)
+
+
+def test_a_leader_nobody_answers_loses_its_lease_and_steps_down() -> None:
+    bench = Bench()
+    bench.elect()
+    bench.now += 2.1
+    assert not bench.machine.has_lease(bench.now)
+    assert TellLeader(None, 4) in bench.do(TimerFired())
+
+
+def test_a_leader_that_hears_of_a_higher_term_steps_down() -> None:
+    bench = Bench()
+    bench.elect()
+    bench.hear(2, HeartbeatReply(9, 1, False, 5, "aa"))
+    assert (bench.machine.is_leader(bench.now), bench.machine.term) == (False, 9)
+
+
+def test_a_leader_of_an_outranked_lineage_changes_over() -> None:
+    bench = Bench()
+    bench.elect()
+    foreign = Electorate("bb", 9, 1, tuple(NodeId(f"b{i}") for i in range(5)))
+    bench.hear(2, Heartbeat(9, 1, foreign, 1))
+    assert (bench.machine.leader, bench.machine.electorate) == (node_id(2), foreign)
+    smaller = Electorate("cc", 99, 1, (node_id(1),))
+    (reply,) = answers(bench.hear(1, Heartbeat(99, 1, smaller, 1)), HeartbeatReply)
+    assert (reply.accepted, reply.lineage) == (False, "bb")
+
+
+def test_survivors_go_on_in_a_new_thousand_and_never_right_after_a_restart() -> None:
+    gone = [MemberChanged(member(i, state=MemberState.DEAD, proven=True), MemberState.ALIVE, "") for i in (1, 2)]
+    restarted = Bench()
+    for event in gone:
+        restarted.do(event)
+    restarted.wait(8.0)
+    assert not restarted.machine.is_leader(restarted.now)
+    bench = Bench()
+    bench.follow()
+    for event in gone:
+        bench.do(event)
+    bench.wait(8.0)
+    assert bench.machine.is_leader(bench.now)
+    assert (bench.machine.term, bench.machine.electorate.voters) == (1000, (node_id(0),))
+
+
+def test_voters_from_disk_need_every_vote_or_patience() -> None:
+    for patience, wins in [(0.0, False), (121.0, True)]:
+        bench = Bench()
+        bench.now += patience
+        trial = bench.until(VoteRequest)[0]
+        while trial.electorate != THREE:
+            trial = bench.until(VoteRequest)[0]
+        effects = bench.hear(1, VoteReply(trial.term, True, True, "", "aa", 3, True))
+        assert bool(answers(effects, VoteRequest)) is wins
+
+
+def test_a_leader_that_leaves_steps_down_and_stands_no_more() -> None:
+    bench = Bench()
+    bench.elect()
+    effects = bench.do(LeaveAsked())
+    assert TellLeader(None, 4) in effects
+    assert answers(bench.wait(30.0), VoteRequest) == []
+
+
+def test_events_of_other_machines_are_ignored() -> None:
+    assert Bench().do(JobSubmitted(None)) == []  # type: ignore[arg-type]

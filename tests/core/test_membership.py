@@ -1,0 +1,333 @@
+"""Membership, one node at a time: what follows from each fact."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edged.core.effects import Admit, Depart, Dismiss, Effect, Log, ProbePort, SendMessage, TellMember
+from edged.core.events import (
+    JobSubmitted,
+    LeaveAsked,
+    LinkLost,
+    LoopWasLate,
+    MessageReceived,
+    PeerMet,
+    PortProbed,
+    SelfMeasured,
+    TimerFired,
+)
+from edged.core.membership import Membership, MembershipOptions
+from edged.core.messages import (
+    Accusation,
+    Ack,
+    Exchange,
+    Gossip,
+    MemberRecord,
+    MemberState,
+    Nack,
+    Ping,
+    PingRequest,
+)
+from edged.core.messages import Testimony as Answer  # pytest takes classes named Test for tests
+from tests.core.records import member, node_id
+
+START = 100.0
+
+
+class Bench:
+    """One membership machine with a clock of its own, checked after every event."""
+
+    def __init__(self, others: int = 4) -> None:
+        known = [member(i) for i in range(others + 1)]
+        self.machine = Membership(known[0], MembershipOptions(), random.Random(7), known)
+        self.now = START
+        self.do(TimerFired())
+
+    def do(self, event, after: float = 0.0) -> list[Effect]:
+        self.now += after
+        effects = self.machine.handle(event, self.now)
+        self.machine.check()
+        return effects
+
+    def hear(self, *records: MemberRecord, sender: int = 1) -> list[Effect]:
+        return self.do(MessageReceived(node_id(sender), Gossip(records)))
+
+    def wait(self, seconds: float) -> list[Effect]:
+        effects: list[Effect] = []
+        end = self.now + seconds
+        while (deadline := self.machine.deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            effects += self.do(TimerFired())
+        self.now = end
+        return effects
+
+    def first_ping(self) -> Ping:
+        while not (pings := sent(self.wait(0.01), Ping)):
+            pass
+        return pings[0]
+
+    def state(self, number: int) -> MemberState:
+        return self.machine.members[node_id(number)].state
+
+
+def sent(effects: list[Effect], kind: type) -> list:
+    return [e.message for e in effects if isinstance(e, SendMessage) and isinstance(e.message, kind)]
+
+
+def told(effects: list[Effect]) -> list[tuple[str, MemberState]]:
+    return [(e.record.name, e.record.state) for e in effects if isinstance(e, TellMember)]
+
+
+def test_a_ping_is_answered_with_its_number() -> None:
+    (ack,) = sent(Bench().do(MessageReceived(node_id(1), Ping(42, node_id(0), ()))), Ack)
+    assert (ack.sequence, ack.target) == (42, node_id(0))
+
+
+def test_a_ping_for_another_node_is_not_answered() -> None:
+    assert sent(Bench().do(MessageReceived(node_id(1), Ping(42, node_id(3), ()))), Ack) == []
+
+
+def test_every_member_is_pinged_within_one_round() -> None:
+    bench = Bench()
+    targets = set()
+    for _ in range(8):
+        for ping in sent(bench.wait(0.25), Ping):
+            targets.add(ping.target)
+            bench.do(MessageReceived(ping.target, Ack(ping.sequence, ping.target, ())))
+    assert targets == {node_id(i) for i in range(1, 5)}
+
+
+def test_silence_leads_to_helpers_then_suspicion_then_death() -> None:
+    bench = Bench()
+    ping = bench.first_ping()
+    second = bench.wait(0.35)
+    assert {request.target for request in sent(second, PingRequest)} == {ping.target}
+    assert len(sent(second, PingRequest)) == 3
+    number = int(ping.target, 16)
+    third = bench.wait(0.25)
+    assert (f"n{number}", MemberState.SUSPECT) in told(third)
+    assert bench.machine.members[ping.target].accusers == (node_id(0),)
+    last = bench.wait(9.0)
+    assert (f"n{number}", MemberState.DEAD) in told(last)
+    assert Dismiss(ping.target) in last
+
+
+def test_an_ack_through_a_helper_saves_the_target() -> None:
+    bench = Bench()
+    ping = bench.first_ping()
+    bench.wait(0.31)
+    bench.do(MessageReceived(node_id(1 + int(ping.target, 16) % 4), Ack(ping.sequence, ping.target, ())))
+    assert told(bench.wait(0.15)) == []
+
+
+def test_a_helper_confirms_at_once_and_passes_the_ack_on() -> None:
+    bench = Bench()
+    effects = bench.do(MessageReceived(node_id(1), PingRequest(5, node_id(2), ())))
+    assert sent(effects, Nack) == [Nack(5, node_id(2), ())]
+    (ping,) = sent(effects, Ping)
+    passed = bench.do(MessageReceived(node_id(2), Ack(ping.sequence, node_id(2), ())))
+    assert [(e.to, e.message.sequence) for e in passed if isinstance(e, SendMessage)][:1] == [(node_id(1), 5)]
+
+
+def test_three_confirmations_shorten_the_suspicion_to_three_seconds() -> None:
+    bench = Bench(others=9)
+    for accuser in (2, 3, 4, 5):
+        bench.hear(member(1, state=MemberState.SUSPECT, accusers=(node_id(accuser),)))
+    assert len(bench.machine.members[node_id(1)].accusers) == 4
+    bench.do(LoopWasLate(0.0))
+    assert bench.state(1) is MemberState.SUSPECT
+    bench.wait(3.01)
+    assert bench.state(1) is MemberState.DEAD
+
+
+def test_only_a_higher_incarnation_refutes() -> None:
+    bench = Bench()
+    bench.hear(member(1, state=MemberState.SUSPECT, accusers=(node_id(2),)))
+    bench.hear(member(1))
+    assert bench.state(1) is MemberState.SUSPECT
+    bench.hear(member(1, incarnation=1))
+    assert bench.state(1) is MemberState.ALIVE
+
+
+@pytest.mark.parametrize("state", [MemberState.SUSPECT, MemberState.DEAD, MemberState.LEFT])
+def test_a_node_refutes_what_is_said_of_it_at_once(state: MemberState) -> None:
+    bench = Bench()
+    effects = bench.hear(member(0, state=state, incarnation=4))
+    assert bench.machine.own.incarnation == 5
+    (gossip, *_) = sent(effects, Gossip)
+    assert (gossip.gossip[0].node, gossip.gossip[0].incarnation) == (node_id(0), 5)
+
+
+def test_who_missed_the_refutation_hears_it_again() -> None:
+    bench = Bench()
+    bench.hear(member(0, state=MemberState.SUSPECT))
+    bench.wait(3.0)
+    effects = bench.do(MessageReceived(node_id(1), Ping(0, node_id(0), (member(0, state=MemberState.DEAD),))))
+    (ack,) = sent(effects, Ack)
+    assert (ack.gossip[0].node, ack.gossip[0].incarnation) == (node_id(0), 1)
+
+
+def test_a_twin_is_reported_once() -> None:
+    bench = Bench()
+    effects = bench.hear(member(0, boot=2)) + bench.hear(member(0, boot=2))
+    assert [e.level for e in effects if isinstance(e, Log)] == ["error"]
+
+
+def test_an_exchange_makes_the_dead_suspects_and_the_proven_dead_dead() -> None:
+    bench = Bench()
+    dead = (member(1, state=MemberState.DEAD), member(2, state=MemberState.DEAD, proven=True))
+    effects = bench.do(MessageReceived(node_id(3), Exchange(dead, reply=False)))
+    assert (bench.state(1), bench.state(2)) == (MemberState.SUSPECT, MemberState.DEAD)
+    assert [e.reply for e in sent(effects, Exchange)] == [True]
+
+
+def test_a_later_boot_replaces_the_process() -> None:
+    bench = Bench()
+    effects = bench.hear(member(1, boot=2))
+    assert told(effects) == [("n1", MemberState.DEAD), ("n1", MemberState.ALIVE)]
+    assert [type(e) for e in effects if isinstance(e, (Admit, Dismiss))] == [Dismiss, Admit]
+    bench.hear(member(1, boot=1, state=MemberState.DEAD, incarnation=9))
+    assert bench.state(1) is MemberState.ALIVE
+
+
+def test_a_met_peer_is_admitted_told_and_given_the_list() -> None:
+    bench = Bench()
+    effects = bench.do(PeerMet(member(9)))
+    assert Admit(member(9)) in effects
+    assert told(effects) == [("n9", MemberState.ALIVE)]
+    assert [e.to for e in effects if isinstance(e, SendMessage) and isinstance(e.message, Exchange)] == [node_id(9)]
+
+
+def _refuse(bench: Bench, number: int) -> list[Effect]:
+    effects = bench.do(LinkLost(node_id(number)))
+    for _ in range(3):
+        assert [e.record.node for e in effects if isinstance(e, ProbePort)] == [node_id(number)]
+        effects = bench.do(PortProbed(node_id(number), refused=True), 0.001) + bench.wait(0.3)
+    return effects
+
+
+def test_three_refused_connects_and_a_witness_prove_a_death() -> None:
+    bench = Bench()
+    effects = bench.do(LinkLost(node_id(1)))
+    assert sent(effects, Accusation) == [Accusation(node_id(1), 1)] * 2
+    witness = next(e.to for e in effects if isinstance(e, SendMessage) and isinstance(e.message, Accusation))
+    bench.do(PortProbed(node_id(1), refused=True))
+    assert bench.state(1) is MemberState.SUSPECT
+    bench.wait(0.3)
+    bench.do(PortProbed(node_id(1), refused=True))
+    bench.wait(0.3)
+    bench.do(MessageReceived(witness, Answer(node_id(1), 1, refused=True)))
+    bench.do(PortProbed(node_id(1), refused=True))
+    assert bench.machine.members[node_id(1)].proven
+    assert bench.now - START == pytest.approx(0.6)
+
+
+def test_without_a_witness_in_time_the_own_observation_has_to_do() -> None:
+    bench = Bench()
+    _refuse(bench, 1)
+    assert (bench.state(1), bench.machine.members[node_id(1)].proven) == (MemberState.DEAD, True)
+
+
+def test_an_accepted_connect_proves_nothing() -> None:
+    bench = Bench()
+    bench.do(LinkLost(node_id(1)))
+    bench.do(PortProbed(node_id(1), refused=False))
+    assert bench.state(1) is MemberState.ALIVE
+
+
+def test_a_witness_that_gets_through_ends_the_case() -> None:
+    bench = Bench()
+    effects = bench.do(LinkLost(node_id(1)))
+    witness = next(e.to for e in effects if isinstance(e, SendMessage) and isinstance(e.message, Accusation))
+    bench.do(MessageReceived(witness, Answer(node_id(1), 1, refused=False)))
+    for _ in range(3):
+        bench.do(PortProbed(node_id(1), refused=True), 0.3)
+    assert not bench.machine.members[node_id(1)].proven
+
+
+def test_an_accusation_is_examined_and_answered() -> None:
+    bench = Bench()
+    effects = bench.do(MessageReceived(node_id(2), Accusation(node_id(1), 1)))
+    for _ in range(3):
+        assert [type(e) for e in effects if isinstance(e, ProbePort)] == [ProbePort]
+        answers = bench.do(PortProbed(node_id(1), refused=True), 0.001)
+        effects = bench.wait(0.3)
+    assert sent(answers, Answer) == [Answer(node_id(1), 1, refused=True)]
+    assert bench.state(1) is MemberState.ALIVE
+
+
+def test_after_a_pause_open_questions_are_void_and_suspects_get_their_time_again() -> None:
+    bench = Bench()
+    bench.hear(member(1, state=MemberState.SUSPECT, accusers=(node_id(2),)))
+    bench.wait(0.6)
+    assert told(bench.do(LoopWasLate(20.0), 20.0)) == []
+    assert bench.state(1) is MemberState.SUSPECT
+    assert bench.machine.health_score >= 1
+
+
+def test_measuring_itself_raises_the_incarnation_so_that_it_spreads() -> None:
+    bench = Bench()
+    effects = bench.do(SelfMeasured(2.5, 77, "cuda"))
+    own = bench.machine.own
+    assert (own.slowness, own.memory_bytes, own.device, own.incarnation) == (2.5, 77, "cuda", 1)
+    assert own in sent(effects, Gossip)[0].gossip
+
+
+def test_leaving_says_goodbye_to_everyone_then_departs() -> None:
+    bench = Bench()
+    effects = bench.do(LeaveAsked())
+    assert {e.to for e in effects if isinstance(e, SendMessage)} == {node_id(i) for i in range(1, 5)}
+    assert [e for e in bench.wait(0.6) if isinstance(e, Depart)]
+    assert sent(bench.do(MessageReceived(node_id(1), Ping(1, node_id(0), ()))), Ack) == []
+
+
+def test_a_departed_member_is_forgotten_after_a_day() -> None:
+    bench = Bench(others=1)
+    bench.hear(member(1, state=MemberState.LEFT))
+    bench.wait(86_300.0)
+    assert node_id(1) in bench.machine.members
+    bench.wait(200.0)
+    assert node_id(1) not in bench.machine.members
+
+
+def test_a_member_that_fell_silent_is_tried_again() -> None:
+    bench = Bench()
+    bench.hear(member(1, state=MemberState.DEAD))
+    effects = bench.wait(3.0)
+    assert [e.record.node for e in effects if isinstance(e, Admit)][:1] == [node_id(1)]
+    assert any(ping.gossip[:1] == (member(1, state=MemberState.DEAD),) for ping in sent(effects, Ping))
+
+
+def test_events_of_other_machines_are_ignored() -> None:
+    assert Bench().do(JobSubmitted(None)) == []  # type: ignore[arg-type]
+
+
+RECORDS = st.builds(
+    member,
+    st.integers(0, 3),
+    boot=st.integers(1, 2),
+    incarnation=st.integers(0, 2),
+    state=st.sampled_from(MemberState),
+    proven=st.booleans(),
+    accusers=st.sampled_from([(), (node_id(1),), (node_id(2), node_id(3))]),
+).map(lambda record: replace(record, proven=record.proven and record.state is MemberState.DEAD))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(RECORDS, max_size=12), st.randoms(use_true_random=False))
+def test_the_order_of_news_does_not_matter(records: list[MemberRecord], chance: random.Random) -> None:
+    def belief(news: list[MemberRecord]) -> set:
+        bench = Bench(others=3)
+        for record in news:
+            bench.hear(record)
+        found = bench.machine.members.values()
+        return {(r.node, r.boot, r.incarnation, r.state, r.proven) for r in found if r.node != node_id(0)}
+
+    shuffled = list(records)
+    chance.shuffle(shuffled)
+    assert belief(records) == belief(shuffled)
