@@ -10,6 +10,7 @@ torch is not imported here: the compute thread does that once the node has been 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -79,6 +80,7 @@ def run(settings: Settings) -> int:
             return runner.run(_run(settings))
     finally:
         lock.release()
+        gc.freeze()  # else the interpreter looks through all of torch for garbage before it ends: a second or more
 
 
 async def _run(settings: Settings) -> int:

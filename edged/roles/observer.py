@@ -110,7 +110,9 @@ class Observer:
         return self.members[node].name if node in self.members else node
 
     def tell(self, text: str) -> None:
-        """Add an event in words."""
+        """Add an event in words, unless it is the one that was told last."""
+        if self.events and self.events[-1][1] == text:
+            return
         self.events.append((time.strftime("%H:%M:%S"), text))
 
     def settle(self) -> None:
