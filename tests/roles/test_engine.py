@@ -1,0 +1,68 @@
+"""The engine: work on the compute thread, results on the loop's, failures as sentences."""
+
+import asyncio
+import threading
+
+from edged.compute.thread import ComputeThread
+from edged.core.ids import JobId
+from edged.core.messages import ProgramParcel
+from edged.errors import JobError
+from edged.roles.device import Device
+from edged.roles.engine import Engine, sentence
+
+
+def outcome(engine: Engine, function) -> asyncio.Future:
+    """The result of ``function(executor)``, or its failure as ``("failed", reason)``."""
+    future = asyncio.get_running_loop().create_future()
+    engine.run(function, future.set_result, lambda reason: future.set_result(("failed", reason)))
+    return future
+
+
+async def test_work_runs_in_order_elsewhere_and_is_told_here() -> None:
+    thread = ComputeThread()
+    engine = Engine(thread, Device("cpu", 1, 1.0, 0).executor)
+    assert not engine.expects(ProgramParcel(JobId("aa"), 1))
+    measured = asyncio.get_running_loop().create_future()
+    engine.start(lambda executor: str(executor.device), measured.set_result, measured.set_result)
+    thread.start()
+    assert await measured == "cpu"
+    places = [outcome(engine, lambda _executor: threading.current_thread().name) for _ in range(2)]
+    assert [await place for place in places] == ["edged-compute"] * 2
+    assert engine.expects(ProgramParcel(JobId("aa"), 1))
+    assert await outcome(engine, lambda _executor: 1 / 0) == ("failed", "ZeroDivisionError: division by zero")
+    assert engine.busy_seconds > 0
+    assert thread.stop()
+
+
+async def test_a_device_that_cannot_compute_says_so_every_time() -> None:
+    thread = ComputeThread()
+    engine = Engine(thread, Device("mps", 1, 1.0, 0).executor)
+    failed = asyncio.get_running_loop().create_future()
+    engine.start(lambda _executor: "mps", failed.set_result, failed.set_result)
+    thread.start()
+    if await failed == "mps":
+        assert thread.stop()
+        return  # this machine has one
+    _, reason = await outcome(engine, lambda _executor: None)
+    assert "this device cannot compute" in reason
+    assert "--device" in reason
+    assert thread.stop()
+
+
+def test_a_result_after_the_end_of_the_loop_is_let_go() -> None:
+    thread = ComputeThread()
+    engine = Engine(thread, Device("mps", 1, 1.0, 0).executor)
+
+    async def begin() -> None:
+        engine.start(lambda _executor: "", lambda _result: None, lambda _reason: None)
+
+    asyncio.run(begin())
+    thread.start()
+    assert thread.stop()
+
+
+def test_sentences_are_one_line_and_name_foreign_types() -> None:
+    assert sentence(JobError("first\nsecond")) == "first second"
+    assert sentence(KeyError("x")) == "KeyError: 'x'"
+    assert sentence(RuntimeError("first\nsecond")) == "RuntimeError: first"
+    assert sentence(MemoryError()) == "MemoryError"
