@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from edged.core.effects import DropJob, Effect, Log, SendMessage, TellLeader, TellMember
-from edged.core.election import Election, ElectionOptions
+from edged.core.election import Election
 from edged.core.electorate import SavedVote
 from edged.core.events import (
     BackwardDone,
@@ -66,6 +66,7 @@ from edged.core.messages import (
 )
 from edged.core.migration import Migration
 from edged.core.running import Running
+from edged.core.voter import ElectionOptions
 from edged.errors import BrokenInvariantError
 
 MOST_EVENTS = 10_000
