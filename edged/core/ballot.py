@@ -14,9 +14,9 @@ THOUSAND = 1000
 class Ballot:
     """Votes for one candidate in one ``term``.
 
-    ``rest`` is empty for an ordinary ballot, which needs a majority of ``voters``. Otherwise every other voter is proven
-    dead, no majority is left, and all of ``rest`` must agree. ``granted`` maps a voter to whether it is *restored*:
-    started from disk, without having heard a leader since.
+    ``rest`` is empty for an ordinary ballot, which needs a majority of ``voters``. Otherwise every other voter is
+    proven dead, no majority is left, and all of ``rest`` must agree. ``granted`` maps a voter to whether it is
+    *restored*: started from disk, without having heard a leader since.
     """
 
     term: int

@@ -1,12 +1,12 @@
 """A whole cluster in one process: virtual clock, network in memory, faults from a seed.
 
 Any machine with the contract of the core (``handle``, ``deadline``, ``check``) can live in it. ``SendMessage`` and
-``ProbePort`` are performed here, ``Admit`` and ``Dismiss`` as a transport would (who is dismissed is neither sent to nor
-heard); these four are also shown to ``perform``, which carries out all the others and may ``post`` their answers.
+``ProbePort`` are performed here, ``Admit`` and ``Dismiss`` as a transport would (who is dismissed is neither sent to
+nor heard). All but ``SendMessage`` are also shown to ``perform``, which may ``post`` the answers of the others.
 
 ::
 
-    Simulation(seed, network, perform, after) -> add -> run_until -> kill | silence | pause | cut ... -> run_until -> look at the machines
+    Simulation(seed, network, perform, after) -> add -> run_for -> kill, silence, pause, cut -> run_for -> look
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ def test_a_silent_leader_is_replaced_in_under_two_point_seven_seconds() -> None:
         (leader,) = cluster.leading()
         cluster.simulation.silence(leader)
         seconds.append(_seconds_to_new_leader(cluster, leader))
-    print(f"silent: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s")
     assert statistics.median(seconds) <= 2.7
     assert max(seconds) <= 4.0
 
@@ -43,7 +42,6 @@ def test_a_leader_whose_death_is_proven_is_replaced_in_about_a_second() -> None:
         (leader,) = cluster.leading()
         cluster.simulation.kill(leader)
         seconds.append(_seconds_to_new_leader(cluster, leader))
-    print(f"proven: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s")
     assert statistics.median(seconds) <= 1.2
     assert max(seconds) <= 2.0
 

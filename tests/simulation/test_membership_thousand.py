@@ -1,7 +1,8 @@
-"""A thousand members under a virtual clock: how fast a death is known to all, and that nobody is called dead wrongly."""
+"""A thousand members under a virtual clock: a death is soon known to all, and nobody is called dead wrongly."""
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 
@@ -56,7 +57,6 @@ class Thousand:
 def test_a_silent_death_is_known_to_all_in_four_and_a_half_seconds() -> None:
     cluster = Thousand(seed=11)
     seconds = cluster.known_to_all_after(range(25), cluster.simulation.silence, 2.0)
-    print(f"silent: median {seconds[12]:.2f} s, worst {seconds[-1]:.2f} s")
     assert seconds[12] <= 4.5
     assert seconds[-1] <= 6.5
     assert cluster.wrong == [], "seed 11"
@@ -66,7 +66,6 @@ def test_a_silent_death_is_known_to_all_in_four_and_a_half_seconds() -> None:
 def test_a_killed_process_is_known_to_all_in_one_and_a_half_seconds() -> None:
     cluster = Thousand(seed=12)
     seconds = cluster.known_to_all_after(range(12), cluster.simulation.kill, 1.0)
-    print(f"refused: median {seconds[6]:.2f} s, worst {seconds[-1]:.2f} s")
     assert seconds[-1] <= 1.5
     assert cluster.wrong == [], "seed 12"
 
@@ -75,7 +74,13 @@ def test_a_killed_process_is_known_to_all_in_one_and_a_half_seconds() -> None:
 @pytest.mark.timeout(900)
 def test_nobody_is_called_dead_when_one_message_in_twenty_is_lost() -> None:
     cluster = Thousand(seed=13, loss=0.05)
-    cluster.simulation.run_for(TEN_MINUTES)
+    gc.freeze()
+    gc.disable()  # two million records without a cycle among them
+    try:
+        cluster.simulation.run_for(TEN_MINUTES)
+    finally:
+        gc.enable()
+        gc.unfreeze()
     assert cluster.wrong == [], "seed 13"
     for host in cluster.simulation.hosts.values():
         host.machine.check()
@@ -84,7 +89,7 @@ def test_nobody_is_called_dead_when_one_message_in_twenty_is_lost() -> None:
 def test_a_node_ten_times_slower_neither_calls_others_dead_nor_is_called_dead() -> None:
     typical = 0.004
     for seed in range(3):
-        slow = {i: typical for i in range(20)} | {0: 10 * typical}
+        slow = dict.fromkeys(range(20), typical) | {0: 10 * typical}
         cluster = Thousand(seed, size=20, slow=slow)
         cluster.simulation.run_for(60.0)
         assert cluster.wrong == [], f"seed {seed}"
