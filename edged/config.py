@@ -114,16 +114,19 @@ def _flag(value: object) -> bool:
 
 
 def _at_least(value: object, least: int) -> int:
-    number = int(str(value))
-    if number < least:
-        raise ValueError(f"must be at least {least}")
-    return number
+    text = str(value).strip()
+    if not re.fullmatch(r"[+-]?\d+", text) or int(text) < least:
+        raise ValueError(f"write a whole number, at least {least}")
+    return int(text)
 
 
 def _slowdown(value: object) -> float:
-    number = float(str(value))
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = 0.0
     if not 1.0 <= number <= 1000.0:  # noqa: PLR2004 - the sentence beside it says what the bounds are
-        raise ValueError("a slowdown is between 1 and 1000")
+        raise ValueError("a slowdown is a number between 1 and 1000")
     return number
 
 
@@ -189,7 +192,7 @@ def resolve(home: Path, flags: Mapping[str, Any], environment: Mapping[str, str]
         try:
             found.append(Setting(option, option.parse(raw), origin))
         except ValueError as error:
-            shown = "(hidden)" if option.secret else repr(raw)
+            shown = "(hidden)" if option.secret else _quoted(raw)
             raise ConfigError(f"{place} is {shown}: {error}") from error
     return tuple(found)
 
@@ -226,7 +229,8 @@ def _read_key(path: Path | None) -> str:
         return path.expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"--key-file {path} cannot be read: {error}; `edged key show` prints the key to put there"
+            f"--key-file {path} cannot be read: {_why(error)}; `edged key show`, on a device of the cluster, prints "
+            "the key to put there"
         ) from error
 
 
@@ -235,8 +239,14 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except NotADirectoryError as error:
+        raise ConfigError(f"{path.parent} is not a folder: choose another --home") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {_why(error)}; mend its permissions or choose another --home"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f'{path} is not TOML: {error}; write lines such as: name = "pi-4"') from error
     known = {option.name for option in OPTIONS} - {"key"}
     for name in content:
         if name == "key":
@@ -244,3 +254,12 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         if name not in known:
             raise ConfigError(f"{path} has an unknown key {name!r}; the options are " + ", ".join(sorted(known)))
     return content
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not text"
+
+
+def _quoted(raw: object) -> str:
+    """A value as its user wrote it."""
+    return " ".join(map(repr, raw)) if isinstance(raw, list | tuple) else repr(raw)

@@ -6,7 +6,6 @@ the weights equal those of an undisturbed run on one device, and the path of the
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -20,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from edged.cli.demo_nodes import DemoNode, finish, lines_of, run_edged, start_nodes, wait_until_known
-from edged.cli.options import JsonOption
+from edged.cli.options import JsonOption, print_json
 from edged.errors import ConfigError, JobFailedError
 from edged.tui.words import duration
 
@@ -35,7 +34,7 @@ def demo(
     no_kill: Annotated[bool, typer.Option("--no-kill", help="Leave all nodes alive.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the shipped digits on several nodes on this machine, and prove the result."""
+    """Train the shipped digits on several nodes here; prove the result."""
     del no_kill  # nothing is killed yet: recovery comes with the next release
     if not job.is_file():
         raise ConfigError(f"--job {job}: there is no such file")
@@ -77,7 +76,7 @@ def _watch(node: DemoNode, events: Iterator[Mapping[str, Any]]) -> Mapping[str, 
 
 def _echo(events: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for event in events:
-        print(json.dumps(event), flush=True)
+        print_json(event)
         yield event
 
 
@@ -114,7 +113,7 @@ def _verdict(together: Mapping[str, Any], alone: Mapping[str, Any], seconds: flo
             "output": together["output"],
             "seconds": round(seconds, 2),
         }
-        print(json.dumps(summary), flush=True)
+        print_json(summary)
     else:
         verdict = "equal, bit for bit," if equal else "NOT equal"
         if accuracy is not None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edged.cli.options import HomeOption, JsonOption, home
+from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
-from edged.errors import ConfigError, JobFailedError
+from edged.errors import ConfigError, JobError, JobFailedError
+from edged.strategies import PLANNERS
+
+_ACTIVE = {"queued", "preparing", "running"}
 
 JobArgument = Annotated[str, typer.Argument(help="A job's id or name (see `edged jobs`).")]
 
@@ -26,33 +30,61 @@ def train(
     detach: Annotated[bool, typer.Option("--detach", help="Hand the job over and leave.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Train on this device alone, without a node.")] = False,
 ) -> None:
-    """Send a job to this device's node, which becomes its source, and follow it."""
+    """Train a job: this device's node becomes its source."""
     target = _output(output)
     if local:
-        _train_local(job_file, changes or [], target, as_json=as_json)
+        with _told(as_json=as_json):
+            _train_local(job_file, changes or [], target, as_json=as_json)
         return
     client = Client(home(home_flag))
     node = client.ask("status")["node"]  # no node: say so before torch is loaded
+    with _told(as_json=as_json):
+        job = _hand_over(client, node, job_file, changes or [], target, as_json=as_json)
+    if detach:
+        if as_json:
+            print_json({"job": job})
+        else:
+            print(job)
+        return
+    _follow(client, job, as_json=as_json)
+
+
+def _hand_over(
+    client: Client, node: str, job_file: str, changes: list[str], target: str | None, *, as_json: bool
+) -> str:
+    """Load, capture, check and submit the job; returns its id."""
+    _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
     from edged.compute.job_file import load, parse_overrides, split
     from edged.compute.submission import submit
 
-    _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
-    overrides = parse_overrides(changes or [])
+    overrides = parse_overrides(changes)
     path, function = split(job_file)
     feeder = {"path": str(path), "function": function, "set": overrides}
-    spec = submit(load(job_file, overrides), home(home_flag), feeder, target, source=node)
+    spec = submit(load(job_file, overrides), client.home, feeder, target, source=node, strategies=PLANNERS)
     client.ask("submit", job=spec.job)
-    if detach:
-        print(json.dumps({"job": spec.job}) if as_json else spec.job)
-        return
-    _follow(client, spec.job, as_json=as_json)
+    before = [other for other in client.ask("jobs")["jobs"] if other["job"] != spec.job and other["state"] in _ACTIVE]
+    if before:
+        names = ", ".join(f"{other['name']} ({other['job']}, {other['state']})" for other in before)
+        _say(f"one job runs at a time; this one waits for {names}", as_json=as_json)
+    return spec.job
+
+
+@contextmanager
+def _told(*, as_json: bool) -> Iterator[None]:
+    """With --json a job that is refused or fails ends with its ``failed`` object, as a followed one does."""
+    try:
+        yield
+    except (JobError, JobFailedError) as error:
+        if as_json:
+            print_json({"event": "failed", "reason": str(error)})
+        raise
 
 
 def list_jobs(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the cluster's jobs, newest last."""
     found = Client(home(home_flag)).ask("jobs")
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
         return
     for job in found["jobs"]:
         reason = f"  ({job['reason']})" if job["reason"] else ""
@@ -84,7 +116,10 @@ def export(
 ) -> None:
     """Write the newest complete weights of a job, also of a running one."""
     found = Client(home(home_flag)).ask("export", job=job, output=_output(output))
-    print(json.dumps(found) if as_json else found["output"])
+    if as_json:
+        print_json(found)
+    else:
+        print(found["output"])
 
 
 def _follow(client: Client, job: str, *, as_json: bool) -> None:
@@ -94,21 +129,31 @@ def _follow(client: Client, job: str, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         if not as_json and sys.stdin.isatty() and _wants_stop():
             client.ask("stop", job=job, reason="stopped by its user")
-            raise
-        print(f"detached; the job goes on: edged attach {job}", file=sys.stderr)
+            print(f"edged: job {job} is stopped", file=sys.stderr)
+        else:
+            print(f"edged: detached, the job goes on; follow it with `edged attach {job}`", file=sys.stderr)
         raise
     if last.get("event") == "failed":
-        raise JobFailedError(f"job {job} failed: {last['reason']}")
+        raise JobFailedError(_why(job, last))
     if last.get("event") != "finished":
-        raise JobFailedError(f"the node went away before job {job} ended; when it is back: edged attach {job}")
+        raise JobFailedError(f"the node went away before job {job} ended; when it is back: `edged attach {job}`")
     if not as_json:
         print(last["output"])
+
+
+def _why(job: str, failed: Mapping[str, Any]) -> str:
+    """Why a job failed, in one line; with --debug the traceback of the user's own code goes before it."""
+    detail = failed.get("detail")
+    if detail and os.environ.get("EDGED_DEBUG"):
+        print(detail, file=sys.stderr)
+    hint = "" if not detail or os.environ.get("EDGED_DEBUG") else f"; `edged --debug attach {job}` shows the traceback"
+    return f"job {job} failed: {failed['reason']}{hint}"
 
 
 def _print_json(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     last: Mapping[str, Any] = {}
     for last in stream:
-        print(json.dumps(last), flush=True)
+        print_json(last)
     return last
 
 
@@ -118,16 +163,18 @@ def _show(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     last: Mapping[str, Any] = {}
     with following() as follower:
         for last in stream:
-            if last["event"] not in {"failed", "finished"}:
+            if last["event"] != "failed":
                 follower.show(last)
     return last
 
 
 def _wants_stop() -> bool:
-    print("\n[d]etach (the job goes on) or [s]top it? ", end="", file=sys.stderr, flush=True)
+    """Ask. A second Ctrl-C, the end of the input and an empty line leave the job alone."""
+    print("[d]etach (the job goes on) or [s]top it? ", end="", file=sys.stderr, flush=True)
     try:
         return sys.stdin.readline().strip().lower().startswith("s")
     except KeyboardInterrupt:
+        print(file=sys.stderr)
         return False
 
 
@@ -138,7 +185,7 @@ def _train_local(job_file: str, changes: list[str], output: str | None, *, as_js
 
     job = load(job_file, parse_overrides(changes))
     if as_json:
-        train_local(job, output=output, on_event=lambda event: print(json.dumps(event), flush=True))
+        train_local(job, output=output, on_event=print_json)
         return
     with following() as follower:
         result = train_local(job, output=output, on_event=follower.show)

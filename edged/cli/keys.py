@@ -12,7 +12,7 @@ from edged.client import Client
 from edged.config import settings
 from edged.errors import ConfigError, NoNodeError
 
-app = typer.Typer(no_args_is_help=True, help="The cluster's key: whoever has it can join.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The cluster's key: whoever has it can join.")
 
 
 @app.command()

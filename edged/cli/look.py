@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edged.cli.options import HomeOption, JsonOption, home
+from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
 
 
@@ -19,7 +17,7 @@ def status(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
     """Nodes, leader, plan, job."""
     found = Client(home(home_flag)).ask("status")
     if as_json:
-        print(json.dumps({key: value for key, value in found.items() if key != "view"}))
+        print_json({key: value for key, value in found.items() if key != "view"})
         return
     from edged.tui.view import lines
 
@@ -32,7 +30,7 @@ def watch(
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the picture to this file and leave.")] = None,
     interval: Annotated[float, typer.Option(help="Seconds between two pictures.", min=0.1, max=60)] = 0.5,
 ) -> None:
-    """Show the whole pipeline live, from any device; Ctrl-C ends it (the node goes on)."""
+    """Show the whole pipeline live, from any device; Ctrl-C ends it."""
     from edged.tui import live
 
     client = Client(home(home_flag))
@@ -50,9 +48,4 @@ def events(
 ) -> None:
     """Print the journal as JSON lines."""
     for line in Client(home(home_flag)).stream("events", follow=follow):
-        print(json.dumps(line), flush=True)
-
-
-def no_color() -> bool:
-    """Whether the user asked for no colour (https://no-color.org)."""
-    return bool(os.environ.get("NO_COLOR"))
+        print_json(line)

@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edged.cli import demo, jobs, keys, look, node
 from edged.errors import UserError
+
+INTERRUPTED = 130
+
+CommandLineError: type[Exception] = next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
+"""What typer raises for a command line that it does not understand (typer has moved it about, but not its child)."""
 
 app = typer.Typer(
     name="edged",
@@ -22,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(node.join)
@@ -67,13 +73,46 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; returns the exit status. Every mistake of the user becomes one line on standard error."""
+    if "--debug" in arguments:  # wherever it stands: who wants it has just typed the command without it
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
     try:
-        app(arguments, prog_name="edged")
+        return app(arguments, prog_name="edged", standalone_mode=False) or 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence()  # whoever read our output has had enough: `edged events | head`
+        return 0
     except UserError as error:
-        if os.environ.get("EDGED_DEBUG"):
-            traceback.print_exc()
-        print(f"edged: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+        return _refused(str(error), error.exit_status)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _refused(f"{what}; mend that and type the command again (--debug tells where it happened)", 1)
+    except CommandLineError as error:
+        return _misused(error)
+
+
+def _refused(text: str, status: int) -> int:
+    if os.environ.get("EDGED_DEBUG"):
+        traceback.print_exc()
+    print(f"edged: {text}", file=sys.stderr)
+    return status
+
+
+def _misused(error: Any) -> int:
+    """A command line that is not understood: one line, and where help is. Without any argument: the help itself."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "edged"
+    text = str(error.format_message()).strip()
+    if "\n" in text:
+        print(text)
+    else:
+        print(f"edged: {text[:1].lower()}{text[1:].rstrip('.')}; see `{path} --help`", file=sys.stderr)
+    return int(error.exit_code)
+
+
+def _silence() -> None:
+    """Keep the interpreter from complaining about the closed pipe when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import replace
@@ -11,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from edged.cli.options import HomeOption, JsonOption, home
+from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
 from edged.config import resolve, settings
 
-config_app = typer.Typer(no_args_is_help=True, help="The options of this home.")
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The options of this home.")
 
 
 def join(
@@ -30,9 +29,9 @@ def join(
         bool | None, typer.Option("--discovery/--no-discovery", help="Look for nodes by mDNS.")
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory that training may use, such as 2GB.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Compute threads; 0: all cores.")] = None,
+    threads: Annotated[str | None, typer.Option(help="Compute threads; 0: all cores.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    slowdown: Annotated[float | None, typer.Option(help="Emulate a device so many times slower.")] = None,
+    slowdown: Annotated[str | None, typer.Option(help="Emulate a device so many times slower.")] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
 ) -> None:
@@ -66,7 +65,7 @@ def join(
 
 
 def leave(home_flag: HomeOption = None) -> None:
-    """Take this device's node out: the others are told, nothing waits for it."""
+    """Take this device's node out; the others are told."""
     Client(home(home_flag)).ask("leave")
 
 
@@ -79,7 +78,7 @@ def show(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
         value = "(hidden)" if setting.option.secret and setting.value else setting.value
         rows.append({"option": setting.option.name, "value": _plain(value), "origin": setting.origin})
     if as_json:
-        print(json.dumps({"home": str(folder), "options": rows}))
+        print_json({"home": str(folder), "options": rows})
         return
     print(f"home = {folder}")
     for row in rows:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,3 +23,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 def home(flag: Path | None) -> Path:
     """The home that a command works with."""
     return home_of(flag, os.environ)
+
+
+def print_json(value: Any) -> None:
+    """Print one object a line, flushed; numbers that JSON does not know (NaN, infinities) become null."""
+    sys.stdout.write(json.dumps(_known_to_json(value), ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _known_to_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known_to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known_to_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -56,7 +56,8 @@ def in_words(event: Mapping[str, Any]) -> str:
         return f"epoch {event['epoch'] + 1}: evaluation loss {event['loss']:.4f}  {metrics}"
     if kind == "finished":
         took = words.duration(event["seconds"])
-        return f"finished {event['steps']} steps in {took}, loss {event['loss']:.4f}; weights in {event['output']}"
+        loss = "" if event["loss"] is None else f", loss {event['loss']:.4f}"
+        return f"finished {event['steps']} steps in {took}{loss}; the weights:"
     if kind == "failed":
         return f"failed: {event['reason']}"
     return f"{kind}: " + ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")
@@ -78,7 +79,7 @@ class _Lines:
 class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("waiting for a plan", total=None, pace="")
+        self._task = progress.add_task("waiting for its turn", total=None, pace="")
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "step":
@@ -89,4 +90,6 @@ class _Bar:
             return
         if event["event"] == "started":
             self._progress.update(self._task, total=event["steps"])
+        elif event["event"] == "plan":
+            self._progress.update(self._task, description="preparing")
         self._progress.console.print(in_words(event))
