@@ -1,0 +1,51 @@
+"""Once a second: how this node fares, to everyone that is there."""
+
+from types import SimpleNamespace
+
+from edged.core.ids import NodeId, Stamp
+from edged.core.messages import JobRecord, JobState, MemberState, NodeReport
+from edged.core.plan import Hop, Plan, Route
+from edged.roles.observer import Observer
+from edged.roles.reporter import Reporter
+from edged.telemetry.journal import Journal
+from edged.transport.interface import LinkStatistics
+from tests.roles.conftest import record_of, spec_of
+
+OWN, PEER, GONE = NodeId("a" * 16), NodeId("b" * 16), NodeId("c" * 16)
+SPEC = spec_of()
+
+
+def test_a_report_goes_to_all_that_are_there_with_layers_and_links() -> None:
+    records = {SPEC.job: JobRecord(SPEC.job, "tiny", OWN, JobState.RUNNING, 0, 4, "")}
+    observer = Observer(record_of(OWN, "desk"), lambda: records)
+    observer.members |= {PEER: record_of(PEER, "pi"), GONE: record_of(GONE, "old", MemberState.DEAD)}
+    engine = SimpleNamespace(busy_seconds=0.25)
+    transport = SimpleNamespace(statistics=lambda: (LinkStatistics(PEER, 5e6, 1e6, 0),))
+    worker = SimpleNamespace(micro_batch_seconds=lambda: 0.004)
+    sent: list = []
+    reporter = Reporter(
+        observer,
+        worker,
+        engine,
+        transport,
+        Journal(None),
+        lambda to, report: sent.append((to, report)),
+        lambda: {PEER: 0.002},
+    )
+    reporter.report()
+    assert [to for to, _ in sent] == [OWN, PEER]
+    report = sent[0][1]
+    assert isinstance(report, NodeReport)
+    assert (report.first_layer, report.last_layer, report.busy) == (-1, -1, 0.25)
+    assert report.links == ((PEER, 0.002, 5e6),)
+    assert report.resident_bytes > 0
+
+    route = Route((Hop(PEER, 0, 0, 1), Hop(OWN, 1, 1, 1)), (0, 1))
+    observer.plans[SPEC.job] = Plan(Stamp(SPEC.job, 1, 1), "test", "", 2, 2, (route,), 0.0)
+    engine.busy_seconds = 9.0
+    reporter.report()
+    report = sent[-1][1]
+    assert (report.first_layer, report.last_layer, report.busy, report.sequence) == (1, 1, 1.0, 2)
+    records[SPEC.job] = JobRecord(SPEC.job, "tiny", OWN, JobState.FINISHED, 4, 4, "")
+    reporter.report()
+    assert sent[-1][1].first_layer == -1
