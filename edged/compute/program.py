@@ -24,7 +24,7 @@ class Ref:
 class Named:
     """A torch constant that is not a number. ``kind``: "dtype", "device", "memory_format" or "layout".
 
-    ``text`` as torch prints it without the prefix ("float32"); a device is always written "node" and becomes the node's own.
+    ``text`` as torch prints it without the prefix ("float32"); a device is always "node" and becomes the node's own.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """One tensor of the user's batch, in the order of flattening. ``shape[0]`` is the micro-batch size of the example."""
+    """One tensor of the user's batch, in the order of flattening. ``shape[0]`` is the example's micro-batch size."""
 
     name: str
     dtype: str
@@ -65,7 +65,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class StateSpec:
-    """A parameter or buffer under its first ``state_dict`` name; ``aliases`` are further names of the same tensor (tied).
+    """A parameter or buffer under its first ``state_dict`` name; ``aliases`` are further names of it (tied).
 
     ``persistent`` is false for buffers and constants that ``state_dict`` does not list. ``strides`` are in elements.
     """
