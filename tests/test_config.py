@@ -63,7 +63,7 @@ def test_a_mistake_names_the_option_and_what_to_write(
 
 
 @pytest.mark.parametrize(
-    ("content", "word"), [("name = ", "cannot be read"), ("colour = 1", "colour"), ('key = "edged-x"', "own file")]
+    ("content", "word"), [("name = ", "is not TOML"), ("colour = 1", "colour"), ('key = "edged-x"', "own file")]
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: str, word: str) -> None:
     (tmp_path / "config.toml").write_text(content)

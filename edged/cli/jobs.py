@@ -56,6 +56,7 @@ def _hand_over(
     _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
     from edged.compute.job_file import load, parse_overrides, split
     from edged.compute.submission import submit
+    from edged.strategies import PLANNERS
 
     overrides = parse_overrides(changes)
     path, function = split(job_file)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,15 +42,22 @@ def join_command(
     address = seed
     if not address:
         try:
-            status = Client(home(home_flag)).ask("status")
+            address = own_address(Client(home(home_flag)).ask("status"))
         except NoNodeError:
-            status = {"members": []}
-        address = next(
-            (m["address"].removeprefix("tcp://") for m in status["members"] if m["node"] == status["node"]), ""
-        )
-    cluster = settings(home(home_flag), {}, {}).cluster
-    parts = ["edged", "join"] + (["--cluster", cluster] if cluster != "edged" else []) + ["--key", key]
-    print(" ".join(parts + (["--seed", address] if address else [])))
+            address = ""
+    print(join_line(settings(home(home_flag), {}, os.environ).cluster, key, address))
+
+
+def own_address(status: Mapping[str, Any]) -> str:
+    """HOST:PORT of the node that gave this status; empty if it does not know."""
+    own = (member["address"] for member in status["members"] if member["node"] == status["node"])
+    return str(next(own, "")).removeprefix("tcp://")
+
+
+def join_line(cluster: str, key: str, address: str) -> str:
+    """The line to type on the next device."""
+    parts = ["edged", "join"] + (["--cluster", shlex.quote(cluster)] if cluster != "edged" else []) + ["--key", key]
+    return " ".join(parts + (["--seed", address] if address else []))
 
 
 def _key(home_flag: Path | None) -> str:

@@ -19,9 +19,9 @@ def status(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({key: value for key, value in found.items() if key != "view"})
         return
-    from edged.tui.view import lines
+    from edged.tui.view import summary
 
-    print("\n".join(lines(found, shutil.get_terminal_size((100, 30)).columns, 200)))
+    print("\n".join(summary(found, shutil.get_terminal_size((100, 30)).columns)))
 
 
 def watch(

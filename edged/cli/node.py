@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from edged.cli.keys import join_line, own_address
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
-from edged.config import resolve, settings
+from edged.config import Settings, resolve, settings
+from edged.telemetry.logs import LOG_NAME
 
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The options of this home.")
 
@@ -54,14 +57,30 @@ def join(
     chosen = settings(home(home_flag), flags, os.environ)
     from edged import daemon
 
-    if chosen.tui and sys.stdout.isatty():
-        from edged.tui.live import beside_node
+    if not (chosen.tui and sys.stdout.isatty()):
+        raise typer.Exit(daemon.run(replace(chosen, tui=False)))
+    from edged.tui.live import beside_node
 
-        with beside_node(chosen.home):
-            status = daemon.run(chosen)
-    else:
-        status = daemon.run(replace(chosen, tui=False))
+    with beside_node(chosen.home, _invitation(chosen)):
+        status = daemon.run(chosen)
+    what = "left" if status == 0 else "broke"
+    print(f"edged: this node has {what}; its log is {chosen.home / LOG_NAME}", file=sys.stderr)
     raise typer.Exit(status)
+
+
+def _invitation(chosen: Settings) -> Callable[[Mapping[str, Any]], str]:
+    """What a node that is alone tells the person in front of it. Only the first start shows the key by itself."""
+    from edged.transport.security import read_cluster_key
+
+    is_new = not chosen.key and read_cluster_key(chosen.home) is None
+
+    def line(status: Mapping[str, Any]) -> str:
+        if not is_new:
+            return "alone; `edged key join-command` prints the line to type on the next device"
+        key = read_cluster_key(chosen.home) or ""
+        return "join from another device with:  " + join_line(chosen.cluster, key, own_address(status))
+
+    return line
 
 
 def leave(home_flag: HomeOption = None) -> None:

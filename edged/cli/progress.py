@@ -36,6 +36,7 @@ def following() -> Iterator[Follower]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[pace]}"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console) as progress:
         yield _Bar(progress)

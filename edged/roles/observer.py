@@ -147,7 +147,7 @@ class Observer:
             case EvalReport(_, _, epoch, loss, metrics):
                 self.history.evaluated(message)
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics)
-                self.tell(f"epoch {epoch}: evaluation loss {loss:.4g}" + (f", {shown}" if shown else ""))
+                self.tell(f"epoch {epoch + 1}: evaluation loss {loss:.4g}" + (f", {shown}" if shown else ""))
             case FinishedReport(_, steps, loss):
                 if not self.history.story(message.stamp.job).ended:
                     self.tell(f"finished after {steps} steps, loss {loss:.4g}")

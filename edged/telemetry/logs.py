@@ -6,9 +6,17 @@ import json
 import logging
 import sys
 import time
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TextIO
 
 LOGGER_NAME = "edged"
+
+LOG_NAME = "edged.log"
+"""Where a node that shows the live view logs, in its home."""
+
+LOG_BYTES = 2**20
+"""Size at which the log file begins anew; one old file is kept."""
 
 LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 """Levels as ``effects.Log`` names them."""
@@ -41,13 +49,21 @@ class TextFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-def configure(log_format: str, stream: TextIO | None = None, level: int = logging.INFO) -> logging.Logger:
-    """Send edged's records to ``stream`` (standard error by default); ``log_format``: "text" or "json"."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+def configure(
+    log_format: str, stream: TextIO | None = None, level: int = logging.INFO, file: Path | None = None
+) -> logging.Logger:
+    """Send edged's records to ``file``, else to ``stream`` (standard error by default).
+
+    ``log_format``: "text" or "json". Raises ``OSError`` if the file cannot be written.
+    """
+    handler: logging.Handler = logging.StreamHandler(stream or sys.stderr)
+    if file is not None:
+        handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logger = logging.getLogger(LOGGER_NAME)
     for old in list(logger.handlers):
         logger.removeHandler(old)
+        old.close()
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False

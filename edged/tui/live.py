@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from edged.errors import UserError
 from edged.tui.view import lines, render
 
 REFRESH_SECONDS = 0.5
-SVG_SIZE = (100, 32)
+SVG_SIZE = (112, 32)
+
+Invitation = Callable[[Mapping[str, Any]], str]
 
 
 class View:
@@ -65,8 +67,11 @@ def write_svg(status: Mapping[str, Any], path: Path) -> None:
 
 
 @contextmanager
-def beside_node(home: Path) -> Iterator[None]:
-    """Show the node of ``home``, which runs in this process, from a thread, while the context lasts."""
+def beside_node(home: Path, invitation: Invitation | None = None) -> Iterator[None]:
+    """Show the node of ``home``, which runs in this process, from a thread, while the context lasts.
+
+    ``invitation`` makes the line for the next device out of a status; it is shown while the node is alone.
+    """
     ended = threading.Event()
     view = View()
 
@@ -74,7 +79,7 @@ def beside_node(home: Path) -> Iterator[None]:
         while not ended.wait(REFRESH_SECONDS):
             try:
                 for status in Client(home).stream("watch", interval=REFRESH_SECONDS):
-                    view.status = status
+                    view.status = {**status, "invitation": invitation(status)} if invitation else status
                     live.refresh()
                     if ended.is_set():
                         return

@@ -5,7 +5,7 @@
     ╭ pi-4 ★ ───────╮    ╭ macbook ──────╮
     │ layers 0–4    │    │ layers 5–11   │
     │ ██████░░  72% │ ─▶ │ ███████░  91% │
-    │ 14 ms/m-batch │    │ 12 ms/m-batch │
+    │ 14 ms/micro   │    │ 12 ms/micro   │
     │ 310 MB v 120  │    │ 290 MB v 120  │
     ╰───────────────╯    ╰───────────────╯
 """
@@ -32,7 +32,7 @@ def boxes(status: Mapping[str, Any], width: int) -> list[str]:
     rows = -(-len(stages) // fitting)
     per_row = -(-len(stages) // rows)
     box_width = min(WIDEST, (width - (per_row - 1) * len(ARROW) - (len(ARROW) if rows > 1 else 0)) // per_row)
-    planned = status.get("plan") is not None
+    planned = _planned(status)
     lines: list[str] = []
     for start in range(0, len(stages), per_row):
         row = [_box(stage, box_width) for stage in stages[start : start + per_row]]
@@ -44,12 +44,17 @@ def boxes(status: Mapping[str, Any], width: int) -> list[str]:
 def _stages(status: Mapping[str, Any]) -> list[dict[str, Any]]:
     members = {member["node"]: member for member in status.get("members", ())}
     leader = status.get("leader")
-    plan = status.get("plan")
-    if plan is None:
-        hops = [{"node": node} for node, member in members.items() if member["state"] in {"alive", "suspect"}]
+    if _planned(status):
+        hops = list(status["plan"]["routes"][0]["hops"])
     else:
-        hops = list(plan["routes"][0]["hops"]) if plan["routes"] else []
+        hops = [{"node": node} for node, member in members.items() if member["state"] in {"alive", "suspect"}]
     return [{**members.get(hop["node"], {}), **hop, "leads": hop["node"] == leader} for hop in hops]
+
+
+def _planned(status: Mapping[str, Any]) -> bool:
+    """Whether the plan is of a job that is not over."""
+    plan, job = status.get("plan"), status.get("job")
+    return bool(plan and plan["routes"] and job and job["state"] in {"preparing", "running"})
 
 
 def _box(stage: Mapping[str, Any], width: int) -> list[str]:
@@ -58,14 +63,16 @@ def _box(stage: Mapping[str, Any], width: int) -> list[str]:
     title = f" {name}{' ★' if stage['leads'] else ''} "
     busy = float(stage.get("busy") or 0.0)
     holds = "first_layer" in stage
-    what = f"layers {stage['first_layer']}–{stage['last_layer']}" if holds else "waiting for work"
+    what = words.layers(stage["first_layer"], stage["last_layer"]) if holds else "waiting for work"
     pace = stage.get("micro_batch_seconds") or 0.0
     slowness = stage.get("slowness") or 0.0
+    held = words.size(stage.get("resident_bytes") or 0)
+    speed = f"slowness {slowness:.3g}" if slowness else "measuring"
     rows = [
         what,
         f"{words.bar(busy, max(inner - 5, 1))} {busy * 100:3.0f}%",
-        f"{words.duration(pace)}/m-batch" if pace else (f"slowness {slowness:.3g}" if slowness else "measuring"),
-        f"{words.size(stage.get('resident_bytes') or 0)} v {stage.get('weight_version') or 0}",
+        f"{words.duration(pace)}/micro" if holds and pace else f"slowness {slowness:.3g}" if slowness else "measuring",
+        f"{held} v {stage.get('weight_version') or 0}" if holds else f"{held} held",
     ]
     state = stage.get("state", "alive")
     if state != "alive":

@@ -3,6 +3,7 @@
 ::
 
     cluster, leader, job                     always
+    how others join                          while this node is alone
     pipeline as boxes                        always
     progress: step, loss, speed, time left   when a job runs
     loss curve | members and links           as far as the height allows
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +22,12 @@ from edged.tui import pipeline, words
 from edged.tui.curve import curve
 
 STATES = {"alive": "●", "suspect": "?", "dead": "✗", "left": "○"}
-CURVE_LEAST = 4
+CURVE_LEAST, CURVE_MOST = 4, 16
 EVENTS_LEAST = 3
+LEAST_RATE = 5000.0
+"""Bytes per second below which a link carries only gossip, and is not shown."""
+
+_TIME_COLUMN = 12
 
 
 def render(status: Mapping[str, Any], width: int, height: int) -> Text:
@@ -31,18 +37,24 @@ def render(status: Mapping[str, Any], width: int, height: int) -> Text:
 
 def lines(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     """The same as plain lines, at most ``height``, none wider than ``width``."""
-    head = [*_head(status), *pipeline.boxes(status, width)]
-    head += _progress(status, width)
+    head = [*_head(status, width), *pipeline.boxes(status, width), *_progress(status, width)]
     rest = height - len(head)
     body: list[str] = []
     if rest >= CURVE_LEAST + EVENTS_LEAST:
-        middle = max(CURVE_LEAST, min(rest - EVENTS_LEAST, rest * 3 // 5))
-        body = _beside(_loss(status, width // 2 - 2, middle), _members(status, width // 2, middle), width)
+        most = max(CURVE_MOST, len(status.get("members", ())) + 1)
+        middle = max(CURVE_LEAST, min(rest - EVENTS_LEAST, rest * 3 // 5, most))
+        body = _beside(_loss(status, width // 2 - 2, middle), _members(status, width - width // 2, middle), width)
     events = _events(status, width, rest - len(body))
     return [words.shorten(line, width) for line in (head + body + events)[:height]]
 
 
-def _head(status: Mapping[str, Any]) -> list[str]:
+def summary(status: Mapping[str, Any], width: int) -> list[str]:
+    """What ``edged status`` prints: all members, and no curve or events."""
+    head = [*_head(status, width), *pipeline.boxes(status, width), *_progress(status, width)]
+    return [words.shorten(line, width) for line in [*head, *_members(status, width, 10**6)]]
+
+
+def _head(status: Mapping[str, Any], width: int) -> list[str]:
     members = status.get("members", [])
     alive = sum(member["state"] == "alive" for member in members)
     names = {member["node"]: member["name"] for member in members}
@@ -50,9 +62,13 @@ def _head(status: Mapping[str, Any]) -> list[str]:
     leads = f"{names.get(leader, leader)} leads (★, term {status.get('term', 0)})" if leader else "no leader yet"
     job = status.get("job")
     what = f"job {job['name']}: {job['state']}" if job else "no job: edged train JOB.py"
+    if job and job.get("reason") and job["state"] not in {"queued", "preparing", "running"}:
+        what += f" ({job['reason']})"
     head = [f"edged · {status.get('cluster', '')} · {alive} of {len(members)} nodes alive · {leads}", what]
     waiting = status.get("view", {}).get("waiting")
-    return [*head, f"waiting: {waiting}"] if waiting else head
+    head += [f"waiting: {waiting}"] if waiting else []
+    invitation = status.get("invitation")
+    return [*head, *textwrap.wrap(invitation, width, break_on_hyphens=False)] if invitation and alive == 1 else head
 
 
 def _progress(status: Mapping[str, Any], width: int) -> list[str]:
@@ -81,25 +97,41 @@ def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     names = {member["node"]: member["name"] for member in status.get("members", [])}
     rows = []
     for member in status.get("members", []):
-        layers = member.get("layers")
-        holds = f"layers {layers[0]}–{layers[1]}" if layers else "no layers"
-        rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {member['state']:<7} {holds}")
-        for peer, link in (member.get("links") or {}).items():
-            sent = link.get("bytes_per_second") or 0
-            if sent:
-                trip = link.get("round_trip_seconds")
-                rows.append(f"   ─▶ {names.get(peer, peer)} {words.rate(sent)}, {words.duration(trip)}")
+        rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {member['state']:<7} {_duty(member)}")
+        for peer, link in sorted((member.get("links") or {}).items()):
+            sent, trip = link.get("bytes_per_second") or 0.0, link.get("round_trip_seconds")
+            if sent >= LEAST_RATE:
+                trip_text = f", {words.duration(trip)}" if trip else ""
+                rows.append(f"   ─▶ {names.get(peer, peer)} {words.rate(sent)}{trip_text}")
     if len(rows) > height - 1:
         rows = [*rows[: height - 2], f"… {len(rows) - height + 2} more"]
     return [words.shorten(row, width) for row in ["nodes and links", *rows]]
 
 
+def _duty(member: Mapping[str, Any]) -> str:
+    if member["state"] in {"dead", "left"}:
+        return ""
+    layers = member.get("layers")
+    what = words.layers(*layers) if layers else "no layers"
+    return ", ".join([what, *(role for role in member.get("roles", ()) if role != "worker")])
+
+
 def _events(status: Mapping[str, Any], width: int, height: int) -> list[str]:
+    """The newest events, each wrapped, as many as there is room for; the newest stands last."""
     events = status.get("view", {}).get("events", [])
     if height < 2:  # noqa: PLR2004 - the title and one event
         return []
-    recent = events[-(height - 1) :]
-    return ["last events", *(words.shorten(f"  {event['time']}  {event['text']}", width) for event in recent)]
+    recent: list[str] = []
+    for event in reversed(events):
+        wrapped = textwrap.wrap(
+            event["text"], width, initial_indent=f"  {event['time']}  ", subsequent_indent=" " * _TIME_COLUMN
+        )
+        if len(recent) + len(wrapped) > height - 1:
+            break
+        recent = wrapped + recent
+    if not recent and events:
+        recent = [f"  {events[-1]['time']}  {events[-1]['text']}"]
+    return ["last events", *recent]
 
 
 def _beside(left: list[str], right: list[str], width: int) -> list[str]:

@@ -104,7 +104,7 @@ def test_evaluation_and_result_are_told_in_words(stage: Stage) -> None:
     stage.hear(EvalReport(STAMP, 2, 0, 0.25, (("accuracy", 0.9750001),)))
     stage.hear(FinishedReport(STAMP, 4, 0.5, 9.0, "/out", "abc"))
     stage.hear(FinishedReport(STAMP, 4, 0.5, 9.0, "/out", "abc"))
-    assert stage.words()[-2:] == ["epoch 0: evaluation loss 0.25, accuracy 0.975", "finished after 4 steps, loss 0.5"]
+    assert stage.words()[-2:] == ["epoch 1: evaluation loss 0.25, accuracy 0.975", "finished after 4 steps, loss 0.5"]
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.STOPPED])

@@ -34,7 +34,7 @@ def test_every_stage_shows_name_layers_share_and_pace(nodes: int) -> None:
         assert name in drawn
         assert f"layers {3 * index}–{3 * index + 2}" in drawn
     assert "90%" in drawn
-    assert "12 ms/m-batch" in drawn
+    assert "12 ms/micro" in drawn
     assert "★" in drawn
 
 
