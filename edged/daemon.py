@@ -26,7 +26,7 @@ from edged.core.electorate import SavedVote
 from edged.core.events import LeaveAsked
 from edged.core.messages import MemberRecord
 from edged.core.node import NodeOptions
-from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError
+from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError, UserError
 from edged.roles.ballot import Ballot
 from edged.roles.cleaner import Cleaner
 from edged.roles.commands import NodeCommands
@@ -47,7 +47,7 @@ from edged.roles.worker import Worker
 from edged.strategies import PLANNERS
 from edged.telemetry.counters import Counters
 from edged.telemetry.journal import Journal
-from edged.telemetry.logs import configure, topic_logger
+from edged.telemetry.logs import LOG_NAME, configure, topic_logger
 from edged.telemetry.paths import local_socket_path
 from edged.transport.identity import load_identity
 from edged.transport.network import Notice, ZmqTransport
@@ -64,30 +64,43 @@ LEAVE_SECONDS = 1.2
 """A node that is asked to leave is gone after this long, whatever its peers say."""
 
 THREAD_SECONDS = 0.3
+IMPORT_SECONDS = 10.0
+"""An interpreter that ends while another thread imports torch may crash: a mistake is told after that at the latest."""
+
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(settings: Settings) -> int:
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> int:
     """Run a node until it leaves; returns the exit status: 0 after leaving, 1 if it broke.
 
+    ``before_exit`` is called where the process ends here instead of returning (it restores a terminal, say).
     Raises ``UserError`` (``ConfigError``, ``KeyRefusedError``) for what the user can mend.
     """
     configure(settings.log_format)
     lock = HomeLock(settings.home)
+    thread = ComputeThread()
     try:
+        if settings.tui:  # a log line would tear the live view
+            configure(settings.log_format, file=settings.home / LOG_NAME)
         with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
-            return runner.run(_run(settings))
+            return runner.run(_run(settings, thread, before_exit))
+    except UserError:
+        thread.stop(IMPORT_SECONDS)
+        raise
     finally:
         lock.release()
         gc.freeze()  # else the interpreter looks through all of torch for garbage before it ends: a second or more
 
 
-async def _run(settings: Settings) -> int:
-    thread = ComputeThread()
+async def _run(settings: Settings, thread: ComputeThread, before_exit: Callable[[], None]) -> int:
     status = 0
     async with AsyncExitStack() as stack:
-        daemon = Daemon(settings, thread)
+        daemon = Daemon(settings, thread, before_exit)
         stack.push_async_callback(daemon.close)
         try:
             await daemon.open()
@@ -98,6 +111,7 @@ async def _run(settings: Settings) -> int:
             status = 1
     if not thread.stop(THREAD_SECONDS):
         # A long computation cannot be interrupted, and the interpreter must not be torn down around it.
+        before_exit()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -107,10 +121,11 @@ async def _run(settings: Settings) -> int:
 class Daemon:
     """One node, put together. ``open``, then ``serve``, and ``close`` in any case."""
 
-    def __init__(self, settings: Settings, thread: ComputeThread) -> None:
+    def __init__(self, settings: Settings, thread: ComputeThread, before_exit: Callable[[], None]) -> None:
         """Read the home's identity and key; nothing is bound yet. Raises ``ConfigError``."""
         self._settings = settings
         self._thread = thread
+        self._before_exit = before_exit
         self._token, self._key_is_new = _cluster_key(settings)
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._observer: Observer | None = None
@@ -171,7 +186,7 @@ class Daemon:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)
         self._announce(own)
         self._thread.start()
-        worker.start(device.measure, device.free_memory)
+        worker.start(device.measure, device.free_memory, lambda reason: self._refuse(ConfigError(reason)))
 
     async def serve(self) -> str:
         """Run until the node leaves; returns why. Raises what broke it, or ``KeyRefusedError``."""
@@ -201,10 +216,10 @@ class Daemon:
 
     def _announce(self, own: MemberRecord) -> None:
         door = address(own)
-        if self._key_is_new:
+        if self._key_is_new and not self._settings.tui:
             seed = door.removeprefix("tcp://")
             cluster = "" if self._settings.cluster == "edged" else f" --cluster {self._settings.cluster}"
-            _tell(f"new cluster; on the next device type: edged join{cluster} --key {self._token} --seed {seed}")
+            _tell(f"join from another device with:  edged join{cluster} --key {self._token} --seed {seed}")
         if not self._settings.tui:
             ready = {"event": "ready", "node": own.node, "name": own.name, "address": door}
             sys.stdout.write(json.dumps({**ready, "home": str(self._settings.home)}) + "\n")
@@ -216,12 +231,16 @@ class Daemon:
         if self._observer is not None:
             self._observer.tell(notice.text)
         alone = self._observer is None or len(self._observer.members) == 1
-        if self._refused.done() or not alone:
+        if not alone:
             return
         if notice.kind == "twin":
-            self._refused.set_exception(ConfigError(notice.text))
+            self._refuse(ConfigError(notice.text))
         elif notice.kind == "key" and notice.address in {f"{host}:{port}" for host, port in self._settings.seeds}:
-            self._refused.set_exception(KeyRefusedError(notice.text))
+            self._refuse(KeyRefusedError(notice.text))
+
+    def _refuse(self, error: UserError) -> None:
+        if not self._refused.done():
+            self._refused.set_exception(error)
 
     def _signalled(self) -> None:
         """The first signal leaves gracefully, the second at once."""
@@ -237,6 +256,7 @@ class Daemon:
         with suppress(OSError):
             local_socket_path(self._settings.home).unlink(missing_ok=True)
         self.journal.close()
+        self._before_exit()
         os._exit(INTERRUPTED)
 
 
@@ -245,6 +265,11 @@ def _cluster_key(settings: Settings) -> tuple[str, bool]:
     kept = read_cluster_key(settings.home)
     token = settings.key or kept
     made = token is None
+    if token is None and settings.seeds:
+        raise ConfigError(
+            "--seed names a node of a cluster, but no key is given to join it with: `edged key join-command` on that "
+            "device prints the whole line to type here"
+        )
     if token is None:
         token = new_cluster_key()
     if token != kept:

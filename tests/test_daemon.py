@@ -263,6 +263,14 @@ def test_a_crashed_nodes_leftovers_do_not_stop_the_next_one(cluster: Cluster) ->
     assert again.end() == 0
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="Apple devices may have one")
+def test_a_device_that_is_not_there_ends_the_node(cluster: Cluster) -> None:
+    node = Process(cluster.folder / "a", cluster.key, "", "--device", "mps")
+    assert node.process.wait(30) == 2
+    node.end()
+    assert "--device mps" in node.logged()
+
+
 def test_a_damaged_vote_is_a_clear_error(cluster: Cluster) -> None:
     (cluster.folder / "a").mkdir()
     (cluster.folder / "a" / "vote.json").write_text("{")

@@ -126,6 +126,7 @@ class FeederProcess:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            cwd=feeder.folder,
             env={**os.environ, "PYTHONPATH": path},
         )
         return cls(process)

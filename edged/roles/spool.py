@@ -4,7 +4,7 @@
 
     program.msgpack       the captured program                     (cleared when the job is over)
     state.safetensors     the first weights                        (cleared when the job is over)
-    job.json              {"spec": JobSpec, "feeder": {...} | null, "output": path | null}
+    job.json              {"spec": JobSpec, "feeder": {path, function, set, folder} | null, "output": path | null}
     result.safetensors    the final weights, written by the node
 
 Reading it needs no torch.
@@ -29,11 +29,15 @@ _ID_DIGITS = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """How to start the process that draws samples: the job file, the function in it, and what ``--set`` overrides."""
+    """How to start the process that draws samples: the job file, the function in it, and what ``--set`` overrides.
+
+    ``folder``: where it runs, so that relative paths in the job mean what they meant to ``edged train``.
+    """
 
     path: str
     function: str
     overrides: tuple[tuple[str, str], ...]
+    folder: str
 
 
 class Spool:
@@ -118,7 +122,8 @@ def _feeder(document: dict[str, Any] | None) -> Feeder | None:
     if document is None:
         return None
     overrides = tuple((str(key), str(value)) for key, value in document.get("set", {}).items())
-    return Feeder(str(document["path"]), str(document["function"]), overrides)
+    path = str(document["path"])
+    return Feeder(path, str(document["function"]), overrides, str(document.get("folder", Path(path).parent)))
 
 
 def _typed(kind: type, document: dict[str, Any], skip: str) -> dict[str, Any]:

@@ -87,16 +87,21 @@ class Worker:
             SendState: self._send_state,
         }
 
-    def start(self, measure: Callable[[Executor], tuple[float, str]], memory: Callable[[], int]) -> None:
-        """Load torch and calibrate; ends in ``SelfMeasured``. ``measure``: slowness and device; ``memory``: bytes."""
+    def start(
+        self,
+        measure: Callable[[Executor], tuple[float, str]],
+        memory: Callable[[], int],
+        failed: Callable[[str], None],
+    ) -> None:
+        """Load torch and calibrate; ends in ``SelfMeasured``, or ``failed`` if this device cannot compute.
+
+        ``measure`` gives slowness and device, ``memory`` the bytes that training may use.
+        """
 
         def done(result: tuple[float, str]) -> None:
             slowness, device = result
             self.memory_bytes = memory()
             self._post(SelfMeasured(slowness, self.memory_bytes, device))
-
-        def failed(reason: str) -> None:
-            topic_logger("worker").error("%s; `edged doctor` says what to do", reason)
 
         self._engine.start(measure, done, failed)
 

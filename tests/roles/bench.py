@@ -82,6 +82,7 @@ class Bench:
         self.events: list[Event] = []
         self.messages: list[tuple[NodeId, Message]] = []
         self.parcels: list[tuple[NodeId, Parcel]] = []
+        self.problems: list[str] = []
         self.thread = ComputeThread()
         self._news = asyncio.Event()
         shelf = Shelf()
@@ -97,7 +98,7 @@ class Bench:
     async def __aenter__(self) -> Self:
         await self.server.open()
         self.thread.start()
-        self.worker.start(lambda _executor: (1.0, "cpu"), lambda: 10**9)
+        self.worker.start(lambda _executor: (1.0, "cpu"), lambda: 10**9, self.problems.append)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -108,7 +108,9 @@ async def test_a_feeder_that_goes_in_the_middle_is_an_ordinary_end() -> None:
 
 
 async def test_the_last_words_of_a_process_are_kept(tmp_path: Path) -> None:
-    process = await FeederProcess.start(JobId("aa"), Feeder("/x.py", "job", ()), tmp_path / "none", "edged.no_such")
+    process = await FeederProcess.start(
+        JobId("aa"), Feeder("/x.py", "job", (), "/"), tmp_path / "none", "edged.no_such"
+    )
     async with asyncio.timeout(30):
         assert "edged.no_such" in await process.wait()
     assert "edged.no_such" in process.stderr()

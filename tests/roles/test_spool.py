@@ -38,7 +38,7 @@ def test_job_feeder_and_output_are_read(tmp_path: Path, write_spool: Callable[..
     write_spool(spec_of(), feeder, tmp_path / "out.safetensors")
     spec, read_feeder, output = Spool(tmp_path, spec_of().job).read()
     assert spec == spec_of()
-    assert read_feeder == Feeder("/jobs/job.py", "job", (("epochs", "3"),))
+    assert read_feeder == Feeder("/jobs/job.py", "job", (("epochs", "3"),), "/jobs")
     assert output == tmp_path / "out.safetensors"
 
 
