@@ -14,7 +14,6 @@ import typer
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
 from edged.errors import ConfigError, JobError, JobFailedError
-from edged.strategies import PLANNERS
 
 _ACTIVE = {"queued", "preparing", "running"}
 

@@ -61,10 +61,14 @@ def join(
         raise typer.Exit(daemon.run(replace(chosen, tui=False)))
     from edged.tui.live import beside_node
 
-    with beside_node(chosen.home, _invitation(chosen)):
-        status = daemon.run(chosen)
-    what = "left" if status == 0 else "broke"
-    print(f"edged: this node has {what}; its log is {chosen.home / LOG_NAME}", file=sys.stderr)
+    with beside_node(chosen.home, _invitation(chosen)) as give_back:
+
+        def bid_farewell() -> None:
+            give_back()
+            print(f"edged: this node has left; its log is {chosen.home / LOG_NAME}", file=sys.stderr, flush=True)
+
+        status = daemon.run(chosen, bid_farewell)
+        bid_farewell()
     raise typer.Exit(status)
 
 

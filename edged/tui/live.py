@@ -67,9 +67,10 @@ def write_svg(status: Mapping[str, Any], path: Path) -> None:
 
 
 @contextmanager
-def beside_node(home: Path, invitation: Invitation | None = None) -> Iterator[None]:
+def beside_node(home: Path, invitation: Invitation | None = None) -> Iterator[Callable[[], None]]:
     """Show the node of ``home``, which runs in this process, from a thread, while the context lasts.
 
+    Yields what gives the terminal back; to be called where the process ends without leaving the context.
     ``invitation`` makes the line for the next device out of a status; it is shown while the node is alone.
     """
     ended = threading.Event()
@@ -90,7 +91,7 @@ def beside_node(home: Path, invitation: Invitation | None = None) -> Iterator[No
         thread = threading.Thread(target=refresh, args=(live,), name="live view", daemon=True)
         thread.start()
         try:
-            yield
+            yield live.stop
         finally:
             ended.set()
             thread.join(2 * REFRESH_SECONDS)

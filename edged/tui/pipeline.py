@@ -71,7 +71,7 @@ def _box(stage: Mapping[str, Any], width: int) -> list[str]:
     rows = [
         what,
         f"{words.bar(busy, max(inner - 5, 1))} {busy * 100:3.0f}%",
-        f"{words.duration(pace)}/micro" if holds and pace else f"slowness {slowness:.3g}" if slowness else "measuring",
+        f"{words.duration(pace)}/micro" if holds and pace else speed,
         f"{held} v {stage.get('weight_version') or 0}" if holds else f"{held} held",
     ]
     state = stage.get("state", "alive")

@@ -22,6 +22,7 @@ LAZY = {
     "edged.api",
     "edged.feeder",
     "edged.compute",
+    "edged.strategies",
     "edged.job",
     "edged.cli",
     "edged.tui",
