@@ -25,7 +25,7 @@ from edged.config import Settings
 from edged.core.electorate import SavedVote
 from edged.core.events import LeaveAsked
 from edged.core.messages import MemberRecord
-from edged.core.node import NodeOptions
+from edged.core.node import Node, NodeOptions
 from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError, UserError
 from edged.roles.ballot import Ballot
 from edged.roles.cleaner import Cleaner
@@ -36,7 +36,6 @@ from edged.roles.leader import Leader
 from edged.roles.local import LocalServer
 from edged.roles.lock import HomeLock
 from edged.roles.network import Network
-from edged.roles.observed import ObservedNode
 from edged.roles.observer import Observer
 from edged.roles.pump import Pump
 from edged.roles.reporter import Reporter
@@ -154,10 +153,9 @@ class Daemon:
         await self.transport.open()
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
-        node = ObservedNode(own, NodeOptions(), Random(SystemRandom().getrandbits(64)), saved)
-        self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         self._observer = observer = Observer(own, lambda: node.board.jobs.records)
-        node.watch = observer.watch
+        node = Node(own, NodeOptions(), Random(SystemRandom().getrandbits(64)), saved, watch=observer.watch)
+        self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
         shelf, engine = Shelf(), Engine(self._thread, device.executor)
         worker = Worker(own.node, engine, shelf, pump.post, pump.send_parcel)
@@ -181,7 +179,9 @@ class Daemon:
         commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post)
         self._server = LocalServer(path, commands)
         await self._server.open()
-        self._reporter = Reporter(observer, worker, engine, self.transport, self.journal, pump.send, dict)
+        self._reporter = Reporter(
+            observer, worker, engine, self.transport, self.journal, pump.send, node.membership.round_trips
+        )
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)
         self._announce(own)

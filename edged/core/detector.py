@@ -38,15 +38,18 @@ class Probe:
 class RoundTrips:
     """Smoothed round trips of the members whose answers are slow; the others are left to the floor."""
 
-    __slots__ = ("_estimates", "_floor")
+    __slots__ = ("_estimates", "_floor", "latest")
 
     def __init__(self, floor_seconds: float) -> None:
         """``floor_seconds`` is the least answer time."""
         self._floor = floor_seconds
         self._estimates: dict[NodeId, tuple[float, float]] = {}
+        self.latest: dict[NodeId, float] = {}
+        """Seconds of the newest round trip of each member, for people to see."""
 
     def measured(self, node: NodeId, seconds: float) -> None:
         """Take in one round trip."""
+        self.latest[node] = seconds
         known = self._estimates.get(node)
         if known is None:
             if 3 * seconds > self._floor:

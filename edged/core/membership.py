@@ -115,6 +115,10 @@ class Membership:
         """0: this node keeps up; up to 8: it is slow itself."""
         return self._awareness.score
 
+    def round_trips(self) -> Mapping[NodeId, float]:
+        """Seconds of the newest answered ping of each member."""
+        return self._detector.round_trips.latest
+
     def alive(self) -> tuple[MemberRecord, ...]:
         """The records of the members that take part (suspects too), this node included."""
         return tuple(record for record in self._ledger.records.values() if is_present(record))

@@ -16,7 +16,7 @@ come; everything of a job goes when the list says that it is over.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -99,10 +99,12 @@ class Node:
         rng: Random,
         saved: SavedVote | None = None,
         known: Iterable[MemberRecord] = (),
+        watch: Callable[[Event], None] | None = None,
     ) -> None:
         """Compose the machines.
 
         ``saved`` is what was last written for ``SaveVote``, if anything; ``known`` are members remembered from before.
+        ``watch`` is shown every event that passed the fence, after the machines read it, also what they tell each other.
         """
         self.node = record.node
         self.name = record.name
@@ -115,6 +117,7 @@ class Node:
         self._machines: tuple[Membership | Election | JobBoard | Migration | Running, ...]
         self._machines = (self.membership, self.election, self.board, self.migration, self.running)
         self._deadlines = [machine.deadline() for machine in self._machines]
+        self._watch = watch
         self._last_refusal = ""
 
     # ------------------------------------------------------------------------------------------- contract
@@ -173,6 +176,8 @@ class Node:
             self._stages_built(event)
         elif isinstance(event, MessageReceived):
             effects += self._hear_of_plan(event.message, now)
+        if self._watch is not None:
+            self._watch(event)
         return effects + self._drop_what_is_over()
 
     def _audience(self, event: Event, now: float) -> Iterable[int]:

@@ -28,12 +28,13 @@ from edged.core.job import Phase, Work
 from edged.core.messages import TensorSpec
 from edged.errors import MalformedError
 from edged.roles.spool import Feeder
+from edged.telemetry.logs import topic_logger
 from edged.transport.buffers import aligned
 
 HEADER_BYTES = 2**20
 SAMPLE_BYTES = 2**32
 PIECE_BYTES = 2**18
-STDERR_BYTES = 4000
+OUTPUT_BYTES = 4000
 EXIT_SECONDS = 1.0
 MODULE = "edged.feeder"
 
@@ -123,8 +124,8 @@ class FeederProcess:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             cwd=feeder.folder,
             env={**os.environ, "PYTHONPATH": path},
@@ -140,12 +141,12 @@ class FeederProcess:
         return f"the feeder {how}" + (f": {tail}" if tail else "")
 
     def last_line(self) -> str:
-        """The last line that the feeder wrote to standard error."""
+        """The last line that the feeder printed."""
         lines = self._tail.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
-    def stderr(self) -> str:
-        """The end of what the feeder wrote to standard error."""
+    def output(self) -> str:
+        """The end of what the feeder printed, on standard output or standard error."""
         return self._tail.decode(errors="replace")
 
     async def stop(self) -> None:
@@ -161,10 +162,16 @@ class FeederProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _read(self) -> None:
-        stream = self._process.stderr
+        """Pass on what the user's code prints, line by line, and keep the end of it."""
+        stream = self._process.stdout
         assert stream is not None
+        begun = b""
         while piece := await stream.read(PIECE_BYTES):
-            self._tail = (self._tail + piece)[-STDERR_BYTES:]
+            self._tail = (self._tail + piece)[-OUTPUT_BYTES:]
+            *lines, begun = (begun + piece).split(b"\n")
+            for line in lines:
+                topic_logger("feeder").info("%s", line[-OUTPUT_BYTES:].decode(errors="replace"))
+            begun = begun[-OUTPUT_BYTES:]
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -270,7 +270,7 @@ class Source:
         why = await process.wait()
         if handed.process is process:
             handed.process = None
-            await self._died(handed, why, process.stderr())
+            await self._died(handed, why, process.output())
 
     async def _lost(self, handed: Handed, why: str) -> None:
         """The connection closed. A child's end is told by ``_restart``; one that lives on without it is of no use."""
@@ -286,7 +286,7 @@ class Source:
             if handed.process is process:
                 handed.process = None
                 await process.stop()
-                await self._died(handed, f"the feeder closed its connection {why}".strip(), process.stderr())
+                await self._died(handed, f"the feeder closed its connection {why}".strip(), process.output())
 
     async def _died(self, handed: Handed, why: str, stderr: str) -> None:
         handed.deaths += 1

@@ -113,5 +113,5 @@ async def test_the_last_words_of_a_process_are_kept(tmp_path: Path) -> None:
     )
     async with asyncio.timeout(30):
         assert "edged.no_such" in await process.wait()
-    assert "edged.no_such" in process.stderr()
+    assert "edged.no_such" in process.output()
     await process.stop()
