@@ -104,7 +104,7 @@ class Node:
         """Compose the machines.
 
         ``saved`` is what was last written for ``SaveVote``, if anything; ``known`` are members remembered from before.
-        ``watch`` is shown every event that passed the fence, after the machines read it, also what they tell each other.
+        ``watch`` is shown every event that passed the fence, once the machines have read it, their own included.
         """
         self.node = record.node
         self.name = record.name
