@@ -11,6 +11,7 @@ import typer
 
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
+from edged.errors import ConfigError
 
 
 def status(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -33,6 +34,8 @@ def watch(
     """Show the whole pipeline live, from any device; Ctrl-C ends it."""
     from edged.tui import live
 
+    if svg is not None and not svg.expanduser().absolute().parent.is_dir():
+        raise ConfigError(f"--svg {svg}: the folder {svg.expanduser().absolute().parent} does not exist; make it first")
     client = Client(home(home_flag))
     if svg is not None:
         live.write_svg(client.ask("status"), svg)

@@ -96,7 +96,7 @@ def _loss(status: Mapping[str, Any], width: int, height: int) -> list[str]:
 def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     names = {member["node"]: member["name"] for member in status.get("members", [])}
     rows = []
-    for member in status.get("members", []):
+    for member in sorted(status.get("members", []), key=_place):
         rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {member['state']:<7} {_duty(member)}")
         for peer, link in sorted((member.get("links") or {}).items()):
             sent, trip = link.get("bytes_per_second") or 0.0, link.get("round_trip_seconds")
@@ -106,6 +106,12 @@ def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     if len(rows) > height - 1:
         rows = [*rows[: height - 2], f"… {len(rows) - height + 2} more"]
     return [words.shorten(row, width) for row in ["nodes and links", *rows]]
+
+
+def _place(member: Mapping[str, Any]) -> tuple[int, str]:
+    """Those that hold layers in the order of the pipeline, then the others by name."""
+    layers = member.get("layers")
+    return (layers[0] if layers else 10**9), member["name"]
 
 
 def _duty(member: Mapping[str, Any]) -> str:

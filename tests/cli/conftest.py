@@ -1,0 +1,45 @@
+"""Two nodes that many tests share, and one job that they trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from edged.cli.demo_nodes import DemoNode, start_nodes, wait_until_known
+from tests.cli.shell import JOBS, Outcome, edged
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[DemoNode]]:
+    with ExitStack() as stack:
+        cluster = start_nodes(stack, tmp_path_factory.mktemp("nodes"), [1.0, 1.5])
+        wait_until_known(cluster)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def desk(nodes: list[DemoNode]) -> Path:
+    """Home of the first node."""
+    return nodes[0].home
+
+
+@pytest.fixture(scope="session")
+def laptop(nodes: list[DemoNode]) -> Path:
+    """Home of the second node."""
+    return nodes[1].home
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("weights") / "small.safetensors"
+
+
+@pytest.fixture(scope="session")
+def trained(desk: Path, weights: Path) -> Outcome:
+    """What `edged train --json` said about a good job of two epochs."""
+    outcome = edged("train", JOBS, "--json", "--output", weights, home=desk)
+    assert outcome.status == 0, outcome.err
+    return outcome

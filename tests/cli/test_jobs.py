@@ -1,0 +1,207 @@
+"""train, jobs, attach, stop, export: with real nodes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.cli.shell import JOBS, Outcome, edged, wait_until
+
+PROMISED = {
+    "started": {"event", "job", "name", "layers", "parameters", "steps"},
+    "plan": {"event", "term", "version", "strategy", "reason", "predicted_step_seconds", "routes"},
+    "step": {"event", "step", "epoch", "loss", "samples_per_second", "learning_rate"},
+    "eval": {"event", "epoch", "loss", "metrics"},
+    "finished": {"event", "steps", "loss", "seconds", "output", "state_sha256"},
+}
+
+
+def state_of(home: Path, job: str) -> str:
+    return next(found["state"] for found in edged("jobs", "--json", home=home).object["jobs"] if found["job"] == job)
+
+
+def detached(home: Path, function: str, *more: object) -> str:
+    outcome = edged("train", f"{JOBS}:{function}", "--detach", "--json", *more, home=home)
+    assert outcome.status == 0, outcome.err
+    assert set(outcome.object) == {"job"}
+    return outcome.object["job"]
+
+
+def test_train_prints_exactly_the_promised_objects(trained: Outcome, weights: Path) -> None:
+    events = trained.objects
+    assert [event["event"] for event in events[:2]] == ["started", "plan"]
+    assert {event["event"] for event in events} == set(PROMISED)
+    assert all(set(event) == PROMISED[event["event"]] for event in events)
+    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 17))
+    assert [event["epoch"] for event in events if event["event"] == "eval"] == [0, 1]
+    assert all(set(event["metrics"]) == {"accuracy"} for event in events if event["event"] == "eval")
+    assert (events[-1]["steps"], events[-1]["output"]) == (16, str(weights))
+    for route in events[1]["routes"]:
+        assert set(route) == {"hops", "micro_batches"}
+        assert all(set(hop) == {"node", "name", "first_layer", "last_layer"} for hop in route["hops"])
+
+
+def test_the_digest_is_that_of_the_written_weights(trained: Outcome, weights: Path) -> None:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_file(weights).items()):
+        for part in (name, str(tensor.dtype), str(tuple(tensor.shape))):
+            digest.update(part.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    assert trained.objects[-1]["state_sha256"] == digest.hexdigest()
+
+
+def test_one_device_gives_the_same_weights_and_the_same_objects(trained: Outcome, tmp_path: Path) -> None:
+    outcome = edged("train", JOBS, "--local", "--json", "--output", tmp_path / "alone.safetensors")
+    assert outcome.status == 0
+    assert outcome.objects[-1]["state_sha256"] == trained.objects[-1]["state_sha256"]
+    assert all(set(event) == PROMISED[event["event"]] for event in outcome.objects)
+
+
+def test_attaching_from_another_device_tells_the_same_story(trained: Outcome, laptop: Path) -> None:
+    outcome = edged("attach", trained.objects[0]["job"], "--json", home=laptop)
+    assert outcome.status == 0
+    assert outcome.objects == trained.objects
+
+
+def test_a_person_is_told_the_end_and_gets_the_path(trained: Outcome, desk: Path, weights: Path) -> None:
+    outcome = edged("attach", "small", home=desk)
+    assert outcome.out == f"{weights}\n"
+    assert "plan" in outcome.err
+    assert "epoch 2: evaluation loss" in outcome.err
+    assert "finished 16 steps" in outcome.err
+
+
+def test_a_finished_job_can_be_exported_on_its_source_only(
+    trained: Outcome, desk: Path, laptop: Path, weights: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    outcome = edged("export", "small", "--output", copy, "--json", home=desk)
+    assert set(outcome.object) == {"job", "output", "step", "state_sha256"}
+    assert copy.read_bytes() == weights.read_bytes()
+    assert edged("export", "small", "--output", copy, home=laptop).refuses(1, "submitted on desk")
+
+
+def test_stopping_a_finished_job_changes_nothing(trained: Outcome, desk: Path) -> None:
+    outcome = edged("stop", "small", home=desk)
+    assert outcome.status == 0
+    assert "finished" in outcome.err
+
+
+@pytest.mark.parametrize("command", [["attach"], ["stop"], ["export", "--output", "x.safetensors"]])
+def test_an_unknown_job_is_told_with_those_that_are_known(trained: Outcome, desk: Path, command: list[str]) -> None:
+    assert edged(command[0], "nothing", *command[1:], home=desk).refuses(1, "'nothing'", "known jobs", "(small)")
+
+
+def test_jobs_queue_and_one_runs_at_a_time(desk: Path, laptop: Path, tmp_path: Path) -> None:
+    first = detached(desk, "slow")
+    wait_until(lambda: state_of(laptop, first) == "running")
+    said = edged("train", f"{JOBS}:slow", "--set", "name=next", "--detach", home=laptop)
+    second = said.out.strip()
+    assert f"waits for slow ({first}, running)" in said.err
+    assert state_of(desk, second) == "queued"
+    assert edged("export", "next", "--output", tmp_path / "no.safetensors", home=laptop).refuses(1, "queued")
+
+    listed = edged("jobs", home=desk).out
+    assert f"{second}  next" in listed
+    assert set(edged("jobs", "--json", home=desk).object["jobs"][0]) >= {"job", "name", "source", "state", "step",
+                                                                         "steps", "reason"}  # fmt: skip
+
+    exported = edged("export", first, "--output", tmp_path / "now.safetensors", "--json", home=desk).object
+    assert exported["step"] > 0
+    assert load_file(tmp_path / "now.safetensors")
+
+    assert edged("stop", first, home=laptop).status == 0
+    wait_until(lambda: state_of(desk, second) == "running")
+    assert edged("attach", first, home=desk).refuses(1, "stopped by its user")
+    assert edged("stop", "next", "--reason", "enough", home=desk).status == 0
+    failed = edged("attach", "next", "--json", home=laptop)
+    assert failed.status == 1
+    assert failed.objects[-1] == {"event": "failed", "reason": "enough"}
+
+
+def test_a_name_that_two_jobs_have_means_the_newest(trained: Outcome, desk: Path) -> None:
+    newest = edged("train", JOBS, "--set", "epochs=1", "--json", home=desk).objects[0]["job"]
+    assert edged("attach", "small", "--json", home=desk).objects[0]["job"] == newest
+    assert newest != trained.objects[0]["job"]
+
+
+@pytest.mark.parametrize("where", ["cluster", "local"])
+def test_a_sample_that_raises_ends_the_job_and_not_the_node(desk: Path, where: str) -> None:
+    more = ["--local"] if where == "local" else ["--home", str(desk)]
+    outcome = edged("train", f"{JOBS}:broken_sample", "--json", *more)
+    assert outcome.refuses(1, "data[1000]: RuntimeError: sample 1000 is broken", "sample_jobs.py, line")
+    assert outcome.objects[-1]["event"] == "failed"
+    assert "sample 1000 is broken" in outcome.objects[-1]["reason"]
+    assert 0 < len([event for event in outcome.objects if event["event"] == "step"]) < 1000 / 32
+    assert edged("status", home=desk).status == 0
+
+
+def test_the_traceback_of_a_sample_is_shown_when_asked_for(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGED_DEBUG", "")
+    assert edged("train", f"{JOBS}:broken_sample", home=desk).refuses(1, "edged --debug attach")
+    shown = edged("--debug", "attach", "broken", home=desk)
+    assert 'raise RuntimeError(f"sample {index} is broken")' in shown.err
+
+
+def test_a_loss_that_is_no_number_ends_the_job(desk: Path) -> None:
+    assert edged("train", f"{JOBS}:exploding", home=desk).refuses(1, "loss", "step")
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("missing.py", ["there is no job file"]),
+        (".", ["is a folder"]),
+        (f"{JOBS}:nothing", ["has no function nothing()", "branching"]),
+        (f"{JOBS}:number", ["returned a int", "edged.Job"]),
+        (f"{JOBS}:raising", ["ValueError: the disk is not mounted", "line"]),
+        (f"{JOBS}:uneven", ["batch_size=7", "write batch_size=6"]),
+        (f"{JOBS}:branching", ["x.sum() > 0", "torch.where"]),
+    ],
+)
+@pytest.mark.parametrize("where", ["cluster", "local"])
+def test_a_mistake_in_the_job_file_is_told_in_one_line(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, reference: str, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ["--local"] if where == "local" else ["--home", str(desk)]
+    outcome = edged("train", reference, "--json", *more)
+    assert outcome.refuses(1, *words)
+    assert len(outcome.err.splitlines()) == 1
+    assert outcome.object["event"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("def job(:", ["line 1", "SyntaxError"]), ("import nothing_here", ["ModuleNotFoundError", "nothing_here"])],
+)
+def test_a_file_that_does_not_run_is_told_with_its_line(tmp_path: Path, content: str, words: list[str]) -> None:
+    (tmp_path / "job.py").write_text(content)
+    assert edged("train", tmp_path / "job.py", "--local").refuses(1, *words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("lots", ["key=value"]), ("colour=red", ["colour", "optimizer.lr"]), ("batch_size=many", ["batch_size", "'many'"])],
+)
+def test_a_wrong_change_is_told(change: str, words: list[str]) -> None:
+    assert edged("train", JOBS, "--local", "--set", change).refuses(1, *words)
+
+
+def test_changes_reach_the_job() -> None:
+    outcome = edged("train", JOBS, "--local", "--json", "--set", "epochs=1", "--set", "optimizer.lr=0.25")
+    steps = [event for event in outcome.objects if event["event"] == "step"]
+    assert (len(steps), steps[0]["learning_rate"]) == (8, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"), [("missing/x.safetensors", ["missing", "make it first"]), ("x.pt", ["x.pt.safetensors"])]
+)
+@pytest.mark.parametrize("command", [["train", str(JOBS)], ["export", "small"]])
+def test_a_wrong_output_is_told_before_anything_is_done(
+    desk: Path, command: list[str], output: str, words: list[str]
+) -> None:
+    assert edged(*command, "--output", output, home=desk).refuses(2, "--output", *words)

@@ -1,0 +1,47 @@
+"""Keys: new, show, the line to type on the next device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edged.cli.keys import join_line
+from edged.transport.security import parse_token, read_cluster_key, write_cluster_key
+from tests.cli.shell import edged
+
+
+def test_a_new_key_is_printed_and_nothing_else() -> None:
+    outcome = edged("key", "new")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert parse_token(outcome.out.strip())
+    assert outcome.out != edged("key", "new").out
+
+
+def test_a_home_without_a_key_says_where_one_comes_from(tmp_path: Path) -> None:
+    assert edged("key", "show", home=tmp_path).refuses(2, "no cluster key", "edged join")
+    assert edged("key", "join-command", home=tmp_path).refuses(2, "no cluster key")
+
+
+def test_the_key_of_a_home_is_shown(tmp_path: Path) -> None:
+    token = edged("key", "new").out.strip()
+    write_cluster_key(tmp_path, token)
+    assert edged("key", "show", home=tmp_path).out == token + "\n"
+
+
+def test_the_line_for_the_next_device_names_this_node(nodes: list, desk: Path, monkeypatch) -> None:
+    address = nodes[0].address.removeprefix("tcp://")
+    key = read_cluster_key(desk)
+    assert edged("key", "join-command", home=desk).out == f"edged join --key {key} --seed {address}\n"
+    monkeypatch.setenv("EDGED_CLUSTER", "demo")
+    assert edged("key", "join-command", home=desk).out == f"edged join --cluster demo --key {key} --seed {address}\n"
+
+
+def test_the_line_may_name_another_seed_and_needs_no_node(tmp_path: Path) -> None:
+    token = edged("key", "new").out.strip()
+    write_cluster_key(tmp_path, token)
+    assert edged("key", "join-command", home=tmp_path).out == f"edged join --key {token}\n"
+    given = edged("key", "join-command", "--seed", "10.0.0.1:7077", home=tmp_path).out
+    assert given == f"edged join --key {token} --seed 10.0.0.1:7077\n"
+
+
+def test_a_cluster_name_with_a_space_is_quoted() -> None:
+    assert join_line("my lab", "k", "") == "edged join --cluster 'my lab' --key k"

@@ -1,0 +1,62 @@
+"""What commands that look print: promised keys, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Outcome, edged
+
+STATUS = {"cluster", "node", "name", "term", "leader", "members", "job", "plan"}
+MEMBER = {"node", "name", "address", "state", "roles", "slowness", "memory_bytes", "layers", "weight_version",
+          "replicas", "links"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def after_a_job(trained: Outcome) -> None:
+    """All of these look at a cluster that has trained."""
+
+
+@pytest.mark.parametrize("home", ["desk", "laptop"])
+def test_status_has_the_promised_keys(request: pytest.FixtureRequest, home: str) -> None:
+    status = edged("status", "--json", home=request.getfixturevalue(home)).object
+    assert set(status) == STATUS
+    assert status["name"] == home
+    assert {member["name"] for member in status["members"]} == {"desk", "laptop"}
+    assert all(set(member) >= MEMBER for member in status["members"])
+    assert status["leader"] in {member["node"] for member in status["members"]}
+    assert [member["state"] for member in status["members"]] == ["alive", "alive"]
+
+
+def test_status_for_people_fits_a_page_and_shows_everyone(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = edged("status", home=desk).out.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert "2 of 2 nodes alive" in lines[0]
+    assert any("● laptop" in line for line in lines)
+
+
+def test_events_are_the_journal_as_json_lines(desk: Path) -> None:
+    events = edged("events", home=desk).objects
+    assert all({"time", "event", "effects"} <= set(event) for event in events)
+    assert len({event["event"]["type"] for event in events}) > 1
+
+
+def test_watch_once_draws_the_members(desk: Path) -> None:
+    for arguments in (["watch", "--once"], ["watch"]):  # without a terminal there is nothing to keep alive
+        outcome = edged(*arguments, home=desk)
+        assert outcome.status == 0
+        assert "desk" in outcome.out
+        assert "last events" in outcome.out
+        assert "\x1b" not in outcome.out
+
+
+def test_watch_writes_a_picture(desk: Path, tmp_path: Path) -> None:
+    assert edged("watch", "--svg", tmp_path / "view.svg", home=desk).status == 0
+    assert (tmp_path / "view.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_a_picture_that_cannot_be_written_is_told(desk: Path, tmp_path: Path) -> None:
+    assert edged("watch", "--svg", tmp_path / "missing" / "view.svg", home=desk).refuses(2, "--svg", "missing")
