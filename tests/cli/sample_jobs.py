@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from edged import Job
 
@@ -41,7 +41,7 @@ def make(**changes) -> Job:
     fields = {
         "name": "small",
         "model": nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3)),
-        "objective": lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]),
+        "objective": lambda model, batch: functional.cross_entropy(model(batch[0]), batch[1]),
         "data": Points(),
         "optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         "batch_size": 32,

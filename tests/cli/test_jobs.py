@@ -185,7 +185,11 @@ def test_a_file_that_does_not_run_is_told_with_its_line(tmp_path: Path, content:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [("lots", ["key=value"]), ("colour=red", ["colour", "optimizer.lr"]), ("batch_size=many", ["batch_size", "'many'"])],
+    [
+        ("lots", ["key=value"]),
+        ("colour=red", ["colour", "optimizer.lr"]),
+        ("batch_size=many", ["batch_size", "'many'"]),
+    ],
 )
 def test_a_wrong_change_is_told(change: str, words: list[str]) -> None:
     assert edged("train", JOBS, "--local", "--set", change).refuses(1, *words)

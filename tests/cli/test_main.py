@@ -122,6 +122,10 @@ def test_quick_commands_import_nothing_slow(tmp_path: Path, arguments: list[str]
         "if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env={"EDGED_HOME": str(tmp_path)}
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"EDGED_HOME": str(tmp_path)},
     )
     assert done.stdout.splitlines()[-1] == "[]"

@@ -6,8 +6,8 @@ import pytest
 
 from edged.tui.curve import curve
 from edged.tui.live import write_svg
-from edged.tui.view import lines, render
-from edged.tui.words import bar, duration, size
+from edged.tui.view import lines, render, summary
+from edged.tui.words import bar, duration, layers, size
 from tests.tui.sample import status
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "view_80x24.txt"
@@ -92,3 +92,47 @@ def test_sizes_and_bars() -> None:
     assert size(3.14e6) == "3.14 MB"
     assert bar(0.5, 4) == "██░░"
     assert bar(7, 4) == "████"
+
+
+def test_a_node_that_is_alone_shows_how_others_join() -> None:
+    line = "join from another device with:  edged join --key abcdefg-hijklmn --seed 192.168.1.20:41233"
+    alone = {**status(1, job=False), "invitation": line}
+    drawn = lines(alone, 60, 24)
+    assert "edged join" in "".join(drawn)
+    assert any("--key abcdefg-hijklmn" in row or "abcdefg-hijklmn" in row for row in drawn)
+    assert "edged join" not in "\n".join(lines({**status(2, job=False), "invitation": line}, 60, 24))
+
+
+def test_a_job_that_is_over_leaves_its_members_waiting_and_its_reason() -> None:
+    over = status(2)
+    over["job"] = {**over["job"], "state": "failed", "reason": "laptop died"}
+    drawn = "\n".join(lines(over, 100, 30))
+    assert "job digits: failed (laptop died)" in drawn
+    assert "waiting for work" in drawn
+
+
+def test_links_that_carry_only_gossip_are_left_out() -> None:
+    quiet = status(2)
+    for member in quiet["members"]:
+        for link in member["links"].values():
+            link["bytes_per_second"] = 900.0
+    assert "B/s" not in "\n".join(lines(quiet, 100, 30))
+    assert "3.1 MB/s, 0.4 ms" in "\n".join(lines(status(2), 100, 30))
+
+
+def test_long_events_are_wrapped_and_the_newest_stands_last() -> None:
+    long = status(1)
+    long["view"]["events"] = [{"time": "12:00:00", "text": "word " * 40}, {"time": "12:00:09", "text": "the newest"}]
+    drawn = lines(long, 80, 40)
+    assert drawn[-1] == "  12:00:09  the newest"
+    assert max(map(len, drawn)) <= 80
+    assert sum("word" in line for line in drawn) > 2
+
+
+def test_the_summary_lists_members_in_the_order_of_the_pipeline() -> None:
+    named = [line.split()[1] for line in summary(status(4), 100) if line.startswith("●")]
+    assert named == ["desk", "laptop", "pi-5", "pi-4"]
+
+
+def test_one_layer_is_no_range() -> None:
+    assert (layers(3, 3), layers(3, 7)) == ("layer 3", "layers 3–7")

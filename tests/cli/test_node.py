@@ -1,0 +1,251 @@
+"""join, leave, config show: nodes in processes of their own, on a terminal where it matters."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from edged.cli.demo_nodes import DemoNode
+from edged.transport.security import read_cluster_key
+from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, edged_process, wait_until
+
+LONELY = ["--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1"]
+ALTERNATE_SCREEN_OFF = "\x1b[?1049l"
+CTRL_C = "\x03"
+
+
+class Terminal:
+    """A command whose standard streams are a terminal of 100 x 30. Ctrl-C is the signal that a terminal makes of it."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.raw = ""
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edged", *map(str, arguments)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30", "OMP_NUM_THREADS": "1"},
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._ours)
+
+    @property
+    def shown(self) -> str:
+        """All that was shown so far, without escape sequences."""
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.raw)
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Read until ``text`` was shown so often."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.shown.count(text) < times:
+            assert time.monotonic() < deadline, self.shown
+            assert self._read(), self.shown
+
+    def type(self, text: str) -> None:
+        if text == CTRL_C:
+            self.process.send_signal(signal.SIGINT)
+        else:
+            os.write(self._ours, text.encode())
+
+    def end(self) -> int:
+        """Read until the command ends; returns its exit status."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._read():
+            assert time.monotonic() < deadline, self.shown
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def _read(self) -> bool:
+        if not select.select([self._ours], [], [], 0.1)[0]:
+            return self.process.poll() is None
+        try:
+            found = os.read(self._ours, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.raw += found.decode(errors="replace")
+        return bool(found)
+
+
+def own_address(nodes: list[DemoNode]) -> str:
+    return nodes[0].address.removeprefix("tcp://")
+
+
+def test_a_wrong_key_ends_with_4_and_says_what_to_compare(nodes: list[DemoNode], tmp_path: Path) -> None:
+    key = edged("key", "new").out.strip()
+    arguments = ["join", "--no-tui", *LONELY, "--cluster", "demo", "--key", key, "--seed", own_address(nodes)]
+    outcome = edged_process(*arguments, home=tmp_path)
+    assert outcome.status == 4
+    assert "edged key show" in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
+    assert [event["event"] for event in outcome.objects] == ["ready"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--key", "edged-bad"], ["56 letters", "join-command"]),
+        (["--key", "t6kjtbwugfsrd3m4nirw6n5fji7mhwdu5kflf5klgpbsjazonu3oum3a"], ["checksum", "again"]),
+        (["--seed", "127.0.0.1:7077"], ["no key", "join-command"]),
+        (["--seed", "127.0.0.1"], ["--seed is '127.0.0.1'", "port"]),
+        (["--listen", "somewhere"], ["--listen", "HOST:PORT"]),
+        (["--listen", "203.0.113.7:7077"], ["203.0.113.7", "--listen"]),
+        (["--threads", "many"], ["--threads is 'many'", "whole number"]),
+        (["--slowdown", "half"], ["--slowdown", "between 1 and 1000"]),
+        (["--memory", "plenty"], ["--memory", "2GB"]),
+        (["--device", "tpu"], ["--device", "cuda"]),
+        (["--key-file", "missing"], ["--key-file missing", "no such file", "edged key show"]),
+        (["--log-format", "xml"], ["--log-format", "json"]),
+    ],
+)
+def test_a_wrong_option_of_join_is_told_with_what_to_write(
+    tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    known = [] if "--listen" in arguments else LONELY
+    outcome = edged("join", "--no-tui", *known, *arguments, home=tmp_path)
+    assert outcome.refuses(2, *words)
+    assert outcome.out == ""
+
+
+def test_a_second_node_in_a_home_is_refused_with_the_first_one_s_process(nodes: list[DemoNode], desk: Path) -> None:
+    outcome = edged("join", "--no-tui", *LONELY, home=desk)
+    assert outcome.refuses(2, f"process {nodes[0].process.pid}", "--home")
+    assert edged("status", home=desk).status == 0
+
+
+def test_a_port_in_use_is_refused_with_another_to_try(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        outcome = edged_process("join", "--no-tui", "--no-discovery", "--listen", address, home=tmp_path)
+    assert outcome.refuses(2, f"{address} is in use", "--listen")
+
+
+@pytest.mark.parametrize("home", ["file", "file/below", "/proc/edged"])
+def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path, home: str) -> None:
+    (tmp_path / "file").touch()
+    outcome = edged("join", "--no-tui", *LONELY, home=tmp_path / home)
+    assert outcome.refuses(2, "--home")
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    arguments = ["join", "--home", str(tmp_path), "--no-tui", "--log-format", "json", *LONELY]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edged", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_the_first_start_prints_the_line_for_the_next_device_and_leave_ends_it(
+    newcomer: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert newcomer.stderr is not None
+    line = newcomer.stderr.readline()
+    assert line.startswith("edged: join from another device with:  edged join --key ")
+    assert read_cluster_key(tmp_path) in line
+    assert "--seed 127.0.0.1:" in line
+    wait_until(lambda: edged("status", home=tmp_path).status == 0)
+    assert edged("leave", home=tmp_path).status == 0
+    assert newcomer.wait(10) == 0
+    assert edged("status", home=tmp_path).status == 3
+
+
+def test_the_live_view_appears_invites_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    with Terminal("join", "--home", tmp_path, *LONELY) as terminal:
+        terminal.wait_for("1 of 1 nodes alive")
+        terminal.wait_for("leads (★")
+        assert "join from another device with:" in terminal.shown
+        terminal.type(CTRL_C)
+        asked = time.monotonic()
+        assert terminal.end() == 0
+    assert time.monotonic() - asked < 5  # promised are 2 s, on a machine that does nothing else
+    after = terminal.raw.rpartition(ALTERNATE_SCREEN_OFF)[2]
+    assert f"its log is {tmp_path / 'edged.log'}" in after
+    assert "\x1b[?25h" in terminal.raw  # the cursor is back
+    assert "leads" in (tmp_path / "edged.log").read_text()
+
+
+def test_a_second_interrupt_leaves_at_once_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    with Terminal("join", "--home", tmp_path, *LONELY) as terminal:
+        terminal.wait_for("leads (★")
+        terminal.type(CTRL_C)
+        terminal.type(CTRL_C)
+        assert terminal.end() in {0, 130}  # it may have left before the second came
+    assert ALTERNATE_SCREEN_OFF in terminal.raw
+
+
+def test_watch_on_a_terminal_goes_on_until_interrupted(desk: Path) -> None:
+    with Terminal("watch", "--home", desk, "--interval", "0.1") as terminal:
+        terminal.wait_for("2 of 2 nodes alive", times=3)
+        terminal.type(CTRL_C)
+        assert terminal.end() == 0
+    assert ALTERNATE_SCREEN_OFF in terminal.raw
+
+
+@pytest.mark.parametrize(("answer", "after"), [("d\n", "running"), (CTRL_C, "running"), ("s\n", "stopped")])
+def test_an_interrupt_while_following_asks_whether_to_stop(desk: Path, answer: str, after: str) -> None:
+    job = edged("train", f"{JOBS}:slow", "--detach", home=desk).out.strip()
+    with Terminal("attach", job, "--home", desk) as terminal:
+        terminal.wait_for("samples/s")
+        terminal.type(CTRL_C)
+        terminal.wait_for("[d]etach (the job goes on) or [s]top it?")
+        terminal.type(answer)
+        assert terminal.end() == 130
+    jobs = edged("jobs", "--json", home=desk).object["jobs"]
+    assert next(found["state"] for found in jobs if found["job"] == job) == after
+    assert (f"edged attach {job}" if after == "running" else "is stopped") in terminal.shown
+    edged("stop", job, home=desk)
+
+
+def test_no_colour_is_shown_to_whom_wants_none(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Terminal("watch", "--once", "--home", desk) as terminal:
+        assert terminal.end() == 0
+    assert "last events" in terminal.shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.raw)
+
+
+def test_config_show_tells_where_each_value_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text('name = "shelf"\nseed = ["10.0.0.1:7077"]\n')
+    monkeypatch.setenv("EDGED_THREADS", "3")
+    monkeypatch.setenv("EDGED_KEY", "secret-token")
+    shown = edged("config", "show", "--json", home=tmp_path)
+    assert set(shown.object) == {"home", "options"}
+    found = {row["option"]: (row["value"], row["origin"]) for row in shown.object["options"]}
+    assert all(set(row) == {"option", "value", "origin"} for row in shown.object["options"])
+    assert found["name"] == ("shelf", "file")
+    assert found["seed"] == (["10.0.0.1:7077"], "file")
+    assert found["threads"] == (3, "variable")
+    assert found["listen"] == ("0.0.0.0:0", "default")
+    assert found["key"] == ("(hidden)", "variable")
+    assert "secret-token" not in shown.out
+    text = edged("config", "show", home=tmp_path)
+    assert "name = shelf  (file)" in text.out
+    assert "secret-token" not in text.out
+
+
+def test_a_bad_variable_is_named_by_config_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGED_THREADS", "x")
+    assert edged("config", "show", home=tmp_path).refuses(2, "EDGED_THREADS is 'x'")

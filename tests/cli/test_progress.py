@@ -1,0 +1,43 @@
+"""How a followed job looks to a person."""
+
+from __future__ import annotations
+
+import pytest
+
+from edged.cli.progress import following, in_words
+
+STARTED = {"event": "started", "job": "00aa", "name": "digits", "layers": 7, "parameters": 25_500, "steps": 440}
+HOPS = [{"node": "a", "name": "desk", "first_layer": 0, "last_layer": 3},
+        {"node": "b", "name": "pi-4", "first_layer": 4, "last_layer": 4}]  # fmt: skip
+PLAN = {"event": "plan", "term": 1, "version": 2, "strategy": "pipeline", "reason": "by speed",
+        "predicted_step_seconds": 0.1, "routes": [{"hops": HOPS, "micro_batches": [0]}]}  # fmt: skip
+STEP = {"event": "step", "step": 3, "epoch": 0, "loss": 1.25, "samples_per_second": 1234.0, "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (STARTED, "digits: 7 layers, 25.5 k parameters, 440 steps (job 00aa)"),
+        (PLAN, "plan 1.2 (pipeline): desk 0–3 ─▶ pi-4 4–4. by speed"),
+        ({"event": "eval", "epoch": 1, "loss": 0.5, "metrics": {"accuracy": 0.9}},
+         "epoch 2: evaluation loss 0.5000  accuracy 0.9000"),
+        ({"event": "finished", "steps": 4, "seconds": 83.0, "loss": 0.5, "output": "/x"},
+         "finished 4 steps in 1 min 23 s, loss 0.5000; the weights:"),
+        ({"event": "finished", "steps": 4, "seconds": None, "loss": None, "output": "on pi-4"},
+         "finished 4 steps in –; the weights:"),
+        ({"event": "failed", "reason": "desk died"}, "failed: desk died"),
+        ({"event": "recovery", "cause": "died"}, "recovery: cause died"),
+    ],
+)  # fmt: skip
+def test_every_event_has_its_words(event: dict, text: str) -> None:
+    assert in_words(event) == text
+
+
+def test_without_a_terminal_steps_are_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with following() as follower:
+        for event in (STARTED, PLAN, STEP, {**STEP, "step": 4}, {**STEP, "step": 5}):
+            follower.show(event)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [line.split()[0] for line in shown.err.splitlines()] == ["digits:", "plan", "step"]
+    assert "step 3  loss 1.2500  1.23 k samples/s" in shown.err
