@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,15 +10,19 @@ from pathlib import Path
 import pytest
 
 from edged.cli.demo_nodes import DemoNode, start_nodes, wait_until_known
+from tests.equality.sizes import SLOWDOWNS
 
-SLOWDOWNS = {1: (1.0,), 2: (1.0, 1.0), 3: (1.0, 2.0, 1.5), 5: (1.0, 1.0, 2.0, 1.0, 1.5)}
-"""Unequal speeds give unequal cuts."""
+LEAVE_SECONDS = 20.0
 
 
-@pytest.fixture(scope="module", params=SLOWDOWNS, ids=lambda number: f"{number}-nodes")
+@pytest.fixture(scope="module", params=SLOWDOWNS, ids=lambda size: f"{size}-nodes")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[DemoNode]]:
     folder: Path = tmp_path_factory.mktemp("cluster")
     with ExitStack() as stack:
         nodes = start_nodes(stack, folder, SLOWDOWNS[request.param])
         wait_until_known(nodes)
         yield nodes
+        for node in nodes:  # all at once: one after the other takes seconds each
+            node.process.send_signal(signal.SIGINT)
+        for node in nodes:
+            assert node.process.wait(LEAVE_SECONDS) == 0

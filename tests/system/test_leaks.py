@@ -1,0 +1,68 @@
+"""A node that works for long does not grow, and one that has left leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+import pytest
+
+from edged.telemetry.paths import local_socket_path
+from tests.system.cluster import Cluster, Node, undisturbed, wait_until
+
+pytestmark = pytest.mark.slow
+
+JOBS, WARM = 20, 5
+GROWTH_BYTES = 24 * 2**20
+"""Allowed over fifteen jobs; a job's program, weights and samples left behind would be seen in files and folders."""
+
+
+def taken(node: Node) -> tuple[int, int, int]:
+    """Resident bytes, open files, threads."""
+    process = psutil.Process(node.process.pid)
+    return process.memory_info().rss, process.num_fds(), process.num_threads()
+
+
+def train(cluster: Cluster, number: int) -> None:
+    """One job, from one source after the other."""
+    nodes = cluster.running()
+    job = nodes[number % len(nodes)].submit()
+    _, event = job.end()
+    assert event["event"] == "finished"
+    assert event["state_sha256"] == undisturbed()
+
+
+def test_twenty_jobs_leave_nothing_and_leaving_leaves_nothing(fresh: Cluster, figure: list[str]) -> None:
+    temporary = fresh.folder / "temporary"
+    temporary.mkdir()
+    fresh.environment["TMPDIR"] = str(temporary)
+    nodes = fresh.start("a", "b", "c")
+    fresh.settle()
+    for number in range(WARM):
+        train(fresh, number)
+    before = {node.name: taken(node) for node in nodes}
+    for number in range(WARM, JOBS):
+        train(fresh, number)
+    for node in nodes:
+        wait_until(lambda node=node: taken(node)[1] <= before[node.name][1] + 2, f"{node.name} closes its files")
+        (memory, files, threads), (grown, now, running) = before[node.name], taken(node)
+        figure.append(
+            f"node {node.name}, after {WARM} and after {JOBS} jobs: {memory / 2**20:.0f} and {grown / 2**20:.0f} MiB, "
+            f"{files} and {now} open files, {threads} and {running} threads"
+        )
+        assert grown - memory < GROWTH_BYTES
+        assert running <= threads + 1
+        assert not node.children()
+        assert not list((node.home / "jobs").glob(".*"))
+
+    processes = [psutil.Process(node.process.pid) for node in nodes]
+    sockets = [local_socket_path(node.home) for node in nodes]
+    assert all(path.exists() for path in sockets)
+    for node in nodes:
+        node.signal(signal.SIGINT)
+    for node in nodes:
+        assert node.wait() == 0
+        assert "Traceback" not in node.logged()
+    assert not any(process.is_running() for process in processes)
+    assert not any(path.exists() for path in sockets)
+    assert not list(temporary.iterdir())

@@ -1,0 +1,88 @@
+"""Three devices on a network of their own: they find each other, bear loss, and see when a cable is pulled."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.system.cluster import Cluster, Node, undisturbed, wait_until
+from tests.system.network import Network, missing
+
+pytestmark = [pytest.mark.slow, pytest.mark.root]
+
+FOUND_SECONDS = 3.0
+PULLED_SECONDS = 10.0
+LOSS = 0.05
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, Cluster]]:
+    """Three hosts with a node on each; no node is told an address."""
+    if reason := missing():
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        network = Network(stack)
+        prefixes = {name: network.add(name) for name in NAMES}
+        cluster = Cluster(stack, tmp_path_factory.mktemp("network"))
+        for name, prefix in prefixes.items():
+            cluster.nodes[name] = Node(cluster.folder / name, cluster.key, (), prefix)
+        for node in cluster.nodes.values():
+            node.ready()
+        yield network, cluster
+
+
+def expect_equal_weights(cluster: Cluster, epochs: int = 1) -> None:
+    job = cluster["a"].submit(epochs=str(epochs))
+    _, event = job.end()
+    assert event["event"] == "finished", event
+    assert event["state_sha256"] == undisturbed(epochs=epochs)
+    assert set(cluster.named(job.wait("plan")[1])) == set(NAMES)
+
+
+def test_nodes_find_each_other_with_no_address_typed(place: tuple[Network, Cluster], figure: list[str]) -> None:
+    _, cluster = place
+    since = time.monotonic()
+    nodes = list(cluster.nodes.values())
+    wait_until(lambda: all(node.alive() == set(NAMES) for node in nodes), "all see each other", 15.0)
+    took = time.monotonic() - since
+    figure.append(f"mDNS in namespaces: all three see each other {took:.2f} s after the last was ready")
+    assert took < FOUND_SECONDS
+    cluster.settle()
+    expect_equal_weights(cluster)
+
+
+@pytest.mark.skipif(shutil.which("iptables") is None, reason="needs iptables to drop packets")
+def test_five_percent_loss_changes_no_bit(place: tuple[Network, Cluster]) -> None:
+    network, cluster = place
+    cluster.settle()
+    network.lose(LOSS)
+    try:
+        expect_equal_weights(cluster, epochs=10)
+    finally:
+        network.lose_nothing()
+
+
+def test_a_pulled_cable_ends_the_job_and_a_plugged_one_heals(place: tuple[Network, Cluster], figure: list[str]) -> None:
+    network, cluster = place
+    leader = cluster.settle()
+    source = next(name for name in NAMES if name != leader)
+    victim = next(name for name in NAMES if name not in {leader, source})
+    job = cluster[source].submit(epochs="100000")
+    job.wait("step", 3)
+    network.plug(victim, "down")
+    since = time.monotonic()
+    try:
+        moment, event = job.end()
+        figure.append(f"a worker's link goes down: the job ended after {moment - since:.2f} s")
+        assert event["event"] == "failed"
+        assert f"node {victim} died" in event["reason"]
+        assert moment - since < PULLED_SECONDS
+    finally:
+        network.plug(victim, "up")
+    cluster.settle()
+    expect_equal_weights(cluster)
