@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from edged.tui.view import lines, render
 
 REFRESH_SECONDS = 0.5
 SVG_SIZE = (112, 32)
+SVG_FONTS = "'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace"
 
 Invitation = Callable[[Mapping[str, Any]], str]
 
@@ -63,7 +65,11 @@ def write_svg(status: Mapping[str, Any], path: Path) -> None:
     with Path("/dev/null").open("w", encoding="utf-8") as sink:
         console = Console(record=True, width=width, height=max(height, needed), file=sink, force_terminal=True)
         console.print(render(status, width, height))
-    path.write_text(console.export_svg(title="edged"), encoding="utf-8")
+    drawn = console.export_svg(title=f"edged · {status.get('cluster', '')}", unique_id="edged")
+    drawn = re.sub(
+        r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL
+    )  # the reader's own fonts: no web font is fetched
+    path.write_text(drawn.replace("Fira Code, monospace", SVG_FONTS), encoding="utf-8")
 
 
 @contextmanager

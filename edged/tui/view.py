@@ -19,11 +19,14 @@ from typing import Any
 from rich.text import Text
 
 from edged.tui import pipeline, words
-from edged.tui.curve import curve
+from edged.tui.curve import BRAILLE, curve
 
 STATES = {"alive": "●", "suspect": "?", "dead": "✗", "left": "○"}
 CURVE_LEAST, CURVE_MOST = 4, 16
 EVENTS_LEAST = 3
+BLANK = chr(BRAILLE)
+"""A braille cell without dots: not every font has it, and a space looks the same."""
+
 LEAST_RATE = 5000.0
 """Bytes per second below which a link carries only gossip, and is not shown."""
 
@@ -90,7 +93,7 @@ def _loss(status: Mapping[str, Any], width: int, height: int) -> list[str]:
         return ["loss: after two steps"]
     values = [loss for _, loss in points]
     title = f"loss  {values[0]:.3f} → {values[-1]:.3f}  (steps {points[0][0]:.0f}–{points[-1][0]:.0f})"
-    return [title, *curve(points, width, height - 1)]
+    return [title, *(row.replace(BLANK, " ") for row in curve(points, width, height - 1))]
 
 
 def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
@@ -155,5 +158,5 @@ def _paint(line: str) -> Text:
     text.highlight_regex(r"★", "yellow")
     text.highlight_regex(r"●", "green")
     text.highlight_regex(r"✗.*|! \w+|died|failed", "red")
-    text.highlight_regex(r"^(edged|last events|nodes and links|loss)", "bold")
+    text.highlight_regex(r"^(edged|last events|loss)|nodes and links$", "bold")
     return text

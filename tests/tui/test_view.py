@@ -64,6 +64,7 @@ def test_svg_holds_the_picture(tmp_path: Path) -> None:
     text = (tmp_path / "view.svg").read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert "laptop" in text
+    assert "url(http" not in text
 
 
 def test_a_falling_curve_goes_from_top_left_to_bottom_right() -> None:
