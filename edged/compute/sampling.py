@@ -13,8 +13,10 @@ and before each sample the random state (torch's, Python's, and numpy's if numpy
 
 from __future__ import annotations
 
+import os
 import random
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,8 +42,8 @@ _NUMPY_SEED_BITS = 32
 class Sampler:
     """Draws the micro-batches of one job.
 
-    Keeps the order of the newest epoch only. Not for two threads at once: it sets the process-wide random state while a
-    sample is drawn, and puts it back afterwards.
+    Keeps the order of the newest epoch only. It sets the process-wide random state while a micro-batch is drawn, and
+    puts it back afterwards; samplers of other threads wait for that.
     """
 
     def __init__(self, job: Job) -> None:
@@ -168,16 +170,35 @@ def seed_everything(seed: int) -> None:
         numpy.random.seed(seed % 2**_NUMPY_SEED_BITS)
 
 
+class _Turn:
+    """Whose turn it is with the random state, which is the whole process's: a program may train from several threads.
+
+    A child that is forked while another thread has its turn would wait for ever, so it begins with a lock of its own.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_TURN = _Turn()
+
+
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
     """Put the random state back as it was, so that drawing a sample disturbs nobody else in the process."""
-    numpy = sys.modules.get("numpy")
-    states = torch.default_generator.get_state(), random.getstate()
-    numbers = None if numpy is None else numpy.random.get_state()
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(states[0])
-        random.setstate(states[1])
-        if numpy is not None:
-            numpy.random.set_state(numbers)
+    with _TURN.lock:
+        numpy = sys.modules.get("numpy")
+        states = torch.default_generator.get_state(), random.getstate()
+        numbers = None if numpy is None else numpy.random.get_state()
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(states[0])
+            random.setstate(states[1])
+            if numpy is not None:
+                numpy.random.set_state(numbers)

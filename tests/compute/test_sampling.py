@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from functools import partial
 from typing import Any
 
@@ -170,3 +172,25 @@ def test_steps_are_counted_as_the_core_counts_them(changes: dict[str, Any], step
 def test_a_subset_is_a_data_set() -> None:
     sampler = Sampler(make(Subset(Numbers(), range(5, 12)), shuffle=False))
     assert sampler.draw(train(0))["batch[0]"].tolist() == [5, 6]
+
+
+def test_threads_that_draw_at_once_get_the_samples_of_one_that_draws_alone() -> None:
+    class Slow(Numbers):
+        def __getitem__(self, index: int) -> tuple[int, torch.Tensor]:
+            time.sleep(0.001)  # lets the other thread in
+            return super().__getitem__(index)
+
+    reference, *samplers = Sampler(make()), Sampler(make(Slow())), Sampler(make(Slow()))
+    drawn: list[Any] = []
+
+    def draw(sampler: Sampler) -> list[dict[str, torch.Tensor]]:
+        return [sampler.draw(train(0, m)) for m in range(3)]
+
+    threads = [threading.Thread(target=lambda s=s: drawn.append(draw(s))) for s in samplers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(drawn) == 2
+    for one, other, expected in zip(*drawn, draw(reference), strict=True):
+        assert all(torch.equal(batch[name], expected[name]) for batch in (one, other) for name in expected)

@@ -17,7 +17,6 @@ from tests.system.cluster import Cluster, Follower, Node, undisturbed, wait_unti
 pytestmark = pytest.mark.slow
 
 NAMES = ("a", "b", "c", "d", "e")
-LEAST = 4
 KILLED_SECONDS = 2.0
 HUNG_SECONDS = 8.0
 LEADER_SECONDS = 8.0
@@ -25,9 +24,12 @@ LONG = "100000"
 
 
 @pytest.fixture
-def cluster(shared: Cluster) -> Cluster:
-    """At least four nodes that know each other; those that earlier tests broke are started again in their homes."""
-    if len(shared.running()) < LEAST:
+def cluster(shared: Cluster, request: pytest.FixtureRequest) -> Cluster:
+    """Nodes that know each other: three, or as many as the test's indirect parameter says.
+
+    When fewer run, all that earlier tests broke are started again in their homes.
+    """
+    if len(shared.running()) < getattr(request, "param", 3):
         shared.start(*(name for name in NAMES if name not in {node.name for node in shared.running()}))
     shared.settle()
     return shared
@@ -56,47 +58,48 @@ def expect_failure(job: Follower, since: float, seconds: float, *words: str) -> 
     return took
 
 
-def expect_next_job(cluster: Cluster, without: str) -> None:
+def expect_next_job(cluster: Cluster) -> None:
     """Those that are left elect a leader and train the next job to the weights of an undisturbed run."""
     cluster.settle()
-    job = others(cluster, without)[0]
-    follower = cluster[job].submit()
-    _, event = follower.end()
+    source = others(cluster)[0]
+    job = cluster[source].submit()
+    _, event = job.end()
     assert event["event"] == "finished", event
     assert event["state_sha256"] == undisturbed()
-    assert set(cluster.named(follower.wait("plan")[1])) == set(others(cluster, without))
+    assert set(cluster.named(job.wait("plan")[1])) == set(others(cluster))
 
 
-Choice = Callable[[Cluster, str, list[str]], str]
+Choice = Callable[[str, list[str]], str]
 
 
-def middle(cluster: Cluster, leader: str, plan: list[str]) -> str:
+def middle(leader: str, plan: list[str]) -> str:
     return next(name for name in plan[1:-1] if name != leader)
 
 
-def last(cluster: Cluster, leader: str, plan: list[str]) -> str:
+def last(leader: str, plan: list[str]) -> str:
     return plan[-1]
 
 
-def leading(cluster: Cluster, leader: str, plan: list[str]) -> str:
+def leading(leader: str, plan: list[str]) -> str:
     assert leader in plan
     return leader
 
 
-def first(cluster: Cluster, leader: str, plan: list[str]) -> str:
+def first(leader: str, plan: list[str]) -> str:
     return plan[0]
 
 
 @pytest.mark.parametrize(
-    ("choose", "number", "seconds"),
+    ("cluster", "choose", "number", "seconds"),
     [
-        pytest.param(middle, signal.SIGKILL, KILLED_SECONDS, id="a-worker-in-the-middle-is-killed"),
-        pytest.param(last, signal.SIGKILL, KILLED_SECONDS, id="the-last-worker-is-killed"),
-        pytest.param(first, signal.SIGKILL, KILLED_SECONDS, id="the-source-is-killed"),
-        pytest.param(leading, signal.SIGKILL, LEADER_SECONDS, id="the-leader-is-killed"),
-        pytest.param(middle, signal.SIGSTOP, HUNG_SECONDS, id="a-worker-hangs"),
-        pytest.param(leading, signal.SIGSTOP, LEADER_SECONDS, id="the-leader-hangs"),
+        pytest.param(5, middle, signal.SIGKILL, KILLED_SECONDS, id="a-worker-in-the-middle-is-killed"),
+        pytest.param(4, middle, signal.SIGSTOP, HUNG_SECONDS, id="a-worker-hangs"),
+        pytest.param(4, leading, signal.SIGSTOP, LEADER_SECONDS, id="the-leader-hangs"),
+        pytest.param(4, last, signal.SIGKILL, KILLED_SECONDS, id="the-last-worker-is-killed"),
+        pytest.param(3, first, signal.SIGKILL, KILLED_SECONDS, id="the-source-is-killed"),
+        pytest.param(5, leading, signal.SIGKILL, LEADER_SECONDS, id="the-leader-is-killed"),
     ],
+    indirect=["cluster"],
 )
 def test_a_broken_node_ends_the_job_and_the_rest_goes_on(
     cluster: Cluster, figure: list[str], choose: Choice, number: signal.Signals, seconds: float, request
@@ -104,20 +107,21 @@ def test_a_broken_node_ends_the_job_and_the_rest_goes_on(
     leader = cluster.settle()
     source = others(cluster, leader)[0]
     job, plan = begin(cluster, source)
-    victim = choose(cluster, leader, plan)
+    victim = choose(leader, plan)
     witness = cluster[others(cluster, leader, source, victim)[0]].follow(job.job)
     witness.wait("plan")
 
     broken = cluster[victim]
     since = broken.signal(number)
-    took = expect_failure(witness, since, seconds, f"node {victim} died", "it ran layers")
+    bound = LEADER_SECONDS if victim == leader else seconds
+    took = expect_failure(witness, since, bound, f"node {victim} died", "it ran layers")
     figure.append(f"{request.node.callspec.id}: the job ended after {took:.2f} s")
     if number == signal.SIGSTOP:
         wait_until(lambda: all(victim not in cluster[n].alive() for n in others(cluster, victim)), "all call it dead")
         broken.signal(signal.SIGCONT)
     else:
         broken.wait()
-    expect_next_job(cluster, without="")
+    expect_next_job(cluster)
 
 
 def test_a_killed_leader_outside_the_plan_does_not_end_the_job_in_a_hang(cluster: Cluster, figure: list[str]) -> None:
@@ -133,7 +137,7 @@ def test_a_killed_leader_outside_the_plan_does_not_end_the_job_in_a_hang(cluster
     job.wait("step", steps + 3)  # a leader change is not a plan change
     cluster[source].client.ask("stop", job=job.job, reason="enough")
     assert job.end()[1] == {"event": "failed", "reason": "enough"}
-    expect_next_job(cluster, without=leader)
+    expect_next_job(cluster)
 
 
 def test_a_killed_feeder_is_started_again_and_the_weights_are_equal(cluster: Cluster) -> None:
@@ -154,14 +158,15 @@ def test_a_node_that_leaves_during_a_job_ends_it_with_a_sentence_of_its_own(
     leader = cluster.settle()
     source = others(cluster, leader)[0]
     job, plan = begin(cluster, source)
-    victim = middle(cluster, leader, plan)
+    victim = last(leader, [name for name in plan if name != leader])
     since = cluster[victim].signal(signal.SIGINT)
     took = expect_failure(job, since, KILLED_SECONDS, f"node {victim} left", "it ran layers")
     figure.append(f"a worker leaves: the job ended after {took:.2f} s")
     assert cluster[victim].wait() == 0
-    expect_next_job(cluster, without=victim)
+    expect_next_job(cluster)
 
 
+@pytest.mark.parametrize("cluster", [2], indirect=True)
 def test_a_restarted_node_rejoins_under_its_name_and_works_again(cluster: Cluster) -> None:
     leader = cluster.settle()
     victim = others(cluster, leader)[-1]
@@ -172,18 +177,20 @@ def test_a_restarted_node_rejoins_under_its_name_and_works_again(cluster: Cluste
     (again,) = cluster.start(victim)
     assert again.id == before
     assert boot_of(again) == boot + 1
-    expect_next_job(cluster, without="")
+    expect_next_job(cluster)
 
 
+@pytest.mark.parametrize("cluster", [2], indirect=True)
 def test_a_loss_that_is_no_number_ends_the_job_naming_the_step(cluster: Cluster) -> None:
     job = cluster.running()[0].submit(broken="17")
     _, event = job.end()
     assert event["event"] == "failed"
     assert "step" in event["reason"]
     assert "nan" in event["reason"].lower()
-    expect_next_job(cluster, without="")
+    expect_next_job(cluster)
 
 
+@pytest.mark.parametrize("cluster", [2], indirect=True)
 def test_a_member_that_joins_during_a_job_does_not_disturb_it_and_works_in_the_next(cluster: Cluster) -> None:
     source = cluster.running()[0]
     job = source.submit(epochs="40", pause="0.001")
@@ -195,7 +202,7 @@ def test_a_member_that_joins_during_a_job_does_not_disturb_it_and_works_in_the_n
     assert event["event"] == "finished"
     assert event["state_sha256"] == undisturbed(epochs=40)
     assert "newcomer" not in cluster.named(job.wait("plan")[1])
-    expect_next_job(cluster, without="")
+    expect_next_job(cluster)
     wait_until(lambda: joined.status()["job"]["state"] == "finished", "the newcomer hears of the end")
 
 
