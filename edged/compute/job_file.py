@@ -150,6 +150,7 @@ def _overridden(job: Job, fields: Mapping[str, str], arguments: list[str]) -> Jo
         elif key in _NUMBER_FIELDS:
             changes[key] = _plain(text)
         else:
-            known = ", ".join([*arguments, *sorted(_TEXT_FIELDS | _NUMBER_FIELDS), "optimizer.lr"])
+            fields_known = sorted((_TEXT_FIELDS | _NUMBER_FIELDS).difference(arguments))
+            known = ", ".join([*arguments, *fields_known, "optimizer.lr"])
             raise JobError(f"--set {key}: there is nothing of this name to set; there is {known}")
     return dataclasses.replace(job, **changes) if changes else job

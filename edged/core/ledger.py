@@ -211,7 +211,7 @@ class Ledger:
         if record.state is not MemberState.ALIVE:
             self._awareness.change(1)
             said = "suspected" if record.state is MemberState.SUSPECT else "declared dead"
-            text = f"was {said} by others; goes on with incarnation {record.incarnation + 1}"
+            text = f"this node was {said} by others; it goes on with incarnation {record.incarnation + 1}"
             effects.append(Log("warning", "membership", text))
         elif record.incarnation == own.incarnation:
             return

@@ -78,6 +78,11 @@ class Plan:
         return next(r for r, route in enumerate(self.routes) if micro_batch in route.micro_batches)
 
 
+def layers_in_words(first: int, last: int) -> str:
+    """How people read a range of layers: ``layer 3``, ``layers 3–7``."""
+    return f"layer {first}" if first == last else f"layers {first}–{last}"
+
+
 def _check_route(route: Route, layers: int) -> None:
     expected = 0
     for hop in route.hops:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord, MemberState
-from edged.core.plan import Plan
+from edged.core.plan import Plan, layers_in_words
 
 GONE = frozenset({MemberState.DEAD, MemberState.LEFT})
 """States of a member that does not come back as it was."""
@@ -16,8 +16,7 @@ def farewell(record: MemberRecord, plan: Plan | None, source: NodeId) -> str:
     """Say what became of a member, and what it did for the job."""
     happened = {MemberState.DEAD: "died", MemberState.LEFT: "left"}.get(record.state, "was restarted")
     hops = () if plan is None else plan.hops_of(record.node)
-    layers = " and ".join(f"{hop.first_layer}-{hop.last_layer}" for _, _, hop in hops)
-    parts = [f"it ran layers {layers}"] if layers else []
+    parts = [f"it ran {layers_in_words(hop.first_layer, hop.last_layer)}" for _, _, hop in hops]
     if record.node == source:
         parts.append("it was the source of the job's data")
     return f"node {record.name} {happened}; " + " and ".join(parts)

@@ -217,7 +217,7 @@ class Door:
             raise MalformedError("a knock in another node's name")
         verdict, reason = self._judge(knock)
         if knock.cluster != self._cluster:
-            verdict, reason = Verdict.REFUSED, f"this is the cluster {self._cluster!r}, not {knock.cluster!r}"
+            verdict, reason = Verdict.REFUSED, _other_cluster(self._cluster, knock.cluster)
         if verdict is not Verdict.WELCOME:
             return Answer(verdict, reason, b"", b"", None)
         nonce = self._challenges.pop(caller, None)
@@ -233,3 +233,7 @@ class Door:
             self._challenges.popitem(last=False)
         proof = self._key.proof(b"keeper", joiner.public_key, own.public_key, knock.nonce + nonce)
         return Answer(Verdict.CHALLENGE, "", nonce, proof, own)
+
+
+def _other_cluster(own: str, asked: str) -> str:
+    return f"this is the cluster {own!r}, not {asked!r}; join it with --cluster {own!r}"

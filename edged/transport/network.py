@@ -357,7 +357,12 @@ class ZmqTransport:
             self._meet(finished.record)
         elif finished.finding is not Finding.MYSELF:
             address = f"{finished.address[0]}:{finished.address[1]}"
-            self._notice(finished.finding.value, address, finished.reason)
+            text = finished.reason
+            if finished.finding is Finding.UNREACHABLE:
+                text = (
+                    f"seed {address} does not answer ({text}): is a node running there, and its port open? Still trying"
+                )
+            self._notice(finished.finding.value, address, text)
 
     def _meet(self, record: MemberRecord) -> None:
         self.admit(record)

@@ -18,6 +18,9 @@ FILE_NAME = "peers.json"
 MOST_HINTS = 256
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
+PATIENCE_SECONDS = 2.0
+"""A seed that does not answer is spoken of after this long: it may just be starting."""
+
 CONTENT_SECONDS = 1.0
 """How often a hint whose node is known is looked at again."""
 
@@ -33,7 +36,10 @@ class Search:
         known: Callable[[NodeId], bool],
         found: Callable[[Finished], None],
     ) -> None:
-        """Nothing to look for yet. ``found`` hears of every finding but unreachable doors."""
+        """Nothing to look for yet.
+
+        ``found`` hears of every finding, but of unreachable doors only where the hint is lasting, and once in a row.
+        """
         self._knock = knock
         self._known = known
         self._found = found
@@ -59,14 +65,16 @@ class Search:
             del self._tasks[address]
 
     async def _pursue(self, address: Address, node: NodeId | None, *, lasting: bool) -> None:
-        pause, silent = FIRST_PAUSE_SECONDS, 0.0
+        pause, silent, told = FIRST_PAUSE_SECONDS, 0.0, False
         while lasting or silent < 12 * LONGEST_PAUSE_SECONDS:
             if node is not None and self._known(node):
                 pause, silent = FIRST_PAUSE_SECONDS, 0.0
                 await asyncio.sleep(CONTENT_SECONDS)
                 continue
             finished = await self._try(address)
-            if finished.finding is not Finding.UNREACHABLE:
+            unreachable = finished.finding is Finding.UNREACHABLE
+            if not unreachable or (lasting and not told and silent > PATIENCE_SECONDS):
+                told = unreachable
                 self._found(finished)
             if finished.finding is Finding.MYSELF:
                 return

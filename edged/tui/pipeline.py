@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edged.core.plan import layers_in_words
 from edged.tui import words
 
 ARROW = " ─▶ "
@@ -63,7 +64,7 @@ def _box(stage: Mapping[str, Any], width: int) -> list[str]:
     title = f" {name}{' ★' if stage['leads'] else ''} "
     busy = float(stage.get("busy") or 0.0)
     holds = "first_layer" in stage
-    what = words.layers(stage["first_layer"], stage["last_layer"]) if holds else "waiting for work"
+    what = layers_in_words(stage["first_layer"], stage["last_layer"]) if holds else "waiting for work"
     pace = stage.get("micro_batch_seconds") or 0.0
     slowness = stage.get("slowness") or 0.0
     held = words.size(stage.get("resident_bytes") or 0)

@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.text import Text
 
+from edged.core.plan import layers_in_words
 from edged.tui import pipeline, words
 from edged.tui.curve import BRAILLE, curve
 
@@ -121,7 +122,7 @@ def _duty(member: Mapping[str, Any]) -> str:
     if member["state"] in {"dead", "left"}:
         return ""
     layers = member.get("layers")
-    what = words.layers(*layers) if layers else "no layers"
+    what = layers_in_words(*layers) if layers else "no layers"
     return ", ".join([what, *(role for role in member.get("roles", ()) if role != "worker")])
 
 

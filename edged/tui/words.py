@@ -38,11 +38,6 @@ def bar(share: float, width: int) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def layers(first: int, last: int) -> str:
-    """``layer 3``, ``layers 3–7``."""
-    return f"layer {first}" if first == last else f"layers {first}–{last}"
-
-
 def shorten(text: str, width: int) -> str:
     """At most ``width`` characters, the cut shown by ``…``."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"

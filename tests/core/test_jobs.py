@@ -208,9 +208,9 @@ def test_a_member_lost_before_anyone_was_told_costs_a_new_plan(scene):
 @pytest.mark.parametrize(
     ("node", "state", "boot", "sentence"),
     [
-        (C, MemberState.DEAD, 1, "node pi-c died; it ran layers 2-3"),
-        (B, MemberState.LEFT, 1, "node pi-b left; it ran layers 0-1"),
-        (C, MemberState.ALIVE, 2, "node pi-c was restarted; it ran layers 2-3"),
+        (C, MemberState.DEAD, 1, "node pi-c died; it ran layers 2–3"),
+        (B, MemberState.LEFT, 1, "node pi-b left; it ran layers 0–1"),
+        (C, MemberState.ALIVE, 2, "node pi-c was restarted; it ran layers 2–3"),
         (A, MemberState.DEAD, 1, "node pi-a died; it was the source of the job's data"),
     ],
 )
@@ -383,7 +383,7 @@ def test_a_new_leader_ends_a_running_job_whose_plan_lost_a_member():
     scene.hear(C, PlanChosen(plan(of, (B, C)), spec()))
     scene.lose(C)
     effects = scene.handle(LeaderChanged(D, 2))
-    assert scene.record.reason == "node pi-c died; it ran layers 2-3"
+    assert scene.record.reason == "node pi-c died; it ran layers 2–3"
     assert receivers(effects, End) == {A, B, D}
 
 

@@ -31,7 +31,7 @@ def test_a_member_outside_the_plan_is_not_missed():
 
 def test_a_restart_is_a_loss():
     made, _ = watch()
-    assert made.lost_by(member(B, boot=2)) == "node pi-b was restarted; it ran layers 2-3"
+    assert made.lost_by(member(B, boot=2)) == "node pi-b was restarted; it ran layers 2–3"
 
 
 def test_a_node_nobody_knows_is_lost():
@@ -50,7 +50,7 @@ def test_a_new_plan_keeps_the_boot_that_was_seen_first():
 
 def test_a_source_that_runs_layers_is_mourned_for_both():
     sentence = farewell(member(A, MemberState.DEAD), plan(stamp(), (A, B)), A)
-    assert sentence == "node pi-a died; it ran layers 0-1 and it was the source of the job's data"
+    assert sentence == "node pi-a died; it ran layers 0–1 and it was the source of the job's data"
 
 
 def test_names_are_given_in_order():

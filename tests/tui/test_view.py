@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from edged.core.plan import layers_in_words
 from edged.tui.curve import curve
 from edged.tui.live import write_svg
 from edged.tui.view import lines, render, summary
-from edged.tui.words import bar, duration, layers, size
+from edged.tui.words import bar, duration, size
 from tests.tui.sample import status
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "view_80x24.txt"
@@ -136,4 +137,4 @@ def test_the_summary_lists_members_in_the_order_of_the_pipeline() -> None:
 
 
 def test_one_layer_is_no_range() -> None:
-    assert (layers(3, 3), layers(3, 7)) == ("layer 3", "layers 3–7")
+    assert (layers_in_words(3, 3), layers_in_words(3, 7)) == ("layer 3", "layers 3–7")
