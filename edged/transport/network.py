@@ -359,9 +359,7 @@ class ZmqTransport:
             address = f"{finished.address[0]}:{finished.address[1]}"
             text = finished.reason
             if finished.finding is Finding.UNREACHABLE:
-                text = (
-                    f"seed {address} does not answer ({text}): is a node running there, and its port open? Still trying"
-                )
+                text += " (a seed): is a node running there, and its port open? Still trying"
             self._notice(finished.finding.value, address, text)
 
     def _meet(self, record: MemberRecord) -> None:

@@ -81,7 +81,7 @@ def test_a_killed_node_of_the_plan_ends_the_job_by_name(seed):
     (cluster.kill if seed % 2 else cluster.silence)(victim)
     record = cluster.finish(JOB, 40.0)
     assert record.state is JobState.FAILED
-    assert record.reason.startswith(f"node pi-{victim[0]} died; it ran layers")
+    assert record.reason.startswith(f"node pi-{victim[0]} died; it ran layer")
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -91,7 +91,7 @@ def test_a_node_that_leaves_ends_the_job_by_name(seed):
     victim = next(n for n in cluster.plan(JOB).nodes() if n not in {A, cluster.leader()})
     cluster.sim.post(victim, LeaveAsked())
     record = cluster.finish(JOB, 40.0)
-    assert record.reason.startswith(f"node pi-{victim[0]} left; it ran layers")
+    assert record.reason.startswith(f"node pi-{victim[0]} left; it ran layer")
 
 
 @pytest.mark.parametrize("seed", range(10))
