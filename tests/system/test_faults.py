@@ -114,7 +114,7 @@ def test_a_broken_node_ends_the_job_and_the_rest_goes_on(
     broken = cluster[victim]
     since = broken.signal(number)
     bound = LEADER_SECONDS if victim == leader else seconds
-    took = expect_failure(witness, since, bound, f"node {victim} died", "it ran layers")
+    took = expect_failure(witness, since, bound, f"node {victim} died", "it ran layer")
     figure.append(f"{request.node.callspec.id}: the job ended after {took:.2f} s")
     if number == signal.SIGSTOP:
         wait_until(lambda: all(victim not in cluster[n].alive() for n in others(cluster, victim)), "all call it dead")
@@ -160,7 +160,7 @@ def test_a_node_that_leaves_during_a_job_ends_it_with_a_sentence_of_its_own(
     job, plan = begin(cluster, source)
     victim = last(leader, [name for name in plan if name != leader])
     since = cluster[victim].signal(signal.SIGINT)
-    took = expect_failure(job, since, KILLED_SECONDS, f"node {victim} left", "it ran layers")
+    took = expect_failure(job, since, KILLED_SECONDS, f"node {victim} left", "it ran layer")
     figure.append(f"a worker leaves: the job ended after {took:.2f} s")
     assert cluster[victim].wait() == 0
     expect_next_job(cluster)
