@@ -75,7 +75,8 @@ def images(samples: int) -> TensorDataset:
 
 def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
     """Mean cross entropy of a micro-batch."""
-    return F.cross_entropy(model(batch[0]), batch[1])
+    mean: Tensor = F.cross_entropy(model(batch[0]), batch[1])
+    return mean
 
 
 def job(steps: int = 45) -> Job:

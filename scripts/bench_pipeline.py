@@ -19,9 +19,10 @@ import torch.distributed as dist
 from bench_model import BATCH_SIZE, MICRO_BATCHES, blocks, images
 from benchmarking import SCRIPTS, arguments, cluster, compare, report, run_script, step_seconds
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-STEPS = 45
+STEPS = 25
 GOAL = 1.0
 
 
@@ -32,7 +33,7 @@ def stage_process(rank: int, store: str, cut: int, steps: int, result: str) -> N
     whole = blocks()
     module = whole[:cut] if rank == 0 else whole[cut:]
     data = images(BATCH_SIZE)
-    pictures, labels = (torch.stack(column) for column in zip(*data, strict=True))
+    pictures, labels = data.tensors
     with torch.no_grad():
         crossing = whole[:cut].eval()(pictures[: BATCH_SIZE // MICRO_BATCHES])
         whole.train()
@@ -56,7 +57,7 @@ def torch_pipeline(cut: int, steps: int) -> float:
     """Median seconds of a step of torch's pipeline with ``cut`` blocks on the first stage."""
     with tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
         result = str(Path(folder) / "result")
-        torch.multiprocessing.spawn(_spawned, (str(Path(folder) / "store"), cut, steps, result), nprocs=2)
+        spawn(_spawned, (str(Path(folder) / "store"), cut, steps, result), nprocs=2)
         seconds: float = json.loads(Path(result).read_text(encoding="utf-8"))
         return seconds
 

@@ -98,8 +98,11 @@ def arguments(description: str, rounds: int) -> argparse.Namespace:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help="interleaved pairs")
+    parser.add_argument("--quick", action="store_true", help="two rounds: enough to see that it runs")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table row")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.rounds = 2 if options.quick else options.rounds
+    return options
 
 
 def report(comparisons: Sequence[Comparison], *, as_json: bool) -> None:

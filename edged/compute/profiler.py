@@ -6,8 +6,8 @@ Sizes come from the program's own shapes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import median
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from time import perf_counter
 from typing import Any, Final
 
@@ -25,10 +25,12 @@ from edged.core.job import LayerProfile, Phase, Work
 REFERENCE_SECONDS: Final = 0.003
 """What one round of the calibration takes on a device of slowness 1.0: about one core of a laptop of 2023."""
 
-_LEAST_ROUNDS: Final = 5
-_MOST_ROUNDS: Final = 50
-_CALIBRATION_SECONDS: Final = 0.2
-_MOST_REPEATS: Final = 5
+_BURSTS: Final = 6
+_CALIBRATION_SECONDS: Final = 1.0
+_BURST_SECONDS: Final = 0.05
+"""Several periods of the throttle by which systems ration a processor, so that a burst sees the ration."""
+
+_MOST_REPEATS: Final = 10
 _WARM_UPS: Final = 1
 
 
@@ -36,8 +38,9 @@ def calibrate(device: str = "cpu") -> float:
     """Measure this device's slowness: 2.0 takes twice as long as the reference.
 
     Seconds of a short fixed workload (small convolutions and a linear layer, forward and backward) relative to
-    ``REFERENCE_SECONDS``: the median of several rounds, about 0.2 s in all, with the thread count that is set. Draws
-    nothing from the default generator.
+    ``REFERENCE_SECONDS``: the mean round of the fastest of several bursts, about 0.3 s in all, with the thread count
+    that is set. Whatever else the machine does only ever slows a burst down, so the fastest tells equal devices to be
+    equal. Draws nothing from the default generator.
     """
     place = torch.device(device)
     generator = torch.Generator().manual_seed(0)
@@ -46,19 +49,31 @@ def calibrate(device: str = "cpu") -> float:
         return torch.rand(shape, generator=generator).sub_(0.5).to(place)
 
     images = draw(8, 16, 32, 32)
-    weights = [draw(16, 16, 3, 3), draw(16, 16, 3, 3), draw(64, 16 * 16 * 16)]
-    seconds: list[float] = []
-    while len(seconds) < _LEAST_ROUNDS or (len(seconds) < _MOST_ROUNDS and sum(seconds) < _CALIBRATION_SECONDS):
-        leaves = [weight.requires_grad_() for weight in weights]
-        synchronize(place)
+    leaves = [weight.requires_grad_() for weight in (draw(16, 16, 3, 3), draw(16, 16, 3, 3), draw(64, 16 * 16 * 16))]
+
+    def one_round() -> float:
         before = perf_counter()
         with torch.enable_grad():
             x = functional.relu(functional.conv2d(images, leaves[0], padding=1))
             x = functional.max_pool2d(functional.conv2d(x, leaves[1], padding=1), 2)
             torch.autograd.grad(functional.linear(x.flatten(1), leaves[2]).square().mean(), leaves)
         synchronize(place)
-        seconds.append(perf_counter() - before)
-    return median(seconds) / REFERENCE_SECONDS
+        return perf_counter() - before
+
+    one_round()
+    began = perf_counter()
+    bursts = [_burst(one_round)]
+    while len(bursts) < _BURSTS and perf_counter() - began < _CALIBRATION_SECONDS:
+        bursts.append(_burst(one_round))
+    return min(bursts) / REFERENCE_SECONDS
+
+
+def _burst(one_round: Callable[[], float]) -> float:
+    """Mean seconds of the rounds of one burst."""
+    seconds: list[float] = []
+    while sum(seconds) < _BURST_SECONDS:
+        seconds.append(one_round())
+    return fmean(seconds)
 
 
 def profile(
@@ -70,9 +85,9 @@ def profile(
 ) -> tuple[LayerProfile, ...]:
     """One entry per layer, for micro-batches of the size of ``inputs`` (in the program's order).
 
-    ``state`` holds the first weights by name; they stay as they are. Times are medians of a few passes (after one to
-    warm up); passes stop when ``budget_seconds`` are over, but at least one is measured. Raises ``ProgramRefusedError``
-    for a program that cannot run.
+    ``state`` holds the first weights by name; they stay as they are. Times are the least of a few passes (after one to
+    warm up), so that what else the machine does makes no layer look slow; passes stop when ``budget_seconds`` are over,
+    but at least one is measured. Raises ``ProgramRefusedError`` for a program that cannot run.
     """
     size = inputs[0].shape[0]
     values = check_program(program, size)
@@ -90,8 +105,8 @@ def profile(
     measured = passes[_WARM_UPS:]
     return tuple(
         LayerProfile(
-            forward_seconds=median(run[layer][0] for run in measured),
-            backward_seconds=median(run[layer][1] for run in measured),
+            forward_seconds=min(run[layer][0] for run in measured),
+            backward_seconds=min(run[layer][1] for run in measured),
             parameter_bytes=sum(values[spec.name].size_bytes for spec in program.state
                                 if spec.parameter and spec.name in border.state),
             state_bytes=sum(values[name].size_bytes for name in border.state),

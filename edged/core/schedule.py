@@ -139,7 +139,7 @@ class Schedule:
                 self._leader = leader
             case _:
                 pass
-        return [*effects, *self._repeat(now), *self._go_on()]
+        return [*self._go_on(), *effects, *self._repeat(now)]  # what computes next must not wait for what is sent
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; ``None``: nothing is waited for."""

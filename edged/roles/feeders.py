@@ -36,6 +36,9 @@ SAMPLE_BYTES = 2**32
 PIECE_BYTES = 2**18
 OUTPUT_BYTES = 4000
 EXIT_SECONDS = 1.0
+DRAW_SECONDS = 0.002
+"""How long draws are gathered: a feeder that wakes up first would take the core that the next computation needs."""
+
 MODULE = "edged.feeder"
 
 Sample = tuple[tuple[TensorSpec, ...], tuple[memoryview, ...]]
@@ -56,12 +59,19 @@ class FeederLink:
         self._writer = writer
         self._on_sample = on_sample
         self._on_error = on_error
+        self._asked = bytearray()
 
     def draw(self, work: Work) -> None:
         """Ask for one micro-batch."""
         frame = json.dumps({"draw": [work.version, int(work.phase), work.micro_batch]}).encode()
+        if not self._asked:
+            asyncio.get_running_loop().call_later(DRAW_SECONDS, self._ask)
+        self._asked += len(frame).to_bytes(4, "big") + frame
+
+    def _ask(self) -> None:
         if not self._writer.is_closing():
-            self._writer.write(len(frame).to_bytes(4, "big") + frame)
+            self._writer.write(bytes(self._asked))
+        self._asked.clear()
 
     def close(self) -> None:
         """End the connection; a feeder exits when it sees that."""

@@ -162,12 +162,14 @@ class Pump:
         now = self._clock()
         effects = self._node.handle(event, now)
         self._counters.add("events")
-        self._journal.record(event, effects, now)
-        for effect in effects:
-            if isinstance(effect, SendMessage) and effect.to == self._own_id:
-                self._queue.append(MessageReceived(self._own_id, effect.message))
-            else:
-                self._table[type(effect)](effect)
+        try:
+            for effect in effects:
+                if isinstance(effect, SendMessage) and effect.to == self._own_id:
+                    self._queue.append(MessageReceived(self._own_id, effect.message))
+                else:
+                    self._table[type(effect)](effect)
+        finally:  # after the effects: what computes next must not wait for the journal
+            self._journal.record(event, effects, now)
 
     async def _receive(self) -> None:
         while True:

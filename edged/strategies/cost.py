@@ -5,11 +5,16 @@ All sums over layers come from prefix sums, so that a planner may ask for every 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
+from statistics import fmean
 
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord
 from edged.errors import JobFailedError
+
+ALIKE = 1.1
+"""Devices measured within this factor of each other count as equal: a measurement is no better on a busy machine."""
 
 
 class PlanImpossibleError(JobFailedError):
@@ -54,6 +59,22 @@ def slowness_of(record: MemberRecord, spec: JobSpec) -> float:
     if record.slowness <= 0.0 or spec.source_slowness <= 0.0:
         return 1.0
     return record.slowness / spec.source_slowness
+
+
+def levelled(slowness: Sequence[float]) -> list[float]:
+    """The same numbers with those that a measurement cannot tell apart made equal: equal devices get equal shares.
+
+    Ascending, a group begins with its least and holds what is within ``ALIKE`` of that; it takes its mean.
+    """
+    levels = list(slowness)
+    group: list[int] = []
+    for index in sorted(range(len(levels)), key=levels.__getitem__):
+        if group and slowness[index] > slowness[group[0]] * ALIKE:
+            group = []
+        group.append(index)
+        for member in group:
+            levels[member] = fmean(slowness[each] for each in group)
+    return levels
 
 
 def as_size(size_bytes: float) -> str:

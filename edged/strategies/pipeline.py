@@ -15,7 +15,7 @@ from edged.core.ids import Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord, MemberState
 from edged.core.plan import Hop, Plan, Route
-from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, slowness_of
+from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, levelled, slowness_of
 from edged.strategies.partition import partition
 
 
@@ -60,7 +60,7 @@ def _orders(spec: JobSpec, records: list[MemberRecord]) -> Iterator[tuple[Member
 def _cut(
     spec: JobSpec, cost: StageCost, order: tuple[MemberRecord, ...], windows: tuple[int, ...]
 ) -> tuple[int, ...] | None:
-    slowness = [slowness_of(record, spec) for record in order]
+    slowness = levelled([slowness_of(record, spec) for record in order])
 
     def seconds(s: int, first: int, last: int) -> float:
         if cost.size_bytes(first, last, windows[s]) > order[s].memory_bytes:
@@ -84,10 +84,8 @@ def _plan(
         Hop(record.node, first, end - 1, window)
         for record, first, end, window in zip(order, cuts, ends, windows, strict=True)
     )
-    times = [
-        cost.seconds(hop.first_layer, hop.last_layer, slowness_of(record, spec))
-        for record, hop in zip(order, hops, strict=True)
-    ]
+    slowness = levelled([slowness_of(record, spec) for record in order])
+    times = [cost.seconds(hop.first_layer, hop.last_layer, each) for each, hop in zip(slowness, hops, strict=True)]
     return Plan(
         stamp=stamp,
         strategy="pipeline",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edged.core.job import LayerProfile
-from edged.strategies.cost import StageCost, as_size, slowness_of
+from edged.strategies.cost import StageCost, as_size, levelled, slowness_of
 from tests.core.miniature import make_spec
 from tests.strategies.test_pipeline import member
 
@@ -43,3 +43,17 @@ def test_slowness_is_relative_to_the_source_and_one_where_unmeasured(own, source
 )
 def test_sizes_are_written_for_people(size, text):
     assert as_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ([], []),
+        ([2.0], [2.0]),
+        ([1.0, 1.1, 1.05], [1.05, 1.05, 1.05]),
+        ([4.0, 1.0, 4.2, 1.0], [4.1, 1.0, 4.1, 1.0]),
+        ([1.0, 1.09, 1.18], [1.045, 1.045, 1.18]),
+    ],
+)
+def test_what_a_measurement_cannot_tell_apart_counts_as_equal(measured, expected):
+    assert levelled(measured) == pytest.approx(expected)

@@ -1,0 +1,65 @@
+"""Every benchmark of docs/benchmarks.md, one after the other, as one table; exit status 1 if a goal was missed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarking import SCRIPTS, arguments
+
+HEAD = "| what | edged | other, or goal | ratio (median) | spread (rounds) | goal met |\n|---|---|---|---|---|---|"
+
+
+def main() -> None:
+    """Run each script as a process of its own, so that none measures what another left behind."""
+    options = arguments(__doc__ or "", rounds=5)
+    rows: list[str] = []
+    passed = True
+    for script in ("bench_start.py", "bench_transport.py", "bench_single.py", "bench_pipeline.py"):
+        print(f"{script} ...", file=sys.stderr)
+        command = [sys.executable, script, "--json", "--rounds", str(options.rounds)]
+        done = subprocess.run(command, cwd=SCRIPTS, stdout=subprocess.PIPE, text=True, check=False)
+        lines = done.stdout.strip().splitlines()
+        if not lines or not lines[-1].startswith(("[", "{")):
+            raise SystemExit(f"{script} failed")
+        for row, met in rows_of(json.loads(lines[-1])):
+            rows.append(f"| {row} | {'yes' if met else 'no'} |")
+            passed = passed and met
+    print("\n".join([HEAD, *rows]))
+    sys.exit(not passed)
+
+
+def rows_of(result: Any) -> Iterator[tuple[str, bool]]:
+    """Rows without their last column, and whether each goal was met, from what a script prints with --json."""
+    if isinstance(result, list):
+        for each in result:
+            median = f"{each['median']:.3f} (goal {each['goal']}) | {spread(each['ratios'])}"
+            ours, theirs = (sorted(each[side])[len(each[side]) // 2] for side in ("ours", "theirs"))
+            yield (
+                f"{each['name']} | {ours:.4g} | {theirs:.4g} {each['unit']} | {median}",
+                each["median"] >= each["goal"],
+            )
+    elif "budget" in result:
+        for name, seconds in result["seconds"].items():
+            median, budget = result["median"][name], result["budget"][name]
+            yield f"{name} | {median:.2f} s | at most {budget} s | | {spread(seconds)}", median <= budget
+    else:
+        ours, theirs = (result[f"{side}_bytes_per_second"] / 1e6 for side in ("edged", "plain"))
+        ratio = f"{result['ratio']:.3f} (goal {result['goal']})"
+        between = f"{result['ratio_lowest']:.3f} to {result['ratio_highest']:.3f} ({result['rounds']})"
+        yield (
+            f"transport / plain pyzmq, 1 MiB frames | {ours:.0f} | {theirs:.0f} MB/s | {ratio} | {between}",
+            result["ratio"] >= result["goal"],
+        )
+
+
+def spread(values: list[float]) -> str:
+    """From the least to the greatest, and how many."""
+    return f"{min(values):.3f} to {max(values):.3f} ({len(values)})"
+
+
+if __name__ == "__main__":
+    main()
