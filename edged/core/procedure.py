@@ -152,11 +152,11 @@ class Procedure:
     def adopt(self, known: PlanChosen | None, now: float) -> list[Effect]:
         """Go on with a job that an earlier leader has started; ``known`` is its plan if this node heard of it."""
         self.stage = Stage.ADOPT
-        lost = self._watch.lost()
-        if lost:
-            return self._end(JobState.FAILED, lost, now)
         self._overdue_at = now + ADOPT_SECONDS
-        return [] if known is None else self._take_over(known, now)
+        if known is not None:
+            return self._take_over(known, now)
+        lost = self._watch.lost()
+        return self._end(JobState.FAILED, lost, now) if lost else []
 
     def _take_over(self, known: PlanChosen, now: float) -> list[Effect]:
         self.plan, self.spec = known.plan, known.spec

@@ -20,6 +20,7 @@ NAMES = ("a", "b", "c", "d", "e")
 KILLED_SECONDS = 2.0
 HUNG_SECONDS = 8.0
 LEADER_SECONDS = 8.0
+PAUSE_SECONDS = 1.0
 LONG = "100000"
 
 
@@ -122,6 +123,32 @@ def test_a_broken_node_ends_the_job_and_the_rest_goes_on(
     else:
         broken.wait()
     expect_next_job(cluster)
+
+
+def test_a_killed_leader_that_is_also_the_source_ends_the_job(cluster: Cluster, figure: list[str]) -> None:
+    leader = cluster.settle()
+    job, _ = begin(cluster, leader)
+    witness = cluster[others(cluster, leader)[0]].follow(job.job)
+    witness.wait("plan")
+    since = cluster[leader].signal(signal.SIGKILL)
+    cluster[leader].wait()
+    took = expect_failure(witness, since, LEADER_SECONDS, f"node {leader} died", "it ran layer", "it was the source")
+    figure.append(f"the leader, also the source, is killed: the job ended after {took:.2f} s")
+    expect_next_job(cluster)
+
+
+def test_a_worker_that_pauses_for_a_moment_costs_time_and_nothing_else(cluster: Cluster) -> None:
+    leader = cluster.settle()
+    source = others(cluster, leader)[0]
+    job = cluster[source].submit(epochs="20", pause="0.001")
+    job.wait("step", 3)
+    worker = cluster[others(cluster, leader, source)[0]]
+    worker.signal(signal.SIGSTOP)
+    time.sleep(PAUSE_SECONDS)  # the fault itself
+    worker.signal(signal.SIGCONT)
+    _, event = job.end()
+    assert event["event"] == "finished", event
+    assert event["state_sha256"] == undisturbed(epochs=20)
 
 
 def test_a_killed_leader_outside_the_plan_does_not_end_the_job_in_a_hang(cluster: Cluster, figure: list[str]) -> None:
