@@ -32,6 +32,9 @@ from edged.transport.interface import Received, ReceivedParcel, Transport
 LATE_SECONDS = 0.2
 """A timer that fires later than this was held up by this node's own loop or by a stopped process."""
 
+TICK_SECONDS = 0.001
+"""The loop's timers count whole milliseconds, so they may fire that much too early, and again, and again."""
+
 Table = Mapping[type, Callable[[Any], None]]
 """Effect type -> what performs it."""
 
@@ -202,7 +205,7 @@ class Pump:
             return
         self._disarm()
         if deadline is not None:
-            delay = max(0.0, deadline - self._clock())
+            delay = max(0.0, deadline - self._clock()) + TICK_SECONDS
             self._armed_at = deadline
             self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 

@@ -2,8 +2,10 @@
 
 Every member that can hold at least one layer takes part, up to one for each layer. The source goes first, so that
 inputs need not cross the network; the others follow, fastest first, or, where that does not fit into their memory,
-largest first (the first hops keep the most micro-batches in flight). Windows are P - h, those of 1F1B; where memory is
-short they are capped, and then the member with the least memory is left out, until a plan fits.
+largest first (the first hops keep the most micro-batches in flight). Windows are 2 (P - h) - 1: those of 1F1B, P - h,
+leave no slack, so that each hop waits for every message's way there and back; here one more forward for each hop behind
+hides it. Where memory is short they are capped, and then the member with the least memory is left out, until a plan
+fits.
 """
 
 from __future__ import annotations
@@ -25,13 +27,12 @@ def plan_pipeline(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp
     alive = [record for record in members if record.state is MemberState.ALIVE]
     able, left_out = _able(spec, cost, alive)
     for count in range(len(able), 0, -1):
-        for cap in range(min(count, spec.micro_batches), 0, -1):
-            for order in _orders(spec, able[:count]):
-                windows = tuple(min(cap, count - h) for h in range(count))
-                cuts = _cut(spec, cost, order, windows)
-                if cuts is not None:
-                    left_out += [f"{record.name} (not enough memory)" for record in able[count:]]
-                    return _plan(spec, cost, stamp, order, windows, cuts, left_out)
+        for order, cap in _tries(spec, able[:count]):
+            windows = tuple(min(cap, 2 * (count - h) - 1) for h in range(count))
+            cuts = _cut(spec, cost, order, windows)
+            if cuts is not None:
+                left_out += [f"{record.name} (not enough memory)" for record in able[count:]]
+                return _plan(spec, cost, stamp, order, windows, cuts, left_out)
     raise PlanImpossibleError(_impossible(spec, cost, alive))
 
 
@@ -55,6 +56,14 @@ def _orders(spec: JobSpec, records: list[MemberRecord]) -> Iterator[tuple[Member
     """Orders worth trying, the preferred one first."""
     yield tuple(sorted(records, key=lambda r: (r.node != spec.source, slowness_of(r, spec), r.node)))
     yield tuple(records)
+
+
+def _tries(spec: JobSpec, records: list[MemberRecord]) -> Iterator[tuple[tuple[MemberRecord, ...], int]]:
+    """Orders with caps of the windows: the preferred order is worth slack in the windows, but not an idle pipeline."""
+    orders = tuple(_orders(spec, records))
+    widest, enough = (min(each, spec.micro_batches) for each in (2 * len(records) - 1, len(records)))
+    yield from ((order, cap) for order in orders for cap in range(widest, enough - 1, -1))
+    yield from ((order, cap) for cap in range(enough - 1, 0, -1) for order in orders)
 
 
 def _cut(

@@ -55,17 +55,17 @@ def test_one_member_runs_everything():
     assert plan.predicted_step_seconds == 4 * 12.0
 
 
-def test_equal_members_get_equal_shares_and_windows_of_one_forward_one_backward():
-    plan = plan_pipeline(even(6), (member(2), member(0), member(1)), STAMP)
-    assert shape(plan) == [("source", 0, 1, 3), ("node1", 2, 3, 2), ("node2", 4, 5, 1)]
-    assert plan.predicted_step_seconds == 3 * 6.0 + 3 * 6.0
+def test_equal_members_get_equal_shares_and_windows_that_hide_the_messages_way():
+    plan = plan_pipeline(even(6, micro_batches=8), (member(2), member(0), member(1)), STAMP)
+    assert shape(plan) == [("source", 0, 1, 5), ("node1", 2, 3, 3), ("node2", 4, 5, 1)]
+    assert plan.predicted_step_seconds == 3 * 6.0 + 7 * 6.0
     assert plan.stamp == STAMP
 
 
 def test_shares_follow_speed_and_the_fastest_comes_after_the_source():
     members = (member(0, slowness=2.0), member(1, slowness=4.0), member(2, slowness=1.0))
     plan = plan_pipeline(even(7, source_slowness=2.0), members, STAMP)
-    assert shape(plan) == [("source", 0, 1, 3), ("node2", 2, 5, 2), ("node1", 6, 6, 1)]
+    assert shape(plan) == [("source", 0, 1, 4), ("node2", 2, 5, 3), ("node1", 6, 6, 1)]
 
 
 def test_a_window_is_never_larger_than_the_step():
