@@ -50,7 +50,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h / stride, w / stride)."""
-        return x + self.body(x) if self.skips else self.body(x)
+        y: Tensor = self.body(x)
+        return x + y if self.skips else y
 
 
 def blocks() -> nn.Sequential:

@@ -57,7 +57,7 @@ def torch_pipeline(cut: int, steps: int) -> float:
     """Median seconds of a step of torch's pipeline with ``cut`` blocks on the first stage."""
     with tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
         result = str(Path(folder) / "result")
-        spawn(_spawned, (str(Path(folder) / "store"), cut, steps, result), nprocs=2)
+        spawn(_spawned, (str(Path(folder) / "store"), cut, steps, result), nprocs=2)  # type: ignore[no-untyped-call]
         seconds: float = json.loads(Path(result).read_text(encoding="utf-8"))
         return seconds
 
