@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from random import Random, SystemRandom
-from typing import Any
+from typing import Any, NoReturn
 
 from edged.compute.thread import ComputeThread
 from edged.config import Settings
@@ -63,6 +63,8 @@ LEAVE_SECONDS = 1.2
 """A node that is asked to leave is gone after this long, whatever its peers say."""
 
 THREAD_SECONDS = 0.3
+"""How long a computation under way may go on after that."""
+
 IMPORT_SECONDS = 10.0
 """An interpreter that ends while another thread imports torch may crash: a mistake is told after that at the latest."""
 
@@ -77,11 +79,12 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> int:
-    """Run a node until it leaves; returns the exit status: 0 after leaving, 1 if it broke.
+def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> NoReturn:
+    """Run a node until it leaves, then end the process: with status 0, or 1 if it broke.
 
-    ``before_exit`` is called where the process ends here instead of returning (it restores a terminal, say).
-    Raises ``UserError`` (``ConfigError``, ``KeyRefusedError``) for what the user can mend.
+    The process ends here because the interpreter would take torch apart piece by piece, for seconds on a busy device,
+    and must not do so around a computation that cannot be interrupted. ``before_exit`` is called before (it restores a
+    terminal, say). Raises ``UserError`` (``ConfigError``, ``KeyRefusedError``) for what the user can mend.
     """
     configure(settings.log_format)
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -91,7 +94,12 @@ def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> int:
         if settings.tui:  # a log line would tear the live view
             configure(settings.log_format, file=settings.home / LOG_NAME)
         with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
-            return runner.run(_run(settings, thread, before_exit))
+            status = runner.run(_run(settings, thread, before_exit))
+            thread.stop(THREAD_SECONDS)
+            before_exit()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
     except UserError:
         thread.stop(IMPORT_SECONDS)
         raise
@@ -112,12 +120,6 @@ async def _run(settings: Settings, thread: ComputeThread, before_exit: Callable[
         except BrokenInvariantError as error:  # say why, and let the others recover
             topic_logger("daemon").error("this node broke and stops: %s", error, exc_info=error)
             status = 1
-    if not thread.stop(THREAD_SECONDS):
-        # A long computation cannot be interrupted, and the interpreter must not be torn down around it.
-        before_exit()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
     return status
 
 
@@ -223,7 +225,10 @@ class Daemon:
         if self._key_is_new and not self._settings.tui:
             seed = door.removeprefix("tcp://")
             cluster = "" if self._settings.cluster == "edged" else f" --cluster {self._settings.cluster}"
-            _tell(f"join from another device with:  edged join{cluster} --key {self._token} --seed {seed}")
+            if self._settings.log_format == "json":  # a machine reads this: the key does not belong into its logs
+                topic_logger("daemon").info("made a cluster key; `edged key join-command` prints the next device's line")
+            else:
+                _tell(f"join from another device with:  edged join{cluster} --key {self._token} --seed {seed}")
         if not self._settings.tui:
             ready = {"event": "ready", "node": own.node, "name": own.name, "address": door}
             sys.stdout.write(json.dumps({**ready, "home": str(self._settings.home)}) + "\n")

@@ -57,7 +57,7 @@ def wait_until_known(cluster: list[DemoNode]) -> None:
         if ready:
             return
         time.sleep(0.1)
-    raise JobFailedError("the demo's nodes did not find each other within a minute; `edged doctor` may say why")
+    raise JobFailedError("the demo's nodes did not find each other within a minute; EDGED_DEBUG=1 keeps their logs")
 
 
 def _measured(status: Mapping[str, Any]) -> list[Any]:
