@@ -226,7 +226,7 @@ class Daemon:
             seed = door.removeprefix("tcp://")
             cluster = "" if self._settings.cluster == "edged" else f" --cluster {self._settings.cluster}"
             if self._settings.log_format == "json":  # a machine reads this: the key does not belong into its logs
-                topic_logger("daemon").info("made a cluster key; `edged key join-command` prints the next device's line")
+                topic_logger("daemon").info("made a cluster key; `edged key join-command` prints the line to share")
             else:
                 _tell(f"join from another device with:  edged join{cluster} --key {self._token} --seed {seed}")
         if not self._settings.tui:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -149,7 +150,7 @@ def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path, home: str) -> Non
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = ["join", "--home", str(tmp_path), "--no-tui", "--log-format", "json", *LONELY]
+    arguments = ["join", "--home", str(tmp_path), "--no-tui", *LONELY]
     process = subprocess.Popen(
         [sys.executable, "-m", "edged", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -170,6 +171,20 @@ def test_the_first_start_prints_the_line_for_the_next_device_and_leave_ends_it(
     assert edged("leave", home=tmp_path).status == 0
     assert newcomer.wait(10) == 0
     assert edged("status", home=tmp_path).status == 3
+
+
+def test_the_key_stays_out_of_logs_for_machines(tmp_path: Path) -> None:
+    arguments = ["join", "--home", str(tmp_path), "--no-tui", "--log-format", "json", *LONELY]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edged", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: edged("status", home=tmp_path).status == 0)
+    process.send_signal(signal.SIGINT)
+    _, logged = process.communicate(timeout=20)
+    key = read_cluster_key(tmp_path)
+    assert key
+    assert key not in logged
+    assert all(isinstance(json.loads(line), dict) for line in logged.splitlines())
 
 
 def test_the_live_view_appears_invites_and_gives_the_terminal_back(tmp_path: Path) -> None:
