@@ -75,6 +75,10 @@ INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def _ignore(_result: object) -> None:
+    """Do nothing: the first job pays for what could not be done beforehand."""
+
+
 def _nothing() -> None:
     """Do nothing."""
 
@@ -193,6 +197,7 @@ class Daemon:
         self._announce(own)
         self._thread.start()
         worker.start(device.measure, device.free_memory, lambda reason: self._refuse(ConfigError(reason)))
+        engine.run(device.warm_up, _ignore, _ignore)
 
     async def serve(self) -> str:
         """Run until the node leaves; returns why. Raises what broke it, or ``KeyRefusedError``."""

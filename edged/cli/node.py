@@ -58,7 +58,7 @@ def join(
     from edged import daemon
 
     if not (chosen.tui and sys.stdout.isatty()):
-        raise typer.Exit(daemon.run(replace(chosen, tui=False)))
+        daemon.run(replace(chosen, tui=False))
     from edged.tui.live import beside_node
 
     with beside_node(chosen.home, _invitation(chosen)) as give_back:
@@ -67,9 +67,7 @@ def join(
             give_back()
             print(f"edged: this node has left; its log is {chosen.home / LOG_NAME}", file=sys.stderr, flush=True)
 
-        status = daemon.run(chosen, bid_farewell)
-        bid_farewell()
-    raise typer.Exit(status)
+        daemon.run(chosen, bid_farewell)
 
 
 def _invitation(chosen: Settings) -> Callable[[Mapping[str, Any]], str]:

@@ -5,7 +5,9 @@ One member at a time is asked::
     ping ----- answer time -----> ping again, and ask 3 helpers ----- rest of the interval -----> accuse
          <- ack: all is well         <- ack: all is well, <- nack: the helper at least is there
 
-The answer time is max(floor, srtt + 4 var) of the member's round trips (RFC 6298), times the local health scale.
+The answer time is max(floor, srtt + 4 var) of the member's round trips (RFC 6298), but at most 4 floors, times the
+local health scale. An answer that took seconds comes from a process that stood still, which says nothing of how fast it
+is while it runs.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from edged.core.awareness import Awareness, blame
 from edged.core.ids import NodeId
 
 LATE_PROBES_KEPT = 8
+STOOD_STILL_SECONDS = 2.0
+LONGEST_ANSWER_FLOORS = 4.0
 RELAY_SECONDS = 3.0
 RELAYS_SWEPT_AT = 64
 
@@ -50,6 +54,8 @@ class RoundTrips:
     def measured(self, node: NodeId, seconds: float) -> None:
         """Take in one round trip."""
         self.latest[node] = seconds
+        if seconds > STOOD_STILL_SECONDS:
+            return
         known = self._estimates.get(node)
         if known is None:
             if 3 * seconds > self._floor:
@@ -66,7 +72,9 @@ class RoundTrips:
     def answer_seconds(self, node: NodeId) -> float:
         """How long to wait for this member's ack."""
         known = self._estimates.get(node)
-        return self._floor if known is None else max(self._floor, known[0] + 4 * known[1])
+        if known is None:
+            return self._floor
+        return min(max(self._floor, known[0] + 4 * known[1]), LONGEST_ANSWER_FLOORS * self._floor)
 
 
 class Detector:
@@ -109,11 +117,15 @@ class Detector:
         if not helpers:
             self.probe.answer_by = self.probe.give_up
 
-    def give_up(self) -> NodeId:
-        """Close the probe without an answer; the target is to be accused."""
+    def give_up(self, *, known_silent: bool) -> NodeId:
+        """Close the probe without an answer; the target is to be accused.
+
+        A member that is ``known_silent`` was not expected to answer, so that says nothing of this node's own health.
+        """
         probe = self.probe
         assert probe is not None
-        self._awareness.change(blame(len(probe.helpers), len(probe.heard)))
+        if probe.helpers or not known_silent:
+            self._awareness.change(blame(len(probe.helpers), len(probe.heard)))
         self._late.append(probe)
         self.probe = None
         return probe.target

@@ -98,6 +98,11 @@ class Ledger:
             suspicion.started += seconds
         self._plan_burials()
 
+    def is_suspect(self, node: NodeId) -> bool:
+        """Whether it is doubted already that ``node`` is there."""
+        record = self.records.get(node)
+        return record is not None and record.state is MemberState.SUSPECT
+
     def silent(self) -> list[MemberRecord]:
         """Members that were called dead without proof: perhaps only cut off."""
         departed = map(self.records.__getitem__, self._departed)

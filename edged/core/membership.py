@@ -265,7 +265,7 @@ class Membership:
         """Nothing that should have come meanwhile was missing: void open questions, move the suspicions' clocks."""
         self._awareness.change(1)
         self._detector.void(now)
-        self._inquiries.void()
+        self._inquiries.void(now)
         self._ledger.was_late(seconds)
 
     def _leave(self, now: float, effects: list[Effect]) -> None:
@@ -275,11 +275,15 @@ class Membership:
         self._ledger.change_own(now, effects, "leaves", replace(self.own, state=MemberState.LEFT))
         goodbye = Gossip((self.own,))
         effects += [SendMessage(node, goodbye) for node in self._roster.some(16)]
-        self._depart_at = self._next_chore = now + self._options.goodbye_seconds
+        self._depart_at = now + (self._options.goodbye_seconds if self._roster.ring else 0.0)
+        self._next_chore = min(self._next_chore, self._depart_at)
 
     # ------------------------------------------------------------------------------------------ time
 
     def _do_what_is_due(self, now: float, effects: list[Effect]) -> None:
+        if self._depart_at < math.inf and not self._roster.ring:  # all others leave too: time to hear of it is enough
+            self._depart_at = min(self._depart_at, now + self._options.gossip_seconds)
+            self._next_chore = min(self._next_chore, self._depart_at)
         if self._inquiries and self._inquiries.deadline() <= now:
             probes, proven = self._inquiries.due(now)
             effects += probes
@@ -310,11 +314,12 @@ class Membership:
         if probe is not None and not is_present(self._ledger.records[probe.target]):
             detector.drop()
         elif probe is not None and now >= probe.give_up:
-            target = detector.give_up()
+            target = detector.give_up(known_silent=self._ledger.is_suspect(probe.target))
             self._ledger.accuse(target, now, effects, "does not answer pings")
             self._inquire(target, now, effects)
         elif probe is not None:
-            helpers = tuple(self._roster.some(self._options.helpers, without=probe.target))
+            chosen = self._roster.some(self._options.helpers, without=probe.target)
+            helpers = tuple(node for node in chosen if not self._ledger.is_suspect(node))
             detector.try_harder(helpers)
             question: Message = Ping(probe.sequence, probe.target, self._piggyback(probe.target))
             effects.append(SendMessage(probe.target, question))

@@ -1,8 +1,10 @@
 """Proof of death: the session ended and three fresh connects to the control port, 300 ms apart, are refused.
 
-A hung process still accepts connects, so only a refusal proves anything, and one acceptance ends the case. Where other
-members exist, two of them are asked to try for themselves; the first that agrees makes the proof, one that gets through
-ends the case (a faulty link is not a faulty node). If none answers in time, the own observation has to do.
+A hung process still accepts connects, so only refusals prove anything. One acceptance does not end the case: the system
+closes the sockets of a killed process one after the other, and its port may go last, so the count begins again, and the
+third acceptance ends it. Where other members exist, two of them are asked to try for themselves; the first that agrees
+makes the proof, one that gets through in the end ends the case (a faulty link is not a faulty node). If none answers in
+time, the own observation has to do.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from edged.core.messages import Accusation, MemberRecord, Testimony
 
 REFUSALS = 3
 REFUSAL_GAP_SECONDS = 0.3
+ACCEPTANCE_GAPS_SECONDS = (0.1, 0.4)
+"""How long to wait after the first and the second accepted connect before the next; the third ends the case."""
+
 WITNESSES = 2
 TESTIMONY_SECONDS = 0.25
 STALE_SECONDS = 10.0
@@ -30,6 +35,7 @@ class Case:
     tried: float
     accuses: bool
     refusals: int = 0
+    acceptances: int = 0
     next_try: float = math.inf
     verdict_by: float = math.inf
     asked: tuple[NodeId, ...] = ()
@@ -56,6 +62,7 @@ class Inquiries:
         """Open a case on this node's own account and ask up to two others to look too."""
         effects = self._open(record, now)
         case = self._cases[record.node]
+        case.acceptances = 0
         if not case.accuses:
             case.accuses = True
             case.asked = tuple(witnesses[:WITNESSES])
@@ -79,8 +86,7 @@ class Inquiries:
         if case is None:
             return [], False
         if not refused:
-            del self._cases[node]
-            return self._testify(case, refused=False), False
+            return self._accepted(case, now), False
         case.refusals += 1
         if case.refusals < REFUSALS:
             case.next_try = case.tried + REFUSAL_GAP_SECONDS
@@ -117,9 +123,15 @@ class Inquiries:
                 del self._cases[case.record.node]
         return effects, proven
 
-    def void(self) -> None:
-        """This node itself was not running: what was found before says nothing about now."""
-        self._cases.clear()
+    def void(self, now: float) -> None:
+        """This node itself was not running: what was found before says nothing about now, so it looks again."""
+        for case in self._cases.values():
+            waits_for_connect = case.next_try == math.inf and case.refusals < REFUSALS
+            case.opened = now
+            case.refusals = case.acceptances = 0
+            case.agreed = False
+            case.verdict_by = math.inf
+            case.next_try = math.inf if waits_for_connect else now
 
     def check(self) -> None:
         """Assert that every case is waiting for something and no verdict came without three refusals."""
@@ -133,6 +145,17 @@ class Inquiries:
             return []
         self._cases[record.node] = Case(record, opened=now, tried=now, accuses=False)
         return [ProbePort(record)]
+
+    def _accepted(self, case: Case, now: float) -> list[Effect]:
+        """Perhaps the process is ending and its port is still open: look again a little later, but not for ever."""
+        if case.acceptances >= len(ACCEPTANCE_GAPS_SECONDS):
+            del self._cases[case.record.node]
+            return self._testify(case, refused=False)
+        case.refusals = 0
+        case.verdict_by = math.inf
+        case.next_try = now + ACCEPTANCE_GAPS_SECONDS[case.acceptances]
+        case.acceptances += 1
+        return []
 
     def _testify(self, case: Case, *, refused: bool) -> list[Effect]:
         testimony = Testimony(case.record.node, case.record.boot, refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ class Device:
         environment(executor.device, self.cores).apply()
         name = str(executor.device)
         return calibrate(name) * self.slowdown, name
+
+    def warm_up(self, _executor: Executor) -> None:
+        """Pay what the first job would pay otherwise; on the compute thread, about a second, after ``measure``."""
+        from edged.compute.warming import warm_up
+
+        warm_up()
+        gc.freeze()  # as the engine does after torch's own import
 
     def free_memory(self, available: Callable[[], int] | None = None) -> int:
         """Bytes that training may use: as the user said, else a share of what is free now."""

@@ -240,6 +240,44 @@ def test_an_accepted_connect_proves_nothing() -> None:
     assert bench.state(1) is MemberState.ALIVE
 
 
+def test_a_port_that_closes_a_moment_after_its_sessions_is_looked_at_again() -> None:
+    bench = Bench()
+    bench.do(LinkLost(node_id(1)))
+    bench.do(PortProbed(node_id(1), refused=False), 0.001)
+    (again,) = [e for e in bench.wait(0.1) if isinstance(e, ProbePort)]
+    assert again.record.node == node_id(1)
+    for _ in range(3):
+        bench.do(PortProbed(node_id(1), refused=True), 0.001)
+        bench.wait(0.3)
+    assert bench.machine.members[node_id(1)].proven
+
+
+def test_the_third_accepted_connect_ends_the_case_and_tells_who_asked() -> None:
+    bench = Bench()
+    effects = bench.do(MessageReceived(node_id(2), Accusation(node_id(1), 1)))
+    for _ in range(3):
+        assert sent(effects, Answer) == []
+        effects = bench.do(PortProbed(node_id(1), refused=False), 0.001)
+        answers = sent(effects, Answer)
+        effects += bench.wait(0.5)
+    assert answers == [Answer(node_id(1), 1, refused=False)]
+    assert [e for e in effects if isinstance(e, ProbePort)] == []
+
+
+def test_a_late_loop_begins_an_inquiry_again_instead_of_forgetting_it() -> None:
+    bench = Bench()
+    bench.do(LinkLost(node_id(1)))
+    for _ in range(2):
+        bench.do(PortProbed(node_id(1), refused=True), 0.001)
+        bench.wait(0.2)
+    bench.do(LoopWasLate(0.5), 0.5)
+    for _ in range(3):
+        assert not bench.machine.members[node_id(1)].proven
+        bench.do(PortProbed(node_id(1), refused=True), 0.001)
+        bench.wait(0.3)
+    assert bench.machine.members[node_id(1)].proven
+
+
 def test_a_witness_that_gets_through_ends_the_case() -> None:
     bench = Bench()
     effects = bench.do(LinkLost(node_id(1)))
@@ -284,6 +322,19 @@ def test_leaving_says_goodbye_to_everyone_then_departs() -> None:
     assert {e.to for e in effects if isinstance(e, SendMessage)} == {node_id(i) for i in range(1, 5)}
     assert [e for e in bench.wait(0.6) if isinstance(e, Depart)]
     assert sent(bench.do(MessageReceived(node_id(1), Ping(1, node_id(0), ()))), Ack) == []
+
+
+def test_a_node_that_is_alone_leaves_at_once() -> None:
+    assert [type(e) for e in Bench(others=0).do(LeaveAsked()) if isinstance(e, Depart)] == [Depart]
+
+
+def test_when_all_leave_nobody_waits_for_the_others() -> None:
+    bench = Bench(others=2)
+    bench.do(LeaveAsked())
+    assert [e for e in bench.hear(member(1, state=MemberState.LEFT)) if isinstance(e, Depart)] == []
+    effects = bench.hear(member(2, state=MemberState.LEFT)) + bench.wait(0.1)
+    assert [e for e in effects if isinstance(e, Depart)] != []
+    assert [e for e in bench.wait(5.0) if isinstance(e, Depart)] == []
 
 
 def test_a_departed_member_is_forgotten_after_a_day() -> None:
