@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 
 from edged.core.electorate import is_majority
 from edged.core.ids import NodeId
 
 THOUSAND = 1000
+FORK_BITS = 30
 
 
 @dataclass(slots=True)
@@ -53,3 +55,12 @@ def next_term(term: int, *, ordinary: bool) -> int:
     Survivors without a majority begin a new thousand: the dead may have led terms that nobody alive has heard of.
     """
     return term + 1 if ordinary else (term // THOUSAND + 1) * THOUSAND
+
+
+def fork_term(term: int, rng: Random) -> int:
+    """The term in which a fork begins.
+
+    Nobody can ask those who are cut off which terms they use meanwhile, and stamps of plans hold the term and no
+    lineage. So every fork draws its thousand, and no two sides of a cut count the same terms.
+    """
+    return (term // THOUSAND + 2 + rng.getrandbits(FORK_BITS)) * THOUSAND

@@ -18,16 +18,9 @@ from collections.abc import Mapping
 from random import Random
 from types import MappingProxyType
 
-from edged.core.ballot import Ballot, next_term, survivors
+from edged.core.ballot import Ballot, fork_term, next_term, survivors
 from edged.core.effects import Effect, Log, SendMessage, TellLeader
-from edged.core.electorate import (
-    SavedVote,
-    found,
-    is_gone,
-    next_change,
-    rank,
-    succeed,
-)
+from edged.core.electorate import SavedVote, found, is_gone, next_change, rank, succeed
 from edged.core.events import Event, LeaveAsked, LoopWasLate, MemberChanged, MessageReceived, TimerFired
 from edged.core.ids import NodeId
 from edged.core.leadership import Leadership
@@ -262,8 +255,10 @@ class Election(Voter):
 
     def _found(self, now: float, effects: list[Effect]) -> None:
         lineage = f"{self._rng.getrandbits(48):012x}"
-        what = "founds lineage" if self._electorate is None else "no majority in sight: goes on as fork"
-        self._term, self._voted_for = self._term + 1, self._node
+        what, term = "founds lineage", self._term + 1
+        if self._electorate is not None:
+            what, term = "no majority in sight: goes on as fork", fork_term(self._term, self._rng)
+        self._term, self._voted_for = term, self._node
         self._electorate = found(lineage, self._term, self._node)
         effects.append(Log("info", "election", f"{what} {lineage}"))
         self._begin_to_lead(now, effects, unanimous=False)

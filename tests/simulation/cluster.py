@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from edged.core.effects import Effect, SaveVote, TellLeader, TellMember
@@ -13,6 +14,9 @@ from edged.core.membership import Membership, MembershipOptions
 from edged.core.messages import MemberRecord
 from edged.core.simulate import Network, Simulation
 from tests.core.records import member, node_id
+
+REUNION_SECONDS = 8.0
+"""Longest that two lineages both lead after the last cut between them was mended."""
 
 
 class Pair:
@@ -47,7 +51,12 @@ class Cluster:
         self.simulation = Simulation(seed, network, self.perform, self.after, checks=True)
         self.disks: dict[NodeId, SavedVote] = {}
         self.boots: dict[NodeId, int] = {}
+        self.strangers = strangers
         self.leaders: dict[tuple[str, int], NodeId] = {}
+        self.cut_at = -math.inf
+        self.clans: dict[str, str] = {}
+        self.forks_seen = 0
+        self.reunion = 0.0
         self.heard: dict[NodeId, list[tuple[float, NodeId | None, int]]] = {}
         self.votes: dict[tuple[NodeId, int], NodeId] = {}
         self.nodes = [node_id(i) for i in range(size)]
@@ -98,12 +107,28 @@ class Cluster:
             if effect.voted_for is not None:
                 vote = self.votes.setdefault((node, effect.term), effect.voted_for)
                 assert vote == effect.voted_for, f"seed {self.seed}: {node} voted twice in term {effect.term}"
+            if effect.electorate is not None and effect.electorate.lineage not in self.clans:
+                parent = old.electorate if old is not None else None
+                lineage = effect.electorate.lineage
+                self.clans[lineage] = self.clans[parent.lineage] if parent is not None else lineage
             self.disks[node] = SavedVote(effect.term, effect.voted_for, effect.electorate)
         elif isinstance(effect, TellLeader):
             self.heard.setdefault(node, []).append((self.now, effect.leader, effect.term))
 
     def after(self, node: NodeId) -> None:
-        leases: dict[str, NodeId] = {}
+        """What is promised, looked at after every event of every node.
+
+        One leader in a term: a number is led by one node only, in a cluster and all its forks, from its beginning to
+        its end. (Who founds while out of reach of all others founds another cluster, which counts for itself, until
+        one takes in the other; no job can have been in both.)
+
+        One lease at a time: within a lineage always. Two lineages may each have a leader with a lease only where a
+        cut has parted them: one is a *fork*, founded by nodes that had heard of no leader for 15 s, and it lives until
+        a few seconds after the cut is mended, when its nodes change over.
+        """
+        if self.simulation._cuts or self.strangers:
+            self.cut_at = self.now
+        leases: dict[NodeId, str] = {}
         for other in self.nodes:
             host = self.simulation.hosts.get(other)
             if host is None or host.stopped:
@@ -111,9 +136,16 @@ class Cluster:
             election = host.machine.election  # type: ignore[attr-defined]
             if election._lead is None:
                 continue
-            lineage = election.electorate.lineage
-            known = self.leaders.setdefault((lineage, election.term), other)
+            clan = self.clans[election.electorate.lineage]
+            known = self.leaders.setdefault((clan, election.term), other)
             assert known == other, f"seed {self.seed}: two leaders in term {election.term}: {known} and {other}"
-            if election.has_lease(self.simulation.now):
-                first = leases.setdefault(lineage, other)
-                assert first == other, f"seed {self.seed}: two leases at {self.now}: {first} and {other}"
+            if election.has_lease(self.now):
+                leases[other] = election.electorate.lineage
+        if len(leases) > 1:
+            self.forks_seen += 1
+            assert len(set(leases.values())) == len(leases), f"seed {self.seed}: two leases of one lineage: {leases}"
+            parted = self.now - self.cut_at
+            self.reunion = max(self.reunion, parted)
+            assert parted <= REUNION_SECONDS, (
+                f"seed {self.seed}: at {self.now} two leases, uncut for {parted}: {leases}"
+            )

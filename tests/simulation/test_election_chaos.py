@@ -9,6 +9,7 @@ import random
 
 import pytest
 
+from edged.core.ids import NodeId
 from edged.core.simulate import Network
 from tests.core.records import node_id
 from tests.simulation.cluster import Cluster
@@ -16,6 +17,8 @@ from tests.simulation.cluster import Cluster
 SEEDS = 1000
 SHARE = 50
 LIVENESS_SECONDS = 40
+FORKING = 5
+"""Every so many seeds the cluster is also cut for so long that its parts go on as forks."""
 
 
 def _do_harm(cluster: Cluster, rng: random.Random, size: int) -> None:
@@ -46,6 +49,15 @@ def _do_harm(cluster: Cluster, rng: random.Random, size: int) -> None:
         _restart_all(cluster, size)
 
 
+def _part_for_long(cluster: Cluster, rng: random.Random, size: int) -> None:
+    """Cut the cluster in two or three until every part has had the time to go on as a fork."""
+    parts: list[set[NodeId]] = [set() for _ in range(rng.choice([2, 2, 3]))]
+    for k in range(size):
+        rng.choice(parts).add(node_id(k))
+    cluster.simulation.partition(*parts)
+    cluster.simulation.run_for(rng.uniform(18.0, 30.0))
+
+
 def _restart_all(cluster: Cluster, size: int) -> None:
     for k in range(size):
         if not cluster.runs(node_id(k)):
@@ -59,7 +71,7 @@ def _agree(cluster: Cluster) -> bool:
     return len(cluster.leading()) == 1 and leaders == set(cluster.leading()) and len(lineages) == 1
 
 
-def _live_through(seed: int) -> None:
+def _live_through(seed: int) -> Cluster:
     rng = random.Random(seed)
     size = rng.choice([2, 3, 4, 5, 5, 6])
     cluster = Cluster(seed, size, Network(loss=rng.choice([0.0, 0.02]), duplication=0.01))
@@ -67,13 +79,15 @@ def _live_through(seed: int) -> None:
     for _ in range(rng.randint(2, 5)):
         _do_harm(cluster, rng, size)
         cluster.simulation.run_for(rng.choice([0.05, 0.7, 1.5, 3.0]))
+    if seed % FORKING == 0:
+        _part_for_long(cluster, rng, size)
     cluster.simulation.heal()
     for node in cluster.nodes:
         cluster.simulation.go_on(node)
     _restart_all(cluster, size)
     for _ in range(LIVENESS_SECONDS):
         if _agree(cluster):
-            return
+            return cluster
         cluster.simulation.run_for(1.0)
     raise AssertionError(f"seed {seed}: {LIVENESS_SECONDS} s after the last fault there is not one leader for all")
 
@@ -81,5 +95,5 @@ def _live_through(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, SHARE))
 def test_no_two_leaders_and_no_two_leases_whatever_happens(first: int) -> None:
-    for seed in range(first, first + SHARE):
-        _live_through(seed)
+    parted = [_live_through(seed).forks_seen > 0 for seed in range(first, first + SHARE)]
+    assert sum(parted) >= 2, "the cuts were too short for forks: nothing is proven of them"
