@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 from edged.core.effects import Effect, SendMessage, WriteWeights
-from edged.core.messages import WantState
+from edged.core.ids import NodeId
+from edged.core.messages import StateParcel, WantState
 from edged.core.plan import Hop, Plan
 
 REPEAT_SECONDS = 1.0
@@ -63,6 +64,14 @@ class Collecting:
             return []
         missing[:] = [hop for hop in missing if (hop.first_layer, hop.last_layer) != (first_layer, last_layer)]
         return self._write(version)
+
+    def expects(self, sender: NodeId, parcel: StateParcel) -> bool:
+        """Whether this hop was asked for these layers at this version, and they have not come. Changes nothing."""
+        missing = self._missing.get(parcel.version, ())
+        return parcel.stamp == self._stamp and any(
+            (hop.node, hop.first_layer, hop.last_layer) == (sender, parcel.first_layer, parcel.last_layer)
+            for hop in missing
+        )
 
     def remind(self, now: float) -> list[Effect]:
         """Ask again those whose state has not come; a hop meets a question only once."""

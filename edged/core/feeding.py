@@ -109,6 +109,14 @@ class Feeding:
         began = self._begin(now)
         return [*began, *self._take(event, now), *self._go_on(now)]
 
+    def expects(self, sender: NodeId, parcel: StateParcel) -> bool:
+        """Whether this state was asked for, from this sender, for an export or the result. Changes nothing."""
+        return self._collecting.expects(sender, parcel)
+
+    def fail(self, reason: str, now: float) -> list[Effect]:
+        """Something that the source cannot feed without has broken; the first verdict stands."""
+        return [*self._finish(reason, now), *self._go_on(now)]
+
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; 0.0 before the first ``handle``."""
         if self._began is None:
@@ -147,7 +155,7 @@ class Feeding:
                 return self._take_message(sender, message, now)
             case StateCollected(stamp=stamp) if stamp == self._stamp:
                 return self._collecting.arrived(event.version, event.first_layer, event.last_layer)
-            case ParcelArrived(parcel=StateParcel(stamp=stamp) as parcel) if stamp == self._stamp:
+            case ParcelArrived(sender, StateParcel() as parcel) if self.expects(sender, parcel):
                 return self._collecting.arrived(parcel.version, parcel.first_layer, parcel.last_layer)
             case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token == RESULT_TOKEN:
                 return self._written(event, now)

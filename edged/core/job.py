@@ -27,6 +27,12 @@ class Work:
     phase: Phase
     micro_batch: int
 
+    def in_words(self) -> str:
+        """For people, who count steps from 1."""
+        if self.phase is Phase.EVALUATE:
+            return f"the evaluation after step {self.version}, micro-batch {self.micro_batch}"
+        return f"step {self.version + 1}, micro-batch {self.micro_batch}"
+
 
 @dataclass(frozen=True, slots=True)
 class LayerProfile:

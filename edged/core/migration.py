@@ -68,6 +68,7 @@ class Migration:
         self.node = node
         self.preparation: Preparation | None = None
         self.programs: set[JobId] = set()
+        self._asked: dict[JobId, NodeId] = {}  # whose program, of whom; a plan may be replaced while it is on its way
         self._sources: set[JobId] = set()
         self._served: set[tuple[NodeId, WantProgram | WantState]] = set()
 
@@ -90,6 +91,15 @@ class Migration:
         if preparation.building:
             assert not preparation.missing, "nothing is built before everything has come"
 
+    def expects(self, sender: NodeId, parcel: ProgramParcel | StateParcel) -> bool:
+        """Whether this parcel is what ``sender`` was asked for, and has not come. Changes nothing."""
+        if isinstance(parcel, ProgramParcel):
+            return parcel.job not in self.programs and self._asked.get(parcel.job) == sender
+        preparation = self.preparation
+        if preparation is None or preparation.repeat_at is None or preparation.stamp != parcel.stamp:
+            return False
+        return Transfer(parcel.first_layer, parcel.last_layer, parcel.version, holder=sender) in preparation.missing
+
     def holds(self, stamp: Stamp) -> Prepare | None:
         """Return what was asked for under this stamp, if it is the plan at hand."""
         at_hand = self.preparation is not None and self.preparation.stamp == stamp
@@ -98,12 +108,13 @@ class Migration:
     def jobs(self) -> set[JobId]:
         """Return the jobs of which this node holds anything."""
         plan = set() if self.preparation is None else {self.preparation.stamp.job}
-        return plan | self.programs | self._sources
+        return plan | self.programs | self._sources | self._asked.keys()
 
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job: its plan, its program, and that it came from here."""
         effects = self._drop_plan() if self.preparation is not None and self.preparation.stamp.job == job else []
         self.programs.discard(job)
+        self._asked.pop(job, None)
         self._sources.discard(job)
         self._served = {(n, q) for n, q in self._served if _job_of(q) != job}
         return effects
@@ -141,18 +152,17 @@ class Migration:
         if known is not None:
             effects += self._drop_plan()
         self.preparation = Preparation(prepare, sender, set(prepare.transfers), repeat_at=now)
+        if prepare.plan.hops_of(self.node):
+            self._asked[prepare.spec.job] = prepare.spec.source
         return effects
 
     def _arrived(self, sender: NodeId, parcel: Parcel) -> None:
         """Take what was asked for off the list."""
-        preparation = self.preparation
-        if preparation is None:
-            return
         match parcel:
-            case ProgramParcel(job) if job == preparation.stamp.job and sender == self._source():
+            case ProgramParcel(job) if self.expects(sender, parcel):
                 self.programs.add(job)
-            case StateParcel(stamp, first, last, version) if stamp == preparation.stamp:
-                preparation.missing.discard(Transfer(first, last, version, holder=sender))
+            case StateParcel(_, first, last, version) if self.preparation and self.expects(sender, parcel):
+                self.preparation.missing.discard(Transfer(first, last, version, holder=sender))
             case _:
                 pass
 

@@ -39,7 +39,7 @@ from edged.core.events import (
     UpdateDone,
 )
 from edged.core.fence import Fence
-from edged.core.ids import Stamp
+from edged.core.ids import NodeId, Stamp
 from edged.core.jobs import JobBoard
 from edged.core.membership import Membership, MembershipOptions
 from edged.core.messages import (
@@ -58,7 +58,9 @@ from edged.core.messages import (
     PingRequest,
     PlanChosen,
     Prepare,
+    ProgramParcel,
     Start,
+    StateParcel,
     Testimony,
     VoteReply,
     VoteRequest,
@@ -142,6 +144,17 @@ class Node:
                         pass
                 out.append(effect)
         raise BrokenInvariantError(f"node {self.node}: {type(event).__name__} never comes to an end")
+
+    def expects(self, sender: NodeId, parcel: Parcel) -> bool:
+        """Whether this node has asked ``sender`` for this parcel, or its plan makes it wait for it, and has it not yet.
+
+        Changes nothing: it is asked before memory is taken for a parcel.
+        """
+        if self.fence.refusal(parcel):
+            return False
+        if isinstance(parcel, ProgramParcel | StateParcel) and self.migration.expects(sender, parcel):
+            return True
+        return not isinstance(parcel, ProgramParcel) and self.running.expects(sender, parcel)
 
     def deadline(self) -> float | None:
         """Return the earliest moment at which some machine wants to be woken."""

@@ -28,7 +28,7 @@ from edged.core.events import (
 from edged.core.feeding import Feeding
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
-from edged.core.messages import WantState
+from edged.core.messages import Activation, Gradient, Inputs, StateParcel, WantState
 from edged.core.plan import Plan
 from edged.core.schedule import Schedule
 
@@ -91,6 +91,12 @@ class Running:
             return []
         effects = [] if self.schedule is None else self.schedule.handle(event, now)
         return effects if self.feeding is None else effects + self.feeding.handle(event, now)
+
+    def expects(self, sender: NodeId, parcel: Inputs | Activation | Gradient | StateParcel) -> bool:
+        """Whether the plan in force waits for this parcel from this sender. Changes nothing."""
+        if isinstance(parcel, StateParcel):
+            return self.feeding is not None and self.feeding.expects(sender, parcel)
+        return self.schedule is not None and self.schedule.expects(sender, parcel)
 
     def deadline(self) -> float | None:
         """Return the earlier of the machines' moments."""

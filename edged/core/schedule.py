@@ -55,7 +55,7 @@ from edged.core.events import (
     UpdateDone,
 )
 from edged.core.ids import NodeId
-from edged.core.job import JobSpec, Phase, Work
+from edged.core.job import JobSpec, Phase
 from edged.core.messages import (
     Activation,
     Gradient,
@@ -141,6 +141,14 @@ class Schedule:
                 pass
         return [*self._go_on(), *effects, *self._repeat(now)]  # what computes next must not wait for what is sent
 
+    def expects(self, sender: NodeId, parcel: Inputs | Activation | Gradient) -> bool:
+        """Whether a hop of this plan waits for this parcel from this sender. Changes nothing."""
+        return parcel.stamp == self._stamp and not self._problem and not self._refusal(sender, parcel)
+
+    def fail(self, reason: str, now: float) -> list[Effect]:
+        """Something that this node cannot work without has broken; the first reason stands."""
+        return [] if self._problem else [*self._fail(reason, now), *self._repeat(now)]
+
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; ``None``: nothing is waited for."""
         return self._repeat_at if self._problem else self._norms.deadline()
@@ -158,19 +166,16 @@ class Schedule:
     def _take_parcel(self, sender: NodeId, parcel: Parcel) -> list[Effect]:
         if not isinstance(parcel, Inputs | Activation | Gradient) or parcel.stamp != self._stamp:
             return []
-        stage = self._stage(parcel.route, parcel.hop)
-        if stage is None:
-            refusal = "this node has no such hop"
-        elif isinstance(parcel, Inputs):
-            refusal = stage.accept_inputs(sender, self._spec.source, parcel.work)
-        elif isinstance(parcel, Activation):
-            refusal = stage.accept_activation(sender, parcel.work)
-        else:
-            refusal = stage.accept_gradient(sender, parcel.work)
+        refusal = self._refusal(sender, parcel)
         if not refusal:
+            self._own_stage(parcel.route, parcel.hop).accept(parcel)
             return []
-        what = f"{type(parcel).__name__} of {_name(parcel.work)} from {sender} dropped: {refusal}"
+        what = f"{type(parcel).__name__} of {parcel.work.in_words()} from {sender} dropped: {refusal}"
         return [Log("warning", "schedule", what)]
+
+    def _refusal(self, sender: NodeId, parcel: Inputs | Activation | Gradient) -> str:
+        stage = self._stage(parcel.route, parcel.hop)
+        return "this node has no such hop" if stage is None else stage.refusal(sender, self._spec.source, parcel)
 
     def _take_message(self, sender: NodeId, message: Message) -> list[Effect]:
         match message:
@@ -218,8 +223,8 @@ class Schedule:
             effects.append(self._account.taken(stage.route, done.work))
         if stage.next is not None:
             effects.append(SendActivation(stage.next, self._stamp, stage.route, stage.index, done.work))
-        elif done.loss is None or not math.isfinite(done.loss):
-            effects += self._fail(f"the loss of {_name(done.work)} is {done.loss}", now)
+        elif done.loss is None or (done.work.phase is Phase.TRAIN and not math.isfinite(done.loss)):
+            effects += self._fail(f"the loss of {done.work.in_words()} is {done.loss}", now)
         else:
             effects.append(self._account.result(done.work, done.loss, done.metrics))
         return effects
@@ -321,13 +326,6 @@ class Schedule:
 
     def _holds(self, first: int, last: int) -> bool:
         return any(s.hop.first_layer <= first <= last <= s.hop.last_layer for s in self._stages)
-
-
-def _name(work: Work) -> str:
-    """A work, for people."""
-    if work.phase is Phase.EVALUATE:
-        return f"the evaluation after step {work.version}, micro-batch {work.micro_batch}"
-    return f"step {work.version + 1}, micro-batch {work.micro_batch}"
 
 
 def _refuse_shared_layers(plan: Plan) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from edged.core.dealing import VERSIONS_AHEAD, Dealing, inputs_of
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
+from edged.core.messages import Activation, Gradient, Inputs
 from edged.core.plan import Plan
 from edged.errors import BrokenInvariantError
 
@@ -54,34 +55,39 @@ class Stage:
 
     # ------------------------------------------------------------------------------------------- what arrives
 
-    def accept_inputs(self, sender: NodeId, source: NodeId, work: Work) -> str:
-        """Inputs have come; why they cannot be right, or nothing."""
-        if sender != source or not self.takes_inputs:
-            return "this hop gets no such inputs"
-        return self._accept(self._inputs, work)
-
-    def accept_activation(self, sender: NodeId, work: Work) -> str:
-        """An activation has come; why it cannot be right, or nothing."""
-        if sender != self.previous:
-            return "it does not come from the hop before"
-        return self._accept(self._activations, work)
-
-    def accept_gradient(self, sender: NodeId, work: Work) -> str:
-        """A gradient has come; why it cannot be right, or nothing."""
-        if sender != self.next:
-            return "it does not come from the hop behind"
-        return self._accept(self._gradients, work)
-
-    def _accept(self, shelf: set[Work], work: Work) -> str:
+    def refusal(self, sender: NodeId, source: NodeId, parcel: Inputs | Activation | Gradient) -> str:
+        """Why this parcel cannot be right or is not waited for; empty if it is. Changes nothing."""
+        match parcel:
+            case Inputs() if sender != source or not self.takes_inputs:
+                return "this hop gets no such inputs"
+            case Activation() if sender != self.previous:
+                return "it does not come from the hop before"
+            case Gradient() if sender != self.next:
+                return "it does not come from the hop behind"
+        work = parcel.work
         if not self._version <= work.version <= self._version + VERSIONS_AHEAD:
             return f"this hop is at version {self._version}"
         if not self._dealing.exists(work) or self._dealing.route_of(work) != self.route:
             return "no such work follows this route"
-        following = self._backward if shelf is self._gradients else self._forward
-        if work.version == self._version and (following == len(self._works) or work < self._works[following]):
-            return "it has been done"
-        shelf.add(work)
-        return ""
+        if work in self._shelf(parcel):
+            return "it is here already"
+        if isinstance(parcel, Gradient):
+            return "" if work in self._works[self._backward : self._forward] else "its forward is not in flight here"
+        done = self._forward == len(self._works) or work < self._works[self._forward]
+        return "it has been done" if work.version == self._version and done else ""
+
+    def accept(self, parcel: Inputs | Activation | Gradient) -> None:
+        """A parcel that is not refused has come."""
+        self._shelf(parcel).add(parcel.work)
+
+    def _shelf(self, parcel: Inputs | Activation | Gradient) -> set[Work]:
+        match parcel:
+            case Inputs():
+                return self._inputs
+            case Activation():
+                return self._activations
+            case Gradient():
+                return self._gradients
 
     # ----------------------------------------------------------------------------------------- what can be done
 

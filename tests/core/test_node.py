@@ -1,5 +1,6 @@
 """The composed node: who hears what, the fence in front, the talk with itself."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -18,7 +19,9 @@ from edged.core.events import (
 )
 from edged.core.job import Phase, Work
 from edged.core.messages import (
+    Activation,
     End,
+    Gradient,
     Inputs,
     JobRecord,
     Jobs,
@@ -211,3 +214,93 @@ def test_it_asks_again_when_woken(scene):
         scene.now = scene.node.deadline()
         again = [e for e in scene.handle(TimerFired()) if isinstance(e, SendMessage) and e in asked]
     assert scene.now >= 1.0
+
+
+# ------------------------------------------------------------------------------------------ what it waits for
+
+
+PROGRAM = ProgramParcel(JOB, 1)
+
+
+def state_of(first, last, version=0, of=None):
+    return StateParcel(of or stamp(), first, last, version, (), b"")
+
+
+def test_nothing_is_expected_before_it_was_asked_for(scene):
+    assert not scene.node.expects(A, PROGRAM)
+    assert not scene.node.expects(A, state_of(2, 3))
+    assert not scene.node.expects(A, Inputs(stamp(), 0, 1, WORK, ()))
+
+
+def test_program_and_state_are_expected_once_from_whom_they_were_asked(scene):
+    scene.prepare()
+    ((first, last),) = [(h.first_layer, h.last_layer) for *_, h in plan(stamp(), (A, B)).hops_of(B)]
+    state = state_of(first, last)
+    for parcel in (PROGRAM, state):
+        assert scene.node.expects(A, parcel)
+        assert not scene.node.expects(C, parcel)
+        scene.handle(ParcelArrived(A, parcel))
+        assert not scene.node.expects(A, parcel)
+
+
+def test_only_the_layers_and_the_version_that_were_asked_for_are_expected(scene):
+    scene.prepare()
+    ((first, last),) = [(h.first_layer, h.last_layer) for *_, h in plan(stamp(), (A, B)).hops_of(B)]
+    assert not scene.node.expects(A, ProgramParcel("f" * 12, 1))
+    for wrong in (
+        state_of(first, last, version=1),
+        state_of(first, last - 1),
+        state_of(first, last, of=stamp(version=2)),
+        state_of(first, last, of=replace(stamp(), job="f" * 12)),
+    ):
+        assert not scene.node.expects(A, wrong)
+
+
+def test_a_program_that_comes_after_its_plan_was_replaced_is_still_the_jobs(scene):
+    scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.RUNNING, 0, 3, ""),)))
+    scene.prepare()
+    other = replace(spec(), job="f" * 12)
+    scene.hear(C, Prepare(plan(replace(stamp(), job="f" * 12), (A, C)), other, ()))
+    assert scene.node.expects(A, PROGRAM)
+    scene.handle(ParcelArrived(A, PROGRAM))
+    effects = scene.hear(C, Jobs(1, 2, (JobRecord(JOB, "net", A, JobState.STOPPED, 0, 3, ""),)))
+    assert DropJob(JOB) in effects
+
+
+def test_data_is_expected_of_the_neighbours_in_the_plan_that_is_in_force(scene):
+    scene.build()
+    inputs, activation = Inputs(stamp(), 0, 1, WORK, ()), Activation(stamp(), 0, 1, WORK, (), ())
+    assert scene.node.expects(A, inputs)
+    assert scene.node.expects(A, activation)
+    for wrong in (
+        replace(activation, stamp=stamp(version=2)),
+        replace(activation, hop=0),
+        replace(activation, route=1),
+        replace(activation, work=Work(5, Phase.TRAIN, 0)),
+        Gradient(stamp(), 0, 1, WORK, ()),
+    ):
+        assert not scene.node.expects(A, wrong)
+    assert not scene.node.expects(C, inputs)
+    assert not scene.node.expects(C, activation)
+    scene.handle(ParcelArrived(A, activation))
+    assert not scene.node.expects(A, activation)
+    scene.hear(C, End(stamp(), JobState.STOPPED, "enough"))
+    assert not scene.node.expects(A, inputs)
+
+
+def test_state_for_an_export_is_expected_from_the_hops_that_were_asked():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.build()
+    scene.hear(C, Start(stamp(), 0))
+    scene.handle(ExportAsked(JOB, 7))
+    (version,) = scene.node.running.feeding._collecting._missing
+    hop = plan(stamp(), (A, B)).routes[0].hops[1]
+    wanted = state_of(hop.first_layer, hop.last_layer, version)
+    assert scene.node.expects(B, wanted)
+    assert not scene.node.expects(C, wanted)
+    assert not scene.node.expects(B, replace(wanted, version=version + 1))
+    scene.handle(ParcelArrived(C, wanted))
+    assert scene.node.expects(B, wanted)
+    scene.handle(ParcelArrived(B, wanted))
+    assert not scene.node.expects(B, wanted)
