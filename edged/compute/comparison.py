@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from edged.compute.interpreter import Interpreter
 from edged.compute.program import Program
+from edged.compute.structure import python_state, refuse_changes
 from edged.compute.tracing import Metrics, Objective
 from edged.compute.user_code import UserCode
 from edged.errors import JobError
@@ -112,6 +113,7 @@ def _run_module(subject: Subject, seed: int, *, train: bool) -> _Outcome:
             parameter.grad = None
         _seed(seed)
         before = _foreign_randomness()
+        counted = {} if train else python_state(subject.model, subject.objective, subject.metrics)
         with UserCode("the model cannot run its example batch"):
             loss = subject.objective(subject.model, batch)
             results = {"the loss": loss.detach().clone()}
@@ -121,10 +123,13 @@ def _run_module(subject: Subject, seed: int, *, train: bool) -> _Outcome:
                 found = subject.metrics(subject.model, batch)
                 results.update((f"the metric {name!r}", _metric(value)) for name, value in found.items())
         _check_randomness(before, _foreign_randomness())
+        if not train:
+            numbers = {key: value for key, value in counted.items() if type(value) in {int, float}}
+            refuse_changes(numbers, python_state(subject.model, subject.objective, subject.metrics))
         named = dict(subject.model.named_buffers())
         return _Outcome(
             results,
-            {name: _copied(tensor.grad) for name, tensor in subject.names.items() if isinstance(tensor, nn.Parameter)},
+            {name: _copied(name, t) for name, t in subject.names.items() if isinstance(t, nn.Parameter)},
             {name: named[name].detach().clone() for name in subject.names if name in named},
         )
 
@@ -192,8 +197,11 @@ def _metric(value: Tensor) -> Tensor:
     return number.clone() if number.is_floating_point() else number.to(torch.float32)
 
 
-def _copied(gradient: Tensor | None) -> Tensor | None:
-    return None if gradient is None else gradient.clone()
+def _copied(name: str, parameter: Tensor) -> Tensor | None:
+    """A copy of the parameter's gradient."""
+    if parameter.grad is not None and parameter.grad.layout is not torch.strided:
+        raise JobError(f"the parameter {name} gets a sparse gradient, which edged does not add up: write sparse=False")
+    return None if parameter.grad is None else parameter.grad.clone()
 
 
 def _seed(seed: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from edged.compute.capture import capture
 from edged.errors import JobError
@@ -21,12 +22,16 @@ WIDTH = 4
 class Net(nn.Module):
     """A linear layer, then whatever ``middle`` does, then a sum."""
 
+    shared = 0
+
     def __init__(self, middle: Callable[[Net, Tensor], Any] | None = None) -> None:
         super().__init__()
         self.first = nn.Linear(WIDTH, WIDTH)
         self.second = nn.Linear(WIDTH, 1)
         self.middle = middle
         self.calls = 0
+        self.started = False
+        self.history: list[int] = []
         self.table = torch.zeros(1)
         self.register_buffer("seen", torch.zeros(()))
 
@@ -141,6 +146,120 @@ def asks_time(net: Net, h: Tensor) -> Tensor:
 outside = torch.ones(1, requires_grad=True)
 
 
+# What follows is the identity on the example batch, whose gradients are small: only its structure gives it away.
+
+
+class Clamped(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient.clamp(-1, 1)
+
+
+def clamp(gradient: Tensor) -> Tensor:
+    return gradient.clamp(-1, 1)
+
+
+def clamps(net: Net, h: Tensor) -> Tensor:
+    return Clamped.apply(h)
+
+
+def hooks_clamp(net: Net, h: Tensor) -> Tensor:
+    if h.requires_grad:
+        h.register_hook(clamp)
+    return h
+
+
+def hooks_node(net: Net, h: Tensor) -> Tensor:
+    if h.grad_fn is not None:
+        h.grad_fn.register_prehook(lambda gradients: tuple(map(clamp, gradients)))
+    return h
+
+
+def acts_late(net: Net, h: Tensor) -> Tensor:
+    net.calls += 1
+    return h if net.calls < 50 else h / 2
+
+
+def acts_late_in_a_list(net: Net, h: Tensor) -> Tensor:
+    net.history.append(1)
+    return h if len(net.history) < 50 else h / 2
+
+
+def acts_late_by_class(net: Net, h: Tensor) -> Tensor:
+    Net.shared += 1
+    return h if Net.shared < 50 else h / 2
+
+
+def acts_first(net: Net, h: Tensor) -> Tensor:
+    if not net.started:
+        net.started = True
+        return h.clamp(-100, 100)
+    return h
+
+
+def acts_late_in_evaluation(net: Net, h: Tensor) -> Tensor:
+    if not net.training:
+        net.calls += 1
+    return h if net.calls < 50 else h / 2
+
+
+def checkpoints_reentrant(net: Net, h: Tensor) -> Tensor:
+    return checkpoint(torch.tanh, h, use_reentrant=True)
+
+
+def clamps_parameter_gradients() -> nn.Module:
+    net = Net()
+    net.first.weight.register_hook(clamp)
+    return net
+
+
+def clamps_after_accumulation() -> nn.Module:
+    net = Net()
+    net.first.weight.register_post_accumulate_grad_hook(lambda tensor: tensor.grad.clamp_(-1, 1))
+    return net
+
+
+def clamps_module_backward() -> nn.Module:
+    net = Net()
+    net.second.register_full_backward_hook(lambda module, inputs, outputs: tuple(map(clamp, inputs)))
+    return net
+
+
+def clamps_before_module_backward() -> nn.Module:
+    net = Net()
+    net.second.register_full_backward_pre_hook(lambda module, outputs: tuple(map(clamp, outputs)))
+    return net
+
+
+def counts_in_a_hook() -> nn.Module:
+    calls = 0
+
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return output if calls < 50 else output / 2
+
+    net = Net()
+    net.first.register_forward_hook(hook)
+    return net
+
+
+class Words(nn.Module):
+    """Looks its input up in an embedding."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, WIDTH, **options)
+        self.last = nn.Linear(WIDTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.words(x.abs().long().clamp(max=8)).sum(1)).squeeze(1)
+
+
 def doubles_parameter_gradients() -> nn.Module:
     net = Net()
     net.first.weight.register_hook(lambda gradient: gradient * 2)
@@ -190,12 +309,28 @@ MODULES: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("random.random()", lambda: Net(draws_python), r"draws from Python's random, which capture would freeze"),
     ("numpy.random", lambda: Net(draws_numpy), r"draws from numpy.random, which capture would freeze"),
     ("random depth", lambda: Net(drops_layers), r"draws from Python's random"),
-    ("counter", lambda: Net(counts), r"another loss than the model.*a counter"),
-    ("changing number", lambda: Net(asks_time), r"another loss than the model"),
-    ("custom autograd.Function", lambda: Net(custom), r"another gradient for first.weight.*custom autograd.Function"),
-    ("tensor hook", lambda: Net(hooks), r"another gradient for first.weight.*hook"),
-    ("parameter hook", doubles_parameter_gradients, r"another gradient for first.weight.*hook"),
-    ("module backward hook", hooks_module_backward, r"another gradient for first.weight.*hook"),
+    ("counter", lambda: Net(counts), r"model.calls changes from 1 to 2 .*register_buffer"),
+    ("changing number", lambda: Net(asks_time), r"model.calls changes from 7 to 14"),
+    ("custom autograd.Function", lambda: Net(custom), r"Doubled is a custom autograd.Function"),
+    ("tensor hook", lambda: Net(hooks), r"test_refusals.py:\d+: a hook on a gradient"),
+    ("parameter hook", doubles_parameter_gradients, r"parameter first.weight has a hook on its gradient"),
+    ("module backward hook", hooks_module_backward, r"module second has a backward hook"),
+    ("late: custom autograd.Function", lambda: Net(clamps), r"Clamped is a custom autograd.Function"),
+    ("late: tensor hook", lambda: Net(hooks_clamp), r"test_refusals.py:\d+: a hook on a gradient"),
+    ("late: node hook", lambda: Net(hooks_node), r"test_refusals.py:\d+: a hook on a gradient"),
+    ("late: parameter hook", clamps_parameter_gradients, r"parameter first.weight has a hook on its gradient"),
+    ("late: accumulation hook", clamps_after_accumulation, r"parameter first.weight has a hook on its gradient"),
+    ("late: module backward hook", clamps_module_backward, r"module second has a backward hook"),
+    ("late: module backward pre-hook", clamps_before_module_backward, r"module second has a backward hook"),
+    ("late: counter", lambda: Net(acts_late), r"model.calls changes from 1 to 2"),
+    ("late: list", lambda: Net(acts_late_in_a_list), r"model.history changes"),
+    ("late: class counter", lambda: Net(acts_late_by_class), r"Net.shared changes"),
+    ("late: first call", lambda: Net(acts_first), r"model.started changes from False to True"),
+    ("late: evaluation", lambda: Net(acts_late_in_evaluation), r"model.calls changes from 0 to 1"),
+    ("late: counter of a forward hook", counts_in_a_hook, r"calls changes from 1 to 2"),
+    ("reentrant checkpoint", lambda: Net(checkpoints_reentrant), r"write use_reentrant=False"),
+    ("sparse gradient", lambda: Words(sparse=True), r"words.weight gets a sparse gradient.*sparse=False"),
+    ("max_norm", lambda: Words(max_norm=0.5), r"forward changes the parameter words.weight itself.*max_norm"),
     ("tolist()", lambda: Net(detaches_to_list), r"without .item\(\), .tolist\(\)"),
     ("tensor attribute", lambda: Net(changes_attribute), r"ordinary attribute; keep it with register_buffer"),
     ("parameter of nobody", lambda: Net(adds_parameter), r"wants a gradient but is not a parameter"),
@@ -296,24 +431,94 @@ def drops_paths(net: Net, h: Tensor) -> Tensor:
     return h * h.new_empty(h.shape[0], 1).bernoulli_(0.8)
 
 
-def honest(net: Net, h: Tensor) -> Tensor:
-    return Same.apply(h)
+def remembers_sizes(net: Net, h: Tensor) -> Tensor:
+    net.width = h.shape[1]
+    net.rows = h.shape[0]
+    return h * net.width
 
 
-class Same(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, x: Tensor) -> Tensor:
-        context.save_for_backward(x)
-        return x * 2
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        return gradient * 2
+def checkpoints(net: Net, h: Tensor) -> Tensor:
+    return checkpoint(torch.tanh, h, use_reentrant=False)
 
 
-TAKEN = [prints, nests, masks, drops_paths, honest, logs, adds_to_buffer, assigns_buffer]
+TAKEN = [
+    prints,
+    nests,
+    masks,
+    drops_paths,
+    logs,
+    adds_to_buffer,
+    assigns_buffer,
+    remembers_sizes,
+    checkpoints,
+]
 
 
 @pytest.mark.parametrize("middle", TAKEN, ids=lambda middle: middle.__name__)
 def test_what_looks_odd_and_computes_the_same_is_taken(middle: Callable[[Net, Tensor], Tensor]) -> None:
     capture(Net(middle), objective, batch())
+
+
+def clamping_forward_hook() -> nn.Module:
+    net = Net()
+    net.first.register_forward_hook(lambda module, inputs, output: output.clamp(-0.5, 0.5))
+    return net
+
+
+def looking_forward_hook() -> nn.Module:
+    net = Net()
+    seen: list[tuple[int, ...]] = []
+    net.first.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
+    return net
+
+
+def normed(norm: Callable[[nn.Module], nn.Module]) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        net = Net()
+        norm(net.first)
+        return net
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        clamping_forward_hook,
+        looking_forward_hook,
+        normed(nn.utils.parametrizations.weight_norm),
+        normed(nn.utils.parametrizations.spectral_norm),
+        normed(nn.utils.parametrizations.orthogonal),
+    ],
+    ids=["forward hook", "looking hook", "weight norm", "spectral norm", "orthogonal"],
+)
+def test_forward_hooks_and_parametrizations_are_traced(build: Callable[[], nn.Module]) -> None:
+    capture(build(), objective, batch())
+
+
+def test_what_capture_runs_leaves_no_mark_on_attributes() -> None:
+    net = Net(remembers_sizes)
+    net.width = net.rows = 0
+    capture(net, objective, batch())
+    assert (net.width, net.rows) == (0, 0)
+
+
+def test_an_objective_with_a_counter_is_refused() -> None:
+    calls = 0
+
+    def counting(model: nn.Module, given: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return objective(model, given) * (1 if calls < 50 else 2)
+
+    with pytest.raises(JobError, match="calls changes from 1 to 2"):
+        capture(Net(), counting, batch())
+
+
+def test_what_metrics_raise_is_told_in_one_sentence_with_its_line() -> None:
+    def metrics(model: nn.Module, given: Any) -> dict[str, Tensor]:
+        raise TypeError("no\nsuch metric")
+
+    with pytest.raises(JobError, match=r"test_refusals.py.*no such metric") as caught:
+        capture(Net(), objective, batch(), metrics)
+    assert "\n" not in str(caught.value)
