@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,22 @@ _LONGEST_NAME = 100
 _LONGEST_QUOTE = 60
 
 _HOME_INPUTS = (False, True, "labels")
-_UNFIT_OPTIMIZERS = {
+OPTIMIZERS = frozenset({
+    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop",
+    "Rprop", "SGD",
+})  # fmt: skip
+"""Those of ``torch.optim`` that treat each parameter by itself and compute the loss once a step."""
+
+SCHEDULERS = frozenset({
+    "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR", "LinearLR",
+    "MultiStepLR", "OneCycleLR", "PolynomialLR", "StepLR",
+})  # fmt: skip
+"""Those of ``torch.optim.lr_scheduler`` that are made of numbers alone and stepped once per step."""
+
+_UNFIT = {
     "Optimizer": "is only the base of the others",
     "LBFGS": "computes the loss several times a step",
     "SparseAdam": "needs sparse gradients",
-}
-_UNFIT_SCHEDULERS = {
     "LRScheduler": "is only the base of the others",
     "LambdaLR": "takes a function, and peers run no foreign code",
     "MultiplicativeLR": "takes a function, and peers run no foreign code",
@@ -40,7 +50,10 @@ _UNFIT_SCHEDULERS = {
     "SequentialLR": "is made of other schedulers",
     "ChainedScheduler": "is made of other schedulers",
 }
-_FAST_PATHS = ("foreach", "fused")
+_EXAMPLES = {"optimizer": "AdamW", "scheduler": "CosineAnnealingLR"}
+_UNFIT_ARGUMENTS = ("capturable", "differentiable")
+FAST_PATHS = ("foreach", "fused")
+"""Arguments of optimizers that only change how torch computes, and in places the bits; they are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,7 +132,7 @@ class Job:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is done otherwise than the job asks; none of them changes what is trained."""
         notes = []
-        asked = [f"{key}=True" for key in _FAST_PATHS if self.optimizer.keywords.get(key)]
+        asked = [f"{key}=True" for key in FAST_PATHS if self.optimizer.keywords.get(key)]
         if asked:
             notes.append(f"optimizer: {' and '.join(asked)} is not used, the plain form gives equal bits everywhere")
         if self.replicate_every is not None:
@@ -128,16 +141,30 @@ class Job:
 
     def optimizer_arguments(self) -> dict[str, Any]:
         """The optimizer's keyword arguments, positional ones named, without ``foreach`` and ``fused``."""
-        arguments = named_arguments("optimizer", self.optimizer)
-        return {key: value for key, value in arguments.items() if key not in _FAST_PATHS}
+        return checked_arguments("optimizer", self.optimizer)
 
     def scheduler_arguments(self) -> dict[str, Any]:
         """The scheduler's keyword arguments, positional ones named; empty without a scheduler."""
-        return {} if self.scheduler is None else named_arguments("scheduler", self.scheduler)
+        return {} if self.scheduler is None else checked_arguments("scheduler", self.scheduler)
 
 
-def named_arguments(what: str, call: partial[Any]) -> dict[str, Any]:
-    """All arguments of ``call`` by name; the first one (parameters, or the optimizer) is added later by edged."""
+def check_choice(what: str, name: str) -> None:
+    """Refuse an optimizer or a scheduler (``what``) that cannot train exactly on several nodes. Raises ``JobError``."""
+    known = OPTIMIZERS if what == "optimizer" else SCHEDULERS
+    if name not in known:
+        reason = _UNFIT.get(name, "is not one that edged knows")
+        raise JobError(f"{what}: {name} {reason}: take another one, such as {_EXAMPLES[what]}")
+    if not hasattr(torch.optim if what == "optimizer" else torch.optim.lr_scheduler, name):
+        raise JobError(f"{what}: this device's torch has no {name}")
+
+
+def checked_arguments(what: str, call: partial[Any]) -> dict[str, Any]:
+    """All arguments of an optimizer or scheduler (``what``) by name, without those that choose a fast path.
+
+    The first one (parameters, or the optimizer) is added later by edged. Raises ``JobError`` for a class that cannot be
+    used, and for arguments that are not plain numbers and texts.
+    """
+    check_choice(what, call.func.__name__)
     try:
         bound = inspect.signature(call.func).bind_partial(None, *call.args, **call.keywords)
     except TypeError as error:
@@ -145,7 +172,12 @@ def named_arguments(what: str, call: partial[Any]) -> dict[str, Any]:
     first = next(iter(bound.arguments))
     arguments = {key: value for key, value in bound.arguments.items() if key != first}
     arguments.update(arguments.pop("kwargs", {}))
-    return arguments
+    for key, value in arguments.items():
+        if not _is_plain(value):
+            raise JobError(f"{what}: {key} is a number, a text or a list of these, not {_short(value)}")
+        if key in _UNFIT_ARGUMENTS and value:
+            raise JobError(f"{what}: {key}=True is not supported: leave it out")
+    return {key: value for key, value in arguments.items() if key not in FAST_PATHS}
 
 
 def _check_name(name: object) -> None:
@@ -263,19 +295,11 @@ def _check_optimizer(optimizer: object) -> torch.optim.Optimizer:
         raise JobError(
             f"optimizer is a functools.partial of a class of torch.optim, not {_short(optimizer)}: {example}"
         )
-    name = optimizer.func.__name__
-    if name in _UNFIT_OPTIMIZERS:
-        raise JobError(f"optimizer: {name} {_UNFIT_OPTIMIZERS[name]}: take another one, such as AdamW")
-    arguments = named_arguments("optimizer", optimizer)
-    _check_numbers("optimizer", arguments)
-    for key in ("capturable", "differentiable"):
-        if arguments.get(key):
-            raise JobError(f"optimizer: {key}=True is not supported: leave it out")
-    plain = {key: value for key, value in arguments.items() if key not in _FAST_PATHS}
+    arguments = checked_arguments("optimizer", optimizer)
     try:
-        built: torch.optim.Optimizer = optimizer.func([nn.Parameter(torch.zeros(2, 2))], **plain)
+        built: torch.optim.Optimizer = optimizer.func([nn.Parameter(torch.zeros(2, 2))], **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise JobError(f"optimizer: {name}: {error}; mend the arguments of the partial") from error
+        raise JobError(f"optimizer: {optimizer.func.__name__}: {error}; mend the arguments of the partial") from error
     return built
 
 
@@ -287,25 +311,15 @@ def _check_scheduler(scheduler: object, optimizer: torch.optim.Optimizer) -> Non
             f"scheduler is a functools.partial of a class of torch.optim.lr_scheduler, not {_short(scheduler)}: "
             f"{example}"
         )
-    name = scheduler.func.__name__
-    if name in _UNFIT_SCHEDULERS:
-        raise JobError(f"scheduler: {name} {_UNFIT_SCHEDULERS[name]}: take another one; {example}")
-    arguments = named_arguments("scheduler", scheduler)
-    _check_numbers("scheduler", arguments)
+    arguments = checked_arguments("scheduler", scheduler)
     try:
         scheduler.func(optimizer, **arguments)
     except (TypeError, ValueError, KeyError) as error:
-        raise JobError(f"scheduler: {name}: {error}; mend the arguments of the partial") from error
+        raise JobError(f"scheduler: {scheduler.func.__name__}: {error}; mend the arguments of the partial") from error
 
 
 def _lives_in(found: object, room: Any, base: type) -> bool:
     return isinstance(found, type) and issubclass(found, base) and getattr(room, found.__name__, None) is found
-
-
-def _check_numbers(what: str, arguments: Mapping[str, Any]) -> None:
-    for key, value in arguments.items():
-        if not _is_plain(value):
-            raise JobError(f"{what}: {key} is a number, a text or a list of these, not {_short(value)}")
 
 
 def _is_plain(value: object) -> bool:

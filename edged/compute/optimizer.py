@@ -21,28 +21,8 @@ from torch.optim import lr_scheduler
 
 from edged.compute.plain_numbers import plain, restored
 from edged.errors import JobError
-from edged.job import named_arguments
+from edged.job import FAST_PATHS, OPTIMIZERS, SCHEDULERS, check_choice, checked_arguments
 
-OPTIMIZERS: Final = frozenset({
-    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam", "RMSprop",
-    "Rprop", "SGD",
-})  # fmt: skip
-"""Those of ``torch.optim`` that treat each parameter by itself and compute the loss once a step."""
-
-SCHEDULERS: Final = frozenset({
-    "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR", "LinearLR",
-    "MultiStepLR", "OneCycleLR", "PolynomialLR", "StepLR",
-})  # fmt: skip
-"""Those of ``torch.optim.lr_scheduler`` that are made of numbers alone and stepped once per step."""
-
-_REFUSALS: Final = {
-    "LBFGS": "it computes the loss several times a step",
-    "SparseAdam": "it needs sparse gradients",
-    "ReduceLROnPlateau": "it waits for a metric, but the scheduler is stepped once per step",
-    "LambdaLR": "it takes a function, and peers run no foreign code",
-    "MultiplicativeLR": "it takes a function, and peers run no foreign code",
-}
-_FORMS: Final = ("foreach", "fused")
 _HOST_KEYS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 """Counters without dimensions, which torch's plain forms keep on the CPU."""
 
@@ -79,12 +59,12 @@ def read(document: str) -> Training:
     """Check a training document. Raises ``JobError`` for an unknown name or a malformed document."""
     try:
         found = json.loads(document)
-        optimizer = _choice("optimizer", found["optimizer"], OPTIMIZERS)
+        optimizer = _choice("optimizer", found["optimizer"])
         scheduler = found.get("scheduler")
         clip_norm = found.get("clip_norm")
         return Training(
             optimizer,
-            None if scheduler is None else _choice("scheduler", scheduler, SCHEDULERS),
+            None if scheduler is None else _choice("scheduler", scheduler),
             None if clip_norm is None else float(clip_norm),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -174,34 +154,37 @@ class Optimizer:
         self._scheduler.load_state_dict({**current, **kept})
 
 
+def check_parameters(training: Training, parameters: Mapping[str, torch.Tensor]) -> None:
+    """Build optimizer and scheduler over these parameters, without their data.
+
+    Raises ``JobError`` naming the first parameter that the optimizer does not take (Muon takes matrices only).
+    """
+    for name, tensor in parameters.items():
+        shape = tuple(tensor.shape)
+        try:
+            Optimizer(training, {name: torch.empty(shape, dtype=tensor.dtype, device="meta", requires_grad=True)})
+        except JobError as error:
+            raise JobError(
+                f"{error}: it does not take the parameter {name} of shape {shape}; take another one, such as AdamW"
+            ) from error
+
+
 def _describe(what: str, call: partial[Any]) -> dict[str, Any]:
-    name = getattr(getattr(call, "func", call), "__name__", "")
-    if name in _REFUSALS:
-        raise JobError(f"{what}: {name} cannot be used: {_REFUSALS[name]}; take another one")
-    if not isinstance(call, partial) or name not in OPTIMIZERS | SCHEDULERS:
+    if not isinstance(call, partial):
         known = ", ".join(sorted(OPTIMIZERS if what == "optimizer" else SCHEDULERS))
         raise JobError(f"{what}: write functools.partial of one of {known}, with numbers")
-    arguments = named_arguments(what, call)
-    for key in ("capturable", "differentiable"):
-        if arguments.get(key):
-            raise JobError(f"{what}: {key}=True is not supported: leave it out")
-    return {"name": name, "arguments": plain({k: v for k, v in arguments.items() if k not in _FORMS}, strict=True)}
+    return {"name": call.func.__name__, "arguments": plain(checked_arguments(what, call), strict=True)}
 
 
-def _choice(what: str, found: Mapping[str, Any], known: frozenset[str]) -> _Choice:
-    name = found["name"]
-    if name in _REFUSALS:
-        raise JobError(f"{what}: {name} cannot be used: {_REFUSALS[name]}; take another one")
-    room = torch.optim if what == "optimizer" else lr_scheduler
-    if name not in known or not hasattr(room, name):
-        raise JobError(f"{what}: this torch has no {what} called {name} that can be used")
-    return _Choice(name, restored(found["arguments"]))
+def _choice(what: str, found: Mapping[str, Any]) -> _Choice:
+    check_choice(what, found["name"])
+    return _Choice(found["name"], restored(found["arguments"]))
 
 
 def _forms(choice: _Choice) -> dict[str, Any]:
     """The arguments, with the plain form chosen where there are others (Adafactor and Muon take fewer)."""
     parameters = getattr(torch.optim, choice.name).__init__.__code__.co_varnames
-    return {**choice.arguments, **{form: False for form in _FORMS if form in parameters}}
+    return {**choice.arguments, **{form: False for form in FAST_PATHS if form in parameters}}
 
 
 def _built(what: str, kind: Any, first: Any, arguments: Mapping[str, Any]) -> Any:

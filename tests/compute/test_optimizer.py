@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from edged.compute.optimizer import OPTIMIZERS, SCHEDULERS, Optimizer, describe, read
+from edged.compute.optimizer import Optimizer, check_parameters, describe, read
 from edged.errors import JobError
+from edged.job import OPTIMIZERS, SCHEDULERS
 
 NUMBERS = {
     "SGD": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
@@ -130,6 +131,7 @@ def test_the_document_is_names_and_numbers() -> None:
         (partial(torch.optim.SparseAdam, lr=1.0), None, "sparse"),
         (partial(torch.optim.SGD, lr=torch.tensor(0.1)), None, "number"),
         (partial(torch.optim.Adam, lr=0.1, capturable=True), None, "capturable"),
+        (partial(torch.optim.Optimizer, defaults=1), None, "base"),
         (lambda parameters: torch.optim.SGD(parameters, lr=0.1), None, "functools.partial"),
         (partial(torch.optim.SGD, lr=0.1), partial(lr_scheduler.ReduceLROnPlateau), "metric"),
         (partial(torch.optim.SGD, lr=0.1), partial(lr_scheduler.LambdaLR, lr_lambda=abs), "function"),
@@ -162,6 +164,14 @@ def test_malformed_documents_are_refused(document: str) -> None:
 def test_numbers_that_torch_refuses_are_told() -> None:
     with pytest.raises(JobError, match="learning rate"):
         Optimizer(read(describe(partial(torch.optim.SGD, lr=-1.0))), parameters(two_dimensional=False))
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_an_optimizer_that_does_not_take_every_shape_names_the_parameter() -> None:
+    muon = read(describe(partial(torch.optim.Muon, lr=0.1)))
+    check_parameters(muon, parameters(two_dimensional=True))
+    with pytest.raises(JobError, match=r"Muon.*the parameter c of shape \(2,\); take another one"):
+        check_parameters(muon, parameters(two_dimensional=False))
 
 
 def test_numbers_of_another_optimizer_are_refused() -> None:
