@@ -22,9 +22,11 @@ from edged.compute.description import dense_copy, describe_batch, describe_state
 from edged.compute.operations import SCALAR_OPERATIONS, is_allowed
 from edged.compute.program import Argument, InputSpec, Program, Ref
 from edged.compute.rewriting import flip_counters, hold_buffers, prune, replace_in_place
+from edged.compute.structure import kept_state, look
 from edged.compute.tracing import Metrics, Objective, Trace, trace
 from edged.compute.translation import Translation
 from edged.compute.user_code import UserCode
+from edged.compute.values import Values
 from edged.errors import JobError, ProgramRefusedError
 
 
@@ -32,10 +34,12 @@ from edged.errors import JobError, ProgramRefusedError
 class Captured:
     """A program and its first state: a copy of the model's, by ``StateSpec.name``, with the program's strides.
 
+    ``values``: what ``check_program`` says of the program, for the example's size of micro-batch.
     ``notes``: sentences for the user about what the program cannot do (another size of micro-batch, evaluation).
     """
 
     program: Program
+    values: Values
     state: dict[str, Tensor]
     notes: tuple[str, ...]
 
@@ -47,47 +51,51 @@ def capture(model: nn.Module, objective: Objective, batch: Any, metrics: Metrics
     dimension. The model is traced in training mode and left as it was found. Raises ``JobError``.
     """
     inputs = describe_batch(batch)
-    with preserved(model):
+    with preserved(model), kept_state(model), UserCode("the model cannot be captured"):
         if not model.training:
             model.train()
         names = own_state(model)
         _try_once(model, objective, batch)
         traced = trace(model, objective, batch, metrics)
-        program, state = _assemble(traced, model, inputs, names)
+        program, values, state = _assemble(traced, model, inputs, names)
         subject = Subject(model, objective, metrics, batch, names)
         compare_training(program, state, subject)
         differs = compare_evaluation(program, state, subject)
-        held = hold_buffers(program, check_program(program)) if differs else program
+        held = hold_buffers(program, values) if differs else program
         if held != program and not compare_evaluation(held, state, subject):
             compare_training(held, state, subject)
-            program, differs = held, ""
+            program, values, differs = held, check_program(held), ""
     notes = [traced.note] if traced.note else []
     if differs:
         notes.append(f"the model cannot be evaluated during training: {differs}")
         program = _without_evaluation(program)
-    values = check_program(program)
-    return Captured(replace(program, layers=choose_layers(program, values)), state, tuple(notes))
+        values = check_program(program)
+    return Captured(replace(program, layers=choose_layers(program, values)), values, state, tuple(notes))
 
 
 def _try_once(model: nn.Module, objective: Objective, batch: Any) -> None:
+    """Run the eager model, and refuse what is no loss, and what capture would lose."""
     with preserved(model), UserCode("the objective fails on the example batch"):
-        loss = objective(model, pytree.tree_map(lambda leaf: leaf.clone(), batch))
-        if not isinstance(loss, Tensor):
-            raise JobError(f"the objective returns a {type(loss).__name__}; return the loss as a tensor")
-        if loss.dim() != 0:
-            raise JobError(
-                f"the objective returns shape {tuple(loss.shape)}; return one number, for example loss.mean()"
-            )
-        if not loss.is_floating_point() or not loss.requires_grad:
-            raise JobError(
-                "the loss does not depend on any parameter that wants a gradient: no .detach(), .item(), argmax or "
-                "torch.no_grad() between the model and the loss"
-            )
+        look(model, objective, lambda: _loss(model, objective, batch))
+
+
+def _loss(model: nn.Module, objective: Objective, batch: Any) -> Tensor:
+    loss = objective(model, pytree.tree_map(lambda leaf: leaf.clone(), batch))
+    if not isinstance(loss, Tensor):
+        raise JobError(f"the objective returns a {type(loss).__name__}; return the loss as a tensor")
+    if loss.dim() != 0:
+        raise JobError(f"the objective returns shape {tuple(loss.shape)}; return one number, for example loss.mean()")
+    if not loss.is_floating_point() or not loss.requires_grad:
+        raise JobError(
+            "the loss does not depend on any parameter that wants a gradient: no .detach(), .item(), argmax or "
+            "torch.no_grad() between the model and the loss"
+        )
+    return loss
 
 
 def _assemble(
     traced: Trace, model: nn.Module, inputs: tuple[InputSpec, ...], names: Mapping[str, Tensor]
-) -> tuple[Program, dict[str, Tensor]]:
+) -> tuple[Program, Values, dict[str, Tensor]]:
     state = {name: dense_copy(tensor) for name, tensor in names.items()}
     given, constants = _given(traced, model, inputs, names)
     state.update(constants)
@@ -112,10 +120,10 @@ def _assemble(
     program = flip_counters(prune(program, marker))
     _check_names(program, translation.lines)
     try:
-        program = replace_in_place(program, check_program)
+        program, values = replace_in_place(program, check_program)
     except ProgramRefusedError as error:
         raise JobError(_shape_advice(error, program, translation.lines)) from error
-    return replace(program, layers=((0, len(program.operations)),)), state
+    return replace(program, layers=((0, len(program.operations)),)), values, state
 
 
 def _given(

@@ -5,7 +5,7 @@ Nothing is allocated and nothing is computed, so a stranger's program can be che
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
@@ -34,6 +34,26 @@ _MISFITS: Final = (
 """What torch raises for arguments that do not fit (NotImplementedError is a RuntimeError)."""
 
 
+class CheckedProgram:
+    """A program that passed ``check_program``, together with what was found for a few sizes of micro-batch."""
+
+    def __init__(self, program: Program) -> None:
+        """Check it for its example's size. Raises ``ProgramRefusedError``."""
+        self.program = program
+        found = check_program(program)
+        sizes = {spec.shape[0] for spec in program.inputs}
+        self._values = dict.fromkeys(sizes, found) if len(sizes) == 1 else {}
+
+    def values(self, sizes: Collection[int]) -> dict[int, Values]:
+        """Every value, by size of micro-batch; each is found once, until other sizes are asked for.
+
+        Raises ``ProgramRefusedError`` if the program does not fit one of the sizes.
+        """
+        known = self._values
+        self._values = {size: known[size] if size in known else check_program(self.program, size) for size in sizes}
+        return dict(self._values)
+
+
 def check_program(program: Program, micro_batch: int | None = None) -> Values:
     """Run the whole program on fake tensors, as in training and as in evaluation, and describe every value.
 
@@ -46,7 +66,7 @@ def check_program(program: Program, micro_batch: int | None = None) -> Values:
             overload(operation.name)
     with FakeTensorMode(allow_fallback_kernels=False):
         trained = run_fake(program, micro_batch, evaluate=False)
-        evaluated = run_fake(program, micro_batch, evaluate=True) if program.evaluates else {}
+        evaluated = run_fake(program, micro_batch, evaluate=True) if _evaluates_otherwise(program) else {}
     values = _joined(describe(trained), describe(evaluated))
     _check_scalar(values, program.loss, "the loss")
     if not values[program.loss].requires_grad:
@@ -55,6 +75,10 @@ def check_program(program: Program, micro_batch: int | None = None) -> Values:
         if source in values:
             _check_scalar(values, source, f"the metric {name}")
     return values
+
+
+def _evaluates_otherwise(program: Program) -> bool:
+    return program.evaluates and any(operation.flip or operation.evaluation_only for operation in program.operations)
 
 
 def run_fake(program: Program, micro_batch: int | None, *, evaluate: bool) -> dict[str, Any]:

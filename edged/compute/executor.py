@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from edged.compute.check import check_program
+from edged.compute.check import CheckedProgram
 from edged.compute.environment import environment, pick_device
 from edged.compute.expectations import Expectations, fits_program, sizes
 from edged.compute.hosting import Hosting, Outgoing
@@ -72,7 +72,7 @@ class Executor:
         self.device = pick_device(device)
         self._environment = environment(self.device, threads)
         self._slowdown = slowdown
-        self._programs: Mapping[JobId, Program] = {}
+        self._programs: Mapping[JobId, CheckedProgram] = {}
         self._hosting: Hosting | None = None
         self._expectations: Expectations | None = None
 
@@ -83,8 +83,8 @@ class Executor:
         if isinstance(header, ProgramParcel):
             return 0 < header.size_bytes <= MAX_BYTES
         if isinstance(header, StateParcel):
-            program = self._programs.get(header.stamp.job)
-            return all(map(acceptable, header.tensors)) if program is None else fits_program(program, header)
+            known = self._programs.get(header.stamp.job)
+            return all(map(acceptable, header.tensors)) if known is None else fits_program(known.program, header)
         expectations = self._expectations
         return expectations is not None and expectations.accept(header)
 
@@ -94,8 +94,7 @@ class Executor:
         """Read and check a program that came from a peer. Raises ``ProgramRefusedError``."""
         program = load(data)
         check_structure(program)
-        check_program(program)
-        self._programs = {**self._programs, job: program}
+        self._programs = {**self._programs, job: CheckedProgram(program)}
 
     def build(
         self,
@@ -109,10 +108,11 @@ class Executor:
 
         Raises ``MalformedError`` if the state does not fit, ``JobError`` if the optimizer cannot be built.
         """
-        program = self._program(plan.stamp.job)
+        checked = self._checked(plan.stamp.job)
+        program = checked.program
         self._hosting, self._expectations = None, None
         self._environment.apply()
-        values = {size: check_program(program, size) for size in sizes(spec)}
+        values = checked.values(sizes(spec))
         found = read_state(program, states, self.device)
         hosting = Hosting(
             program, values[spec.micro_batch_size], plan, node, spec, self.device, found, read(spec.training)
@@ -185,7 +185,7 @@ class Executor:
 
     def first_state(self, job: JobId, path: Path, first_layer: int, last_layer: int) -> StateCopy:
         """Layers at version 0, from the spool's file of first weights. The program must have been loaded."""
-        program = self._program(job)
+        program = self._checked(job).program
         names = _owned(program, first_layer, last_layer)
         return copy_state(program, names, read_first_state(path, names), None)
 
@@ -196,18 +196,18 @@ class Executor:
 
         Raises ``JobError`` if something is missing or the disk refuses.
         """
-        program = self._program(job)
+        program = self._checked(job).program
         if len({header.version for header, _ in parcels}) > 1:
             raise BrokenInvariantError("weights of different versions cannot make one file")
         weights = state_dict(program, read_state(program, parcels, torch.device("cpu")).tensors)
         write_tensors(output, weights)
         return state_sha256(weights)
 
-    def _program(self, job: JobId) -> Program:
-        program = self._programs.get(job)
-        if program is None:
+    def _checked(self, job: JobId) -> CheckedProgram:
+        checked = self._programs.get(job)
+        if checked is None:
             raise MalformedError(f"the program of job {job} has not arrived")
-        return program
+        return checked
 
     def _standing(self) -> Hosting:
         if self._hosting is None:

@@ -1,7 +1,7 @@
 """Trains a job on this device alone: the reference for every cluster, and the way to debug.
 
 The same captured program runs as one stage, with the same optimizer, clipping and samples as on a cluster, but without
-a node, a network or a feeder.
+a node, a network or a feeder; and in the same environment as a node's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from edged.compute.check import check_program
 from edged.compute.clipping import clip, gradient_norms, total_norm
+from edged.compute.environment import Environment, environment
 from edged.compute.interpreter import synchronize
 from edged.compute.layers import interface
 from edged.compute.optimizer import Optimizer, describe, read
@@ -24,7 +24,7 @@ from edged.compute.sampling import Sampler
 from edged.compute.stage import Output, Stage
 from edged.compute.state import own, state_dict, write_tensors
 from edged.compute.submission import capture_job
-from edged.core.job import Phase, Work
+from edged.core.job import Phase, Work, weighted_mean
 from edged.errors import JobError, JobFailedError
 from edged.job import Job
 
@@ -37,12 +37,14 @@ def train_local(
     output: str | Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
     device: torch.device = _CPU,
+    threads: int | None = None,
 ) -> Result:
     """Train ``job`` here; returns when it is done.
 
     ``output``: where to write the weights (.safetensors), if anywhere. ``on_event`` gets the objects of ``edged train
-    --json`` as they happen. Threads are as the process has them. Raises ``JobError`` if the job cannot be run as it is
-    written, ``JobFailedError`` if the loss is not a number.
+    --json`` as they happen. It computes as a node with so many ``threads`` does (by default as many as torch uses in
+    this process); what that changes in the process is put back whenever the user's code runs, and at the end. Raises
+    ``JobError`` if the job cannot be run as it is written, ``JobFailedError`` if the loss is not a number.
     """
     history: list[dict[str, Any]] = []
 
@@ -51,14 +53,19 @@ def train_local(
         if on_event is not None:
             on_event(event)
 
-    return _Run(job, device, tell).run(None if output is None else Path(output).expanduser().absolute(), history)
+    computing = environment(device, threads or torch.get_num_threads())
+    return _Run(job, device, computing, tell).run(
+        None if output is None else Path(output).expanduser().absolute(), history
+    )
 
 
 class _Run:
-    """One run: program, state, optimizer."""
+    """One run: program, state, optimizer. Computes in its environment; draws samples and tells events in the user's."""
 
-    def __init__(self, job: Job, device: torch.device, tell: Callable[[dict[str, Any]], None]) -> None:
-        self._job, self._device, self._tell = job, device, tell
+    def __init__(
+        self, job: Job, device: torch.device, computing: Environment, tell: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._job, self._device, self._computing, self._tell = job, device, computing, tell
         self._sampler = Sampler(job)
         self._spec = self._sampler.spec
         captured = capture_job(job, self._sampler)
@@ -67,7 +74,7 @@ class _Run:
             spec.name: own(captured.state[spec.name], device).requires_grad_(spec.parameter and spec.requires_grad)
             for spec in captured.program.state
         }
-        whole = interface(captured.program, check_program(captured.program), 0, len(captured.program.layers) - 1)
+        whole = interface(captured.program, captured.values, 0, len(captured.program.layers) - 1)
         self._stage = Stage(captured.program, whole, device, self._state, job.seed)
         self._trained = {
             index: self._state[spec.name]
@@ -115,22 +122,25 @@ class _Run:
     def _step(self, version: int) -> float:
         began, spec = time.perf_counter(), self._spec
         sizes = spec.sizes(version, Phase.TRAIN)
+        weights = [size / sum(sizes) for size in sizes]
         losses = []
-        for work, size in self._works(version, Phase.TRAIN):
-            result = self._forward(work, size / sum(sizes))
-            losses.append(float(result.loss) * size if result.loss is not None else math.nan)
+        for work, weight in zip(self._works(version, Phase.TRAIN), weights, strict=True):
+            result = self._forward(work, weight)
+            losses.append(float(result.loss) if result.loss is not None else math.nan)
             if not math.isfinite(losses[-1]):
                 raise JobFailedError(
                     f"the loss became {losses[-1]} in step {version + 1}, micro-batch {work.micro_batch}: "
                     "try a smaller learning rate, or clip_norm"
                 )
-            self._stage.backward(work, {})
-        if self._training.clip_norm is not None:
-            total = total_norm(self._program, gradient_norms(self._trained), self._device)
-            clip(self._trained.values(), self._training.clip_norm, total)
-        rate = self._optimizer.update()
-        synchronize(self._device)
-        loss = math.fsum(losses) / sum(sizes)
+            with self._computing.held():
+                self._stage.backward(work, {})
+        with self._computing.held():
+            if self._training.clip_norm is not None:
+                total = total_norm(self._program, gradient_norms(self._trained), self._device)
+                clip(self._trained.values(), self._training.clip_norm, total)
+            rate = self._optimizer.update()
+            synchronize(self._device)
+        loss = weighted_mean(weights, losses)
         self._tell(
             {
                 "event": "step",
@@ -145,20 +155,26 @@ class _Run:
 
     def _evaluate(self, version: int) -> None:
         spec = self._spec
-        sums: dict[str, float] = {}
-        loss = 0.0
-        for work, size in self._works(version, Phase.EVALUATE):
+        weights = [size / spec.eval_samples for size in spec.sizes(version, Phase.EVALUATE)]
+        losses: list[float] = []
+        metrics: dict[str, list[float]] = {}
+        for work in self._works(version, Phase.EVALUATE):
             result = self._forward(work, 1.0)
-            loss += float(result.loss) * size if result.loss is not None else math.nan
+            losses.append(float(result.loss) if result.loss is not None else math.nan)
             for name, value in result.metrics.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * size
-        metrics = {name: value / spec.eval_samples for name, value in sums.items()}
-        epoch = spec.epoch_of(version - 1)
-        self._tell({"event": "eval", "epoch": epoch, "loss": loss / spec.eval_samples, "metrics": metrics})
+                metrics.setdefault(name, []).append(float(value))
+        self._tell(
+            {
+                "event": "eval",
+                "epoch": spec.epoch_of(version - 1),
+                "loss": weighted_mean(weights, losses),
+                "metrics": {name: weighted_mean(weights, values) for name, values in metrics.items()},
+            }
+        )
 
-    def _works(self, version: int, phase: Phase) -> Iterator[tuple[Work, int]]:
-        for number, size in enumerate(self._spec.sizes(version, phase)):
-            yield Work(version, phase, number), size
+    def _works(self, version: int, phase: Phase) -> Iterator[Work]:
+        for number in range(len(self._spec.sizes(version, phase))):
+            yield Work(version, phase, number)
 
     def _forward(self, work: Work, weight: float) -> Output:
         tensors = self._sampler.micro_batch(work)
@@ -171,4 +187,5 @@ class _Run:
                 )
             if spec.name in self._stage.interface.inputs:
                 inputs[spec.name] = tensor.to(self._device)
-        return self._stage.forward(work, inputs, weight)
+        with self._computing.held():
+            return self._stage.forward(work, inputs, weight)

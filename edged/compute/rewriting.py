@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from edged.compute.layers import uses
-from edged.compute.operations import is_allowed, twin, written
+from edged.compute.operations import twin, written
 from edged.compute.program import Argument, Operation, Program, Ref
 from edged.compute.values import Values
 
@@ -59,7 +59,7 @@ def _changes(operations: Sequence[Operation]) -> list[set[str]]:
     reached = []
     for operation in operations:
         names: set[str] = set()
-        for target in written(operation) if is_allowed(operation.name) else ():
+        for target in written(operation):
             reach: str | None = target
             while reach is not None and reach not in names:
                 names.add(reach)
@@ -106,18 +106,18 @@ def hold_buffers(program: Program, values: Values) -> Program:
     return replace(program, operations=tuple(operations), layers=((0, len(operations)),))
 
 
-def replace_in_place(program: Program, check: Callable[[Program], Values]) -> Program:
+def replace_in_place(program: Program, check: Callable[[Program], Values]) -> tuple[Program, Values]:
     """Rewrite operations that change a value in place to their twins, where nobody could see the difference.
 
     That is where no other name of the same memory is used later, the memory is not state's, and the twin's result has
-    the same type, shape and strides. ``check`` describes a program's values.
+    the same type, shape and strides. ``check`` describes a program's values; the rewritten program's are returned too.
     """
     before = check(program)
     refused: set[str] = set()
     while True:
         candidate = _rewritten(program, before, refused)
         if candidate == program:
-            return program
+            return program, before
         after = check(candidate)
         misfits = {
             name
@@ -127,7 +127,7 @@ def replace_in_place(program: Program, check: Callable[[Program], Values]) -> Pr
             if name in before and _layout(before, name) != _layout(after, name)
         }
         if not misfits:
-            return candidate
+            return candidate, after
         refused |= misfits
 
 

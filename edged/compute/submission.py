@@ -120,7 +120,8 @@ def _specified(job: Job, sampler: Sampler, captured: Captured, program: str) -> 
     """The outline completed with all that is measured and read off the program."""
     training = describe(job.optimizer, job.scheduler, job.clip_norm)
     with preserved_random_state():
-        layers = profile(captured.program, captured.state, sampler.micro_batch(Work(0, Phase.TRAIN, 0)))
+        inputs = sampler.micro_batch(Work(0, Phase.TRAIN, 0))  # of the size that the program was captured with
+        layers = profile(captured.program, captured.values, captured.state, inputs)
     return replace(
         sampler.spec,
         program=program,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from edged.compute.check import check_program
-from edged.compute.program import Program, Ref
+from edged.compute.check import CheckedProgram, check_program
+from edged.compute.program import InputSpec, Program, Ref
 from edged.errors import ProgramRefusedError
 from tests.compute.samples import linear_program, op, program
 
@@ -53,3 +55,27 @@ def test_values_are_described_for_any_size_of_micro_batch() -> None:
     assert not values["x"].requires_grad
     assert values["top"].shape == ()
     assert values["w"].size_bytes == 36
+
+
+def test_a_checked_program_finds_the_values_of_a_size_once() -> None:
+    whole = linear_program()
+    own = whole.inputs[0].shape[0]
+    checked = CheckedProgram(whole)
+    first = checked.values({own, own + 1})
+    assert first == {size: check_program(whole, size) for size in (own, own + 1)}
+    again = checked.values({own + 1})
+    assert again.keys() == {own + 1}
+    assert again[own + 1] is first[own + 1]
+
+
+def test_a_program_whose_examples_differ_in_size_is_checked_for_the_size_asked() -> None:
+    whole = linear_program()
+    odd = replace(whole, inputs=(*whole.inputs, InputSpec("odd", "float32", (7, 2))))
+    for size in (whole.inputs[0].shape[0], 7):
+        assert CheckedProgram(odd).values({size})[size]["odd"].shape == (size, 2)
+
+
+@pytest.mark.parametrize("bad", [MISFITS["shape"], MISFITS["not allowed"]])
+def test_what_does_not_pass_cannot_be_a_checked_program(bad: Program) -> None:
+    with pytest.raises(ProgramRefusedError):
+        CheckedProgram(bad)

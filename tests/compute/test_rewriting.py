@@ -13,7 +13,9 @@ def names(whole: Program) -> list[str]:
 
 
 def rewritten(*operations: Operation) -> Program:
-    return replace_in_place(program(*operations), check_program)
+    found, values = replace_in_place(program(*operations), check_program)
+    assert values == check_program(found)
+    return found
 
 
 def test_in_place_becomes_out_of_place_and_later_uses_follow() -> None:
