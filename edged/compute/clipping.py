@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 
 from edged.compute.program import Program
 from edged.compute.tensors import DTYPES
@@ -35,14 +36,19 @@ def gradient_norms(parameters: Mapping[int, torch.Tensor]) -> tuple[tuple[int, f
 def total_norm(program: Program, norms: Sequence[tuple[int, float]], device: torch.device) -> torch.Tensor:
     """The norm of all gradients, a tensor without dimensions. ``norms`` of all the program's parameters, in any order.
 
-    Gradients of one dtype stand together, as torch groups them.
+    Gradients of one dtype stand together. In which order the dtypes follow each other only torch's own grouping knows,
+    so it is asked, with one empty tensor for each gradient.
     """
-    grouped: dict[str, list[float]] = {}
-    for index, norm in sorted(norms):
-        grouped.setdefault(program.state[index].dtype, []).append(norm)
-    if not grouped:
+    if not norms:
         return torch.tensor(0.0, device=device)
-    parts = [torch.tensor(part, dtype=DTYPES[dtype], device=device) for dtype, part in grouped.items()]
+    ordered = sorted(norms)
+    stand_ins: list[torch.Tensor | None] = [
+        torch.empty(0, dtype=DTYPES[program.state[index].dtype], device=device) for index, _ in ordered
+    ]
+    parts = [
+        torch.tensor([ordered[place][1] for place in places], dtype=dtype, device=device)
+        for (_, dtype), (_, places) in _group_tensors_by_device_and_dtype([stand_ins], with_indices=True).items()
+    ]
     total: torch.Tensor = torch.linalg.vector_norm(torch.cat(parts), 2.0)
     return total
 

@@ -63,19 +63,23 @@ def payload_bytes(dtype: str, shape: Sequence[int], strides: Sequence[int]) -> i
     item = DTYPES[dtype].itemsize
     if is_dense(shape, strides):
         return prod(shape) * item
-    return prod(1 if stride == 0 else size for size, stride in zip(shape, strides, strict=True)) * item
+    return prod(_kept(shape, strides)) * item
 
 
 def acceptable(spec: TensorSpec) -> bool:
-    """Whether a peer's description makes sense in itself: a type that travels, sizes that agree, bounded memory."""
+    """Whether a peer's description makes sense in itself.
+
+    A type that travels, sizes that agree, bounded memory, and no element named twice but by expanded dimensions.
+    """
     shape, strides = spec.shape, spec.strides
     if spec.dtype not in DTYPES or len(shape) != len(strides) or min((*shape, *strides), default=0) < 0:
         return False
     if spec.size_bytes != payload_bytes(spec.dtype, shape, strides):
         return False
-    return (
-        is_dense(shape, strides) or _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= _SPREAD * spec.size_bytes
-    )
+    if is_dense(shape, strides):
+        return True
+    within = _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= _SPREAD * spec.size_bytes
+    return within and not _overlaps(_kept(shape, strides), strides)
 
 
 def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[TensorSpec, memoryview]:
@@ -121,9 +125,7 @@ def from_wire(spec: TensorSpec, buffer: memoryview, device: torch.device) -> tor
         return flat.to(device).as_strided(spec.shape, spec.strides)
     extent = _extent(spec.shape, spec.strides)
     memory = torch.zeros(extent, dtype=dtype, device=device)
-    kept = [1 if stride == 0 else size for size, stride in zip(spec.shape, spec.strides, strict=True)]
-    if _overlaps(kept, spec.strides):
-        raise MalformedError(f"tensor {spec.name}: strides {spec.strides} name an element twice")
+    kept = _kept(spec.shape, spec.strides)
     memory.as_strided(kept, spec.strides).copy_(flat.reshape(kept))
     return memory.as_strided(spec.shape, spec.strides)
 
@@ -131,6 +133,11 @@ def from_wire(spec: TensorSpec, buffer: memoryview, device: torch.device) -> tor
 def _copy_dense(tensor: torch.Tensor) -> torch.Tensor:
     copied = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
     return copied.copy_(tensor)
+
+
+def _kept(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """The shape of the elements that differ: an expanded dimension counts once."""
+    return [1 if stride == 0 else size for size, stride in zip(shape, strides, strict=True)]
 
 
 def _extent(shape: Sequence[int], strides: Sequence[int]) -> int:

@@ -133,8 +133,7 @@ class Schedule:
             case ForwardDone() | BackwardDone() | NormsTaken() | UpdateDone() if event.stamp == self._stamp:
                 effects = self._take_answer(event, now)
             case ComputeFailed(stamp=stamp, reason=reason) if stamp == self._stamp:
-                self._computing = None
-                effects = self._fail(reason, now)
+                effects = self.fail(reason, now)  # of a parcel or of a copy as well: what computes goes on
             case LeaderChanged(leader=leader):
                 self._leader = leader
             case _:
@@ -193,6 +192,8 @@ class Schedule:
                 return []
 
     def _take_answer(self, event: ForwardDone | BackwardDone | NormsTaken | UpdateDone, now: float) -> list[Effect]:
+        if self._problem:  # nothing goes on from here
+            return []
         asked, self._computing = self._computing, None
         match asked, event:
             case RunForward(), ForwardDone() if (asked.route, asked.hop, asked.work) == (

@@ -70,3 +70,15 @@ def test_infinite_gradients_clip_as_torch_does() -> None:
     assert torch.isnan(tensor.grad[0])
     assert torch.isnan(other.grad[0])
     assert torch.equal(tensor.grad[1], other.grad[1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gradients_of_several_types_are_grouped_in_torchs_own_order(seed: int) -> None:
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    kinds = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+    dtypes = [rng.choice(kinds) for _ in range(12)]
+    parameters = {index: torch.zeros(8, 8, dtype=dtype, requires_grad=True) for index, dtype in enumerate(dtypes)}
+    for parameter in parameters.values():
+        parameter.grad = torch.randn(8, 8, generator=generator).to(parameter.dtype)
+    total = total_norm(program_of(dtypes), gradient_norms(parameters), CPU)
+    assert torch.equal(total, torch.nn.utils.get_total_norm([p.grad for p in parameters.values()]))

@@ -126,6 +126,12 @@ def test_strides_may_spread_elements_only_so_far() -> None:
     assert not acceptable(TensorSpec("x", "float32", (4, 4), (10**6, 1), 64))
 
 
+def test_strides_that_name_an_element_twice_are_refused_before_the_buffer_comes() -> None:
+    assert acceptable(TensorSpec("x", "float32", (3, 2), (0, 1), 8))
+    assert not acceptable(TensorSpec("x", "float32", (3, 2), (1, 1), 24))
+    assert not acceptable(TensorSpec("x", "float32", (5, 3, 2), (0, 1, 1), 24))
+
+
 def test_types_that_cannot_travel_are_our_own_fault() -> None:
     with pytest.raises(BrokenInvariantError, match="float8"):
         to_wire("x", torch.empty(2, dtype=torch.float8_e4m3fn))

@@ -185,6 +185,18 @@ def test_a_failed_computation_ends_the_job_with_its_reason():
     assert SendMessage(LEADER, WorkFailed(STAMP, "out of memory")) in effects
 
 
+@pytest.mark.parametrize("answer", [ForwardDone(STAMP, 0, 0, Work(0, Phase.TRAIN, 0), 1.0, 1.0, ()), "out of memory"])
+def test_what_was_computing_when_a_parcel_failed_may_still_answer(answer):
+    schedule = alone()
+    assert any(isinstance(effect, RunForward) for effect in schedule.handle(inputs(0), 0.0))
+    schedule.handle(ComputeFailed(STAMP, "a parcel does not fit"), 0.1)
+    late = ComputeFailed(STAMP, answer) if isinstance(answer, str) else answer
+    assert schedule.handle(late, 0.2) == []
+    failed = WorkFailed(STAMP, "a parcel does not fit")
+    assert SendMessage(LEADER, failed) in schedule.handle(TimerFired(), 0.7)
+    schedule.check()
+
+
 def test_state_is_copied_before_anything_trains_from_it():
     schedule = alone()
     want = WantState(STAMP, 0, 0, 1)
