@@ -190,18 +190,23 @@ def flip_of(
 
 
 def written(operation: Operation) -> tuple[str, ...]:
-    """Names of the values that an operation changes in place: its target, or the running statistics of a norm."""
-    if not operation.name.startswith("aten."):
-        return ()
-    packet = operation.name.split(".")[1]
+    """Names of the values that an operation changes in place: its target, or the running statistics of a norm.
+
+    Of operations that a program may not call as well, as far as torch describes them.
+    """
+    room, packet, kind = (*operation.name.split("."), "", "")[:3]
     arguments: list[Argument] = []
     if packet in _STATISTICS:
         training = operation.arguments[5] if len(operation.arguments) > 5 else False  # noqa: PLR2004 -- its position
         arguments = [operation.arguments[at] for at in _STATISTICS[packet]] if training else []
     else:
-        for at, argument in enumerate(overload(operation.name)._schema.arguments):  # noqa: SLF001 -- as above
-            if argument.is_write and at < len(operation.arguments):
-                arguments.append(operation.arguments[at])
+        found = getattr(getattr(getattr(torch.ops, room), packet, None), kind, None) if kind else None
+        if isinstance(found, torch._ops.OpOverload):  # noqa: SLF001 -- the class has no public name
+            keywords = dict(operation.keywords)
+            for at, argument in enumerate(found._schema.arguments):  # noqa: SLF001 -- as above
+                if argument.is_write:
+                    given = operation.arguments[at : at + 1] or (keywords.get(argument.name),)
+                    arguments += given[0] if isinstance(given[0], tuple) else given
     return tuple(argument.name for argument in arguments if isinstance(argument, Ref))
 
 
