@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +19,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from edged import Job, train, train_local
+from edged import Job, Result, train, train_local
 from edged.errors import JobError, JobFailedError, NoNodeError
 from edged.roles.spool import read_spec
+from tests.compute.test_local import gathering
 from tests.scripted import ask_for, receive, running, say
 
 
@@ -151,25 +154,47 @@ def test_a_node_that_goes_away_is_a_failure(tmp_path: Path) -> None:
         train(make(), home=tmp_path)
 
 
+@contextmanager
+def joined(home: Path, threads: int) -> Iterator[None]:
+    """A node of its own with so many threads."""
+    command = [sys.executable, "-m", "edged", "join", "--home", str(home), "--no-tui", "--no-discovery"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command += ["--listen", "127.0.0.1:0", "--threads", str(threads)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as node:
+        try:
+            assert node.stdout is not None
+            assert json.loads(node.stdout.readline())["event"] == "ready"
+            yield
+        finally:
+            node.terminate()
+            node.wait(20)
+
+
+def reported(run: Result) -> list[Any]:
+    """What a history says of losses, without times."""
+    return [(event["event"], event["loss"], event.get("metrics")) for event in run.history if "loss" in event]
+
+
 @pytest.mark.slow
 def test_training_through_a_node_gives_the_bits_of_training_alone(tmp_path: Path) -> None:
     data = [torch.randn(2, generator=torch.Generator().manual_seed(i)) for i in range(24)]
     job = replace(make(data), shuffle=True, epochs=2, micro_batches=2, batch_size=8, eval_data=data[:5], clip_norm=0.1)
-    command = [sys.executable, "-m", "edged", "join", "--home", str(tmp_path), "--no-tui", "--no-discovery"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "EDGED_THREADS": "1"}
-    with subprocess.Popen(
-        [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    ) as node:
-        try:
-            assert node.stdout is not None
-            assert json.loads(node.stdout.readline())["event"] == "ready"
-            result = train(job, home=tmp_path)
-        finally:
-            node.terminate()
-            node.wait(20)
-    alone = train_local(job)
+    with joined(tmp_path, 1):
+        result = train(job, home=tmp_path)
+    alone = train_local(job, threads=1)
     assert result.state_sha256 == alone.state_sha256
     assert result.steps == alone.steps == 6
     assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in result.state_dict().items())
-    losses = [[event["loss"] for event in run.history if event["event"] == "step"] for run in (result, alone)]
-    assert losses[0] == losses[1]
+    assert reported(result) == reported(alone)
+
+
+@pytest.mark.slow
+def test_with_two_threads_a_node_gives_the_bits_of_training_alone_with_two(tmp_path: Path) -> None:
+    def job() -> Job:
+        return replace(gathering(), drop_last=False, batch_size=21, micro_batches=7)
+
+    with joined(tmp_path, 2):
+        result = train(job(), home=tmp_path)
+    alone = train_local(job(), threads=2)
+    assert result.state_sha256 == alone.state_sha256
+    assert reported(result) == reported(alone)

@@ -13,6 +13,7 @@ import typer
 
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
+from edged.config import resolve
 from edged.errors import ConfigError, JobError, JobFailedError
 
 _ACTIVE = {"queued", "preparing", "running"}
@@ -28,13 +29,18 @@ def train(
     as_json: JsonOption = False,
     detach: Annotated[bool, typer.Option("--detach", help="Hand the job over and leave.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Train on this device alone, without a node.")] = False,
+    threads: Annotated[str | None, typer.Option(help="With --local: compute threads; 0: torch's choice.")] = None,
 ) -> None:
     """Train a job: this device's node becomes its source."""
     target = _output(output)
     if local:
+        options = resolve(home(home_flag), {"threads": threads}, os.environ)
+        wanted = next(setting.value for setting in options if setting.option.name == "threads")
         with _told(as_json=as_json):
-            _train_local(job_file, changes or [], target, as_json=as_json)
+            _train_local(job_file, changes or [], target, wanted or None, as_json=as_json)
         return
+    if threads is not None:
+        raise ConfigError("--threads goes with --local; a node's threads are chosen by `edged join --threads N`")
     client = Client(home(home_flag))
     node = client.ask("status")["node"]  # no node: say so before torch is loaded
     with _told(as_json=as_json):
@@ -178,17 +184,17 @@ def _wants_stop() -> bool:
         return False
 
 
-def _train_local(job_file: str, changes: list[str], output: str | None, *, as_json: bool) -> None:
+def _train_local(job_file: str, changes: list[str], output: str | None, threads: int | None, *, as_json: bool) -> None:
     from edged.cli.progress import following
     from edged.compute.job_file import load, parse_overrides
     from edged.compute.local import train_local
 
     job = load(job_file, parse_overrides(changes))
     if as_json:
-        train_local(job, output=output, on_event=print_json)
+        train_local(job, output=output, on_event=print_json, threads=threads)
         return
     with following() as follower:
-        result = train_local(job, output=output, on_event=follower.show)
+        result = train_local(job, output=output, on_event=follower.show, threads=threads)
     if result.output:
         print(result.output)
 

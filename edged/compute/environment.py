@@ -6,6 +6,8 @@ The number of threads belongs to the thread that sets it, so all of this runs on
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +37,26 @@ class Environment:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Apply it on the calling thread for a while, and put back what was there before."""
+        threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+        precision = torch.get_float32_matmul_precision()
+        strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+        benchmark, flushes = torch.backends.cudnn.benchmark, _flushes_denormals()
+        self.apply()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(flushes)
+            torch.set_default_dtype(dtype)
+            torch.set_float32_matmul_precision(precision)
+            torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+            torch.backends.cudnn.benchmark = benchmark
+
     def check(self) -> None:
         """Raise ``BrokenInvariantError`` if something in the process has changed what ``apply`` set."""
         found = {
@@ -46,6 +68,11 @@ class Environment:
         for name, (now, wanted) in found.items():
             if now != wanted:
                 raise BrokenInvariantError(f"torch's {name} became {now}, it must stay {wanted} while a job runs")
+
+
+def _flushes_denormals() -> bool:
+    """Whether this thread takes numbers near 0 for 0; torch has no way to ask."""
+    return float(torch.tensor([1e-310], dtype=torch.float64) + 0.0) == 0.0
 
 
 def environment(device: torch.device, threads: int) -> Environment:

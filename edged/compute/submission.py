@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from edged.compute.capture import Captured, capture
-from edged.compute.optimizer import Optimizer, describe, read
+from edged.compute.optimizer import Optimizer, check_parameters, describe, read
 from edged.compute.profiler import calibrate, profile
 from edged.compute.program import Program
 from edged.compute.program_form import dump
@@ -72,6 +72,9 @@ def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
     inputs = flatten(batch, len(sampler.indices(first)))
     with preserved_random_state():
         captured = capture(build_model(job), job.objective, batch, job.metrics)
+    trained = [spec.name for spec in captured.program.state if spec.parameter and spec.requires_grad]
+    training = read(describe(job.optimizer, job.scheduler, job.clip_norm))
+    check_parameters(training, {name: captured.state[name] for name in trained})
     _check_sizes(captured.program, sampler.spec)
     notes = captured.notes if captured.program.evaluates else captured.notes[:-1]
     for note in (*job.notes, *notes):

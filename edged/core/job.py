@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -125,6 +126,14 @@ class JobSpec:
         if version < self.steps:
             works += [Work(version, Phase.TRAIN, m) for m in range(len(self.sizes(version, Phase.TRAIN)))]
         return tuple(works)
+
+
+def weighted_mean(weights: Iterable[float], values: Iterable[float]) -> float:
+    """The sum of weight times value, added up in the order given, so that all who report it report the same bits."""
+    total = 0.0
+    for weight, value in zip(weights, values, strict=True):
+        total += weight * value
+    return total
 
 
 def cut(samples: int, size: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from collections import deque
 
 from edged.core.dealing import VERSIONS_AHEAD, Dealing
 from edged.core.ids import NodeId
-from edged.core.job import JobSpec, Phase, Work
+from edged.core.job import JobSpec, Phase, Work, weighted_mean
 from edged.core.messages import EvalReport, Result, StepReport, Taken, Updated
 from edged.core.plan import Plan
 
@@ -138,10 +138,7 @@ class Progress:
 
     def _mean(self, works: tuple[Work, ...], values: list[float]) -> float:
         """Sum of n_i / N times value i, in ascending order."""
-        total = 0.0
-        for work, value in zip(works, values, strict=True):
-            total += self._dealing.weight(work) * value
-        return total
+        return weighted_mean(map(self._dealing.weight, works), values)
 
     def _route(self, work: Work) -> int | None:
         near = self.version <= work.version < self.version + VERSIONS_AHEAD

@@ -67,3 +67,36 @@ def test_a_change_is_noticed(change: Callable[[], None], word: str) -> None:
 
     (error,) = on_a_thread(check)
     assert word in str(error)
+
+
+def test_what_is_held_for_a_while_is_put_back() -> None:
+    found: list[object] = []
+
+    def look() -> tuple[object, ...]:
+        tiny = torch.tensor([1e-310], dtype=torch.float64)
+        return (
+            torch.get_num_threads(),
+            torch.get_default_dtype(),
+            torch.get_float32_matmul_precision(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.backends.cudnn.benchmark,
+            bool((tiny + 0.0) == 0.0),
+        )
+
+    def run() -> None:
+        torch.set_num_threads(3)
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.benchmark = True
+        torch.utils.deterministic.fill_uninitialized_memory = True
+        torch.set_flush_denormal(True)
+        before = look()
+        with environment(torch.device("cpu"), 2).held():
+            found.append(look())
+        found.extend([before, look()])
+
+    assert on_a_thread(run) == []
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    assert found[0] == (2, torch.float32, "highest", True, False, False, False)
+    assert found[1] == found[2] == (3, torch.float64, "medium", False, True, True, True)

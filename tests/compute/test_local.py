@@ -134,3 +134,78 @@ def test_samples_that_change_their_shape_are_told() -> None:
     rows = [(torch.zeros(6 if i < 30 else 7), torch.tensor(0)) for i in range(40)]
     with pytest.raises(JobError, match="alike"):
         train_local(job(data=rows, shuffle=False, batch_size=10, micro_batches=1, drop_last=True))
+
+
+class Gathering(nn.Module):
+    """Picks rows by number: with several threads, torch adds up their gradients in any order unless told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.linspace(-1, 1, 64 * 40).reshape(40, 64))
+        self.last = nn.Linear(64, 1)
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        return self.last(self.table[numbers].tanh().sum(1)).mean()
+
+
+def gathering() -> Job:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return Job(
+            model=Gathering(),
+            objective=lambda model, numbers: model(numbers),
+            data=torch.randint(0, 40, (48, 300), generator=torch.Generator().manual_seed(1)),
+            optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9),
+            batch_size=24,
+            micro_batches=2,
+            epochs=2,
+        )
+
+
+def test_with_several_threads_every_run_gives_the_same_bits() -> None:
+    before = torch.get_num_threads()
+    runs = {train_local(gathering(), threads=2).state_sha256 for _ in range(4)}
+    assert len(runs) == 1
+    assert torch.get_num_threads() == before
+
+
+def test_it_computes_like_a_node_and_the_users_code_runs_as_the_user_set_it() -> None:
+    seen: set[tuple[object, ...]] = set()
+
+    class Seeing(TensorDataset):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+            seen.add((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype()))
+            return super().__getitem__(index)
+
+    given = job(data=Seeing(*DATA.tensors), max_steps=2)
+    torch.set_default_dtype(torch.float64)
+    try:
+        result = train_local(given, threads=2)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert result.state_sha256 == train_local(job(max_steps=2), threads=2).state_sha256
+    assert seen == {(torch.get_num_threads(), False, torch.float64)}
+
+
+def test_reported_losses_are_running_sums_in_the_order_of_micro_batches() -> None:
+    """As a cluster adds them up, so that histories can be compared."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = nn.Linear(6, 3)
+    found = train_local(
+        Job(
+            model=model,
+            objective=objective,
+            data=DATA,
+            eval_data=DATA,
+            optimizer=partial(torch.optim.SGD, lr=0.0),
+            batch_size=50,
+            micro_batches=10,
+            shuffle=False,
+        )
+    )
+    total = 0.0
+    for start in range(0, 50, 5):
+        batch = default_collate([DATA[row] for row in range(start, start + 5)])
+        total += 5 / 50 * float(objective(model, batch).detach())
+    assert [event["loss"] for event in found.history if "loss" in event] == [total] * 3

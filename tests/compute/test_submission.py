@@ -175,3 +175,10 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(JobError, match="cannot write"):
         submit(make(eval_data=None), tmp_path, None, None, source="a")
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_an_optimizer_that_refuses_a_parameter_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"Muon.*the parameter .*bias of shape \(8,\)"):
+        submit(make(optimizer=partial(torch.optim.Muon, lr=0.1)), tmp_path, None, None, source="0123456789abcdef")
+    assert list(tmp_path.iterdir()) == []
