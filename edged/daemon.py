@@ -168,7 +168,7 @@ class Daemon:
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
         shelf, engine = Shelf(), Engine(self._thread, device.executor)
-        worker = Worker(own.node, engine, shelf, pump.post, pump.send_parcel)
+        worker = Worker(own.node, engine, shelf, pump.post, pump.send_parcel, node.expects)
         path = local_socket_path(settings.home)
         self._source = source = Source(
             settings.home, path, engine, worker, shelf, pump.post, pump.send, pump.send_parcel

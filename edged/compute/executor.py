@@ -23,14 +23,13 @@ from edged.compute.interpreter import synchronize
 from edged.compute.layers import owned_state
 from edged.compute.optimizer import read
 from edged.compute.program import Program
-from edged.compute.program_form import MAX_BYTES, load
+from edged.compute.program_form import load
 from edged.compute.result import state_sha256
 from edged.compute.state import StateCopy, copy_state, read_first_state, read_state, state_dict, write_tensors
 from edged.compute.tensors import acceptable
-from edged.compute.validation import check_structure
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Work
-from edged.core.messages import Activation, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
+from edged.core.messages import Activation, Gradient, Inputs, StateParcel
 from edged.core.plan import Plan
 from edged.errors import BrokenInvariantError, MalformedError
 
@@ -78,10 +77,8 @@ class Executor:
 
     # -- any thread
 
-    def expects(self, header: Parcel) -> bool:
+    def expects(self, header: Inputs | Activation | Gradient | StateParcel) -> bool:
         """Whether names, types, shapes and sizes in a parcel's header fit what could be received now."""
-        if isinstance(header, ProgramParcel):
-            return 0 < header.size_bytes <= MAX_BYTES
         if isinstance(header, StateParcel):
             known = self._programs.get(header.stamp.job)
             return all(map(acceptable, header.tensors)) if known is None else fits_program(known.program, header)
@@ -93,7 +90,6 @@ class Executor:
     def load_program(self, job: JobId, data: bytes | memoryview) -> None:
         """Read and check a program that came from a peer. Raises ``ProgramRefusedError``."""
         program = load(data)
-        check_structure(program)
         self._programs = {**self._programs, job: CheckedProgram(program)}
 
     def build(

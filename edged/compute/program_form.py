@@ -16,12 +16,11 @@ from edged.compute.operations import SCALAR_OPERATIONS, overload
 from edged.compute.program import Argument, InputSpec, Named, Operation, Program, Ref, StateSpec
 from edged.compute.tensors import DTYPES
 from edged.compute.validation import check_structure
+from edged.core.parcels import PROGRAM_BYTES
 from edged.errors import ProgramRefusedError
 
 VERSION: Final = 1
 """Number of the form; another one is refused."""
-MAX_BYTES: Final = 64 * 2**20
-"""Largest document."""
 MAX_ITEMS: Final = 200_000
 """Most operations, state entries, or items of any list."""
 MAX_TEXT: Final = 1_000
@@ -66,8 +65,8 @@ def load(data: bytes | memoryview) -> Program:
     Everything that can be checked without computing is: limits, types, names, allowed operations, definition before
     use, layers that cover all operations. Shapes are ``check.check_program``'s part. Raises ``ProgramRefusedError``.
     """
-    if len(data) > MAX_BYTES:
-        raise ProgramRefusedError(f"the program has {len(data)} bytes, more than {MAX_BYTES}")
+    if len(data) > PROGRAM_BYTES:
+        raise ProgramRefusedError(f"the program has {len(data)} bytes, more than {PROGRAM_BYTES}")
     try:
         document = msgpack.unpackb(
             data,

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from edged.core.ids import JobId, Stamp
 from edged.core.job import Work
 
+PROGRAM_BYTES = 64 * 2**20
+"""The largest program."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:

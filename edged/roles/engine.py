@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from edged.core.messages import Parcel
+from edged.core.messages import Activation, Gradient, Inputs, StateParcel
 from edged.errors import EdgedError
 from edged.telemetry.logs import topic_logger
 
@@ -66,7 +66,7 @@ class Engine:
 
         self._submit(call, done, failed)
 
-    def expects(self, header: Parcel) -> bool:
+    def expects(self, header: Inputs | Activation | Gradient | StateParcel) -> bool:
         """Whether the executor could take a parcel with this header now. Any thread."""
         return self._executor is not None and self._executor.expects(header)
 

@@ -197,7 +197,7 @@ class Source:
             lambda copy: self._send_parcel(
                 effect.to, StateParcel(stamp, first, last, 0, copy.tensors, copy.extra), copy.buffers
             ),
-            lambda reason: self._post(ComputeFailed(stamp, reason)),
+            lambda reason: self._send(effect.to, Refused(stamp.job, reason)),  # no schedule hears of it yet
         )
 
     def _write_weights(self, effect: WriteWeights) -> None:
@@ -206,7 +206,7 @@ class Source:
         if handed is None or not self._load_program(handed):
             self._post(WeightsWritten(stamp, token, "", "", "the job's spool folder is gone"))
             return
-        parcels = self._shelf.take(stamp, effect.version)
+        parcels = self._shelf.read(stamp, effect.version)
         path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
         self._engine.run(
             lambda executor: executor.write_weights(stamp.job, parcels, path),

@@ -73,7 +73,7 @@ class Spool:
         if not self.result.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
             return
-        for path in (self.program, self.state, self.folder / "spec.msgpack"):
+        for path in (self.program, self.state):
             path.unlink(missing_ok=True)
 
 

@@ -35,6 +35,7 @@ from edged.core.events import (
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
+from edged.core.parcels import PROGRAM_BYTES
 from edged.errors import ProgramRefusedError
 from edged.roles.engine import Engine
 from edged.roles.pump import Post, Table
@@ -46,28 +47,32 @@ if TYPE_CHECKING:
     from edged.compute.hosting import Outgoing
     from edged.compute.state import StateCopy
 
-PROGRAM_BYTES = 64 * 2**20
-"""A larger program is refused before memory is taken for it."""
-
 R = TypeVar("R")
 
 SendParcel = Callable[[NodeId, Parcel, Sequence[memoryview]], None]
+
+Wants = Callable[[NodeId, Parcel], bool]
+"""Whether the core waits for a parcel from this sender."""
 
 
 class Worker:
     """Computes; holds outgoing values by place and work."""
 
-    def __init__(self, own_id: NodeId, engine: Engine, shelf: Shelf, post: Post, send_parcel: SendParcel) -> None:
-        """Results go to ``post``; parcels leave through ``send_parcel``."""
+    def __init__(
+        self, own_id: NodeId, engine: Engine, shelf: Shelf, post: Post, send_parcel: SendParcel, wants: Wants
+    ) -> None:
+        """Results go to ``post``; parcels leave through ``send_parcel``; only what the core ``wants`` is taken in."""
         self._own_id = own_id
         self._engine = engine
         self._shelf = shelf
         self._post = post
         self._send_parcel = send_parcel
+        self._wants = wants
         self._forward: dict[tuple[Stamp, int, int, Work], Outgoing] = {}
         self._backward: dict[tuple[Stamp, int, int, Work], Outgoing] = {}
         self._live: set[Stamp] = set()
         self._programs: dict[JobId, str] = {}
+        self._loading: dict[JobId, list[Callable[[], None]]] = {}
         self._program_problems: dict[JobId, str] = {}
         self._forward_seconds: deque[float] = deque(maxlen=32)
         self._backward_seconds: deque[float] = deque(maxlen=32)
@@ -110,19 +115,27 @@ class Worker:
         forward, backward = self._forward_seconds, self._backward_seconds
         return (statistics.median(forward) if forward else 0.0) + (statistics.median(backward) if backward else 0.0)
 
-    def expects(self, _sender: NodeId, header: Parcel) -> bool:
-        """Whether a parcel with this header may take memory. Called before its first buffer is received."""
-        match header:
-            case ProgramParcel(_, size_bytes):
-                return size_bytes <= PROGRAM_BYTES
-            case StateParcel():
-                size_bytes = sum(spec.size_bytes for spec in header.tensors)
-                return size_bytes <= self.memory_bytes and self._engine.expects(header)
-            case _:
-                return self._engine.expects(header)
+    def expects(self, sender: NodeId, header: Parcel) -> bool:
+        """Whether a parcel with this header may take memory. Called before its first buffer is received.
 
-    def take(self, _sender: NodeId, header: Parcel, buffers: Sequence[memoryview], arrived: Callable[[], None]) -> None:
-        """Hold a parcel's buffers; ``arrived`` is called when the core may count on them."""
+        The core knows whether it was asked for, the executor whether it fits.
+        """
+        if not self._wants(sender, header):
+            return False
+        if isinstance(header, ProgramParcel):
+            return 0 < header.size_bytes <= PROGRAM_BYTES
+        if isinstance(header, StateParcel) and sum(spec.size_bytes for spec in header.tensors) > self.memory_bytes:
+            return False
+        return self._engine.expects(header)
+
+    def take(self, sender: NodeId, header: Parcel, buffers: Sequence[memoryview], arrived: Callable[[], None]) -> None:
+        """Hold a parcel's buffers; ``arrived`` is called when the core may count on them.
+
+        What is not waited for any more (its plan has ended, it has come by another road) is let go.
+        """
+        if not self._wants(sender, header):
+            topic_logger("worker").info("%s from %s came too late", type(header).__name__, sender)
+            return
         match header:
             case ProgramParcel(job, _):
                 self.load_program(job, buffers[0], arrived)
@@ -143,19 +156,29 @@ class Worker:
         if job in self._programs:
             done()
             return
+        if job in self._loading:
+            self._loading[job].append(done)
+            return
+        self._loading[job] = [done]
 
         def load(executor: Executor) -> str:
             executor.load_program(job, data)
             return hashlib.sha256(data).hexdigest()
 
         def loaded(digest: str) -> None:
-            self._programs[job] = digest
-            self._program_problems.pop(job, None)
-            done()
+            if job in self._loading:
+                self._programs[job] = digest
+                self._program_problems.pop(job, None)
+            settle()
 
         def refused(reason: str) -> None:
-            self._program_problems[job] = f"the program was refused: {reason}"
-            done()
+            if job in self._loading:
+                self._program_problems[job] = f"the program was refused: {reason}"
+            settle()
+
+        def settle() -> None:
+            for waiting in self._loading.pop(job, ()):
+                waiting()
 
         self._engine.run(load, loaded, refused)
 
@@ -169,7 +192,8 @@ class Worker:
         self._engine.run(lambda executor: executor.drop_stages(stamp), lambda _nothing: None, self._complain)
 
     def drop_job(self, job: JobId) -> None:
-        """Forget a job's program."""
+        """Forget a job's program, also one that is being loaded."""
+        self._loading.pop(job, None)
         self._programs.pop(job, None)
         self._program_problems.pop(job, None)
         self._engine.run(lambda executor: executor.drop_job(job), lambda _nothing: None, self._complain)
@@ -249,8 +273,9 @@ class Worker:
         first, last = effect.first_layer, effect.last_layer
 
         def done(copy: StateCopy) -> None:
-            header = StateParcel(effect.stamp, first, last, effect.version, copy.tensors, copy.extra)
-            self._send_parcel(effect.to, header, copy.buffers)
+            if effect.stamp in self._live:
+                header = StateParcel(effect.stamp, first, last, effect.version, copy.tensors, copy.extra)
+                self._send_parcel(effect.to, header, copy.buffers)
 
         self._compute(effect.stamp, lambda executor: executor.state(first, last), done)
 

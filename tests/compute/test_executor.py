@@ -16,7 +16,7 @@ from edged.compute.result import state_sha256
 from edged.compute.state import write_first_state
 from edged.core.ids import JobId, NodeId
 from edged.core.job import Phase, Work
-from edged.core.messages import Activation, Gradient, Inputs, ProgramParcel, StateParcel, TensorSpec
+from edged.core.messages import Activation, Gradient, Inputs, StateParcel, TensorSpec
 from edged.errors import BrokenInvariantError, ConfigError, JobError, MalformedError, ProgramRefusedError
 from tests.compute.models import CASES
 from tests.compute.pipeline import STAMP, Chain, Recipe, assert_equal, captured, plain_loop
@@ -138,8 +138,6 @@ def test_state_and_programs_are_expected_only_as_they_can_be() -> None:
     stranger = replace(header, stamp=replace(STAMP, job=JobId("1" * 12)))
     assert node.expects(stranger)
     assert not node.expects(replace(stranger, tensors=(replace(entry, size_bytes=0),)))
-    assert node.expects(ProgramParcel(STAMP.job, 1000))
-    assert not node.expects(ProgramParcel(STAMP.job, 2**40))
 
 
 def test_dropped_stages_take_nothing_more() -> None:

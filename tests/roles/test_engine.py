@@ -4,11 +4,13 @@ import asyncio
 import threading
 
 from edged.compute.thread import ComputeThread
-from edged.core.ids import JobId
-from edged.core.messages import ProgramParcel
+from edged.core.ids import JobId, Stamp
+from edged.core.messages import StateParcel
 from edged.errors import JobError
 from edged.roles.device import Device
 from edged.roles.engine import Engine, sentence
+
+STATE = StateParcel(Stamp(JobId("aa"), 1, 1), 0, 0, 0, (), b"")
 
 
 def outcome(engine: Engine, function) -> asyncio.Future:
@@ -21,14 +23,14 @@ def outcome(engine: Engine, function) -> asyncio.Future:
 async def test_work_runs_in_order_elsewhere_and_is_told_here() -> None:
     thread = ComputeThread()
     engine = Engine(thread, Device("cpu", 1, 1.0, 0).executor)
-    assert not engine.expects(ProgramParcel(JobId("aa"), 1))
+    assert not engine.expects(STATE)
     measured = asyncio.get_running_loop().create_future()
     engine.start(lambda executor: str(executor.device), measured.set_result, measured.set_result)
     thread.start()
     assert await measured == "cpu"
     places = [outcome(engine, lambda _executor: threading.current_thread().name) for _ in range(2)]
     assert [await place for place in places] == ["edged-compute"] * 2
-    assert engine.expects(ProgramParcel(JobId("aa"), 1))
+    assert engine.expects(STATE)
     assert await outcome(engine, lambda _executor: 1 / 0) == ("failed", "ZeroDivisionError: division by zero")
     assert engine.busy_seconds > 0
     assert thread.stop()

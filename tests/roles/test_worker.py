@@ -1,5 +1,6 @@
 """The worker trains with the real executor: by hand, effect by effect, it gives the reference's bits."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,9 @@ async def test_training_by_hand_equals_the_reference(tmp_path: Path, hops: int) 
         bench.do(WriteWeights(plan.stamp, spec.steps, 0))
         written = await bench.until(WeightsWritten)
         assert written.problem == ""
+        beside = bench.source.export(spec.job, tmp_path / "beside.safetensors")
+        bench.do(WriteWeights(plan.stamp, spec.steps, 1))
+        assert (await beside)["state_sha256"] == written.state_sha256
         assert written.output == str(output)
         assert bench.worker.micro_batch_seconds() > 0
         assert bench.engine.busy_seconds > 0
@@ -172,3 +176,53 @@ async def test_what_does_not_fit_takes_no_memory(tmp_path: Path) -> None:
             StateParcel(stamp, 0, 0, 0, (huge,), b""),
         ):
             assert not bench.worker.expects(OWN, header)
+
+
+async def computed(bench: Bench) -> None:
+    """Wait until everything that was asked of the compute thread before is done."""
+    over = asyncio.Event()
+    bench.engine.run(lambda _executor: None, lambda _nothing: over.set(), lambda _reason: over.set())
+    async with asyncio.timeout(60):
+        await over.wait()
+
+
+async def test_what_nobody_asked_for_takes_no_memory(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        await bench.until(SelfMeasured)
+        program = ProgramParcel(spec.job, 100)
+        state = StateParcel(Stamp(spec.job, 1, 1), 0, 0, 0, (), b"")
+        assert bench.worker.expects(OWN, program)
+        assert bench.worker.expects(OWN, state)
+        bench.wants = lambda _header: False
+        assert not bench.worker.expects(OWN, program)
+        assert not bench.worker.expects(OWN, state)
+
+
+async def test_state_that_comes_after_its_plan_has_ended_is_let_go(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    plan = plan_of(spec)
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(SendFirstState(OWN, plan.stamp, 0, plan.layers - 1))
+        bench.worker.drop_stages(plan.stamp)
+        bench.wants = lambda _header: False
+        await computed(bench)
+        assert [type(header) for _, header in bench.parcels] == [StateParcel]
+        assert bench.shelf.take(plan.stamp, 0) == ()
+        assert not [event for event in bench.events if isinstance(event, ParcelArrived)]
+
+
+async def test_a_job_that_ends_while_its_program_is_loaded_leaves_nothing(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    data = (tmp_path / "jobs" / spec.job / "program.msgpack").read_bytes()
+    done: list[str] = []
+    async with Bench(tmp_path) as bench:
+        await bench.until(SelfMeasured)
+        bench.worker.load_program(spec.job, data, lambda: done.append("first"))
+        bench.worker.load_program(spec.job, b"never read: it is on its way", lambda: done.append("second"))
+        bench.worker.drop_job(spec.job)
+        bench.worker.load_program(JobId("ff"), data, lambda: done.append("other"))
+        await computed(bench)
+        assert done == ["other"]
+        assert set(bench.worker._programs) == {"ff"}
