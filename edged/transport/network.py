@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edged.core.events import LinkLost, PeerMet, PortProbed
+from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, PortProbed
 from edged.core.ids import PROTOCOL_VERSION, NodeId
 from edged.core.messages import MemberRecord, MemberState, Message, Parcel
 from edged.errors import ConfigError
-from edged.transport.buffers import aligned
+from edged.transport.buffers import copied
 from edged.transport.bulk import BulkInbound
 from edged.transport.codec import encode
 from edged.transport.control import ControlInbound
@@ -226,7 +226,7 @@ class ZmqTransport:
                 self._context,
                 self._identity,
                 record,
-                on_lost=lambda: self._inbox.put(LinkLost(node)),
+                tell=self._inbox.put,
                 on_denied=lambda: self._look_for(node),
                 complain=lambda text: self._complain(node, text),
             )
@@ -262,13 +262,14 @@ class ZmqTransport:
     def send_parcel(self, to: NodeId, header: Parcel, buffers: Sequence[memoryview]) -> None:
         """Queue a parcel. One to this node itself is copied and comes back. Unknown peers lose it, counted."""
         if to == self._identity.node:
-            if self._accept(to, header):
-                self._inbox.put(ReceivedParcel(to, header, tuple(_copy(view) for view in buffers)))
+            if self._accepts(to, header):
+                self._inbox.put(ReceivedParcel(to, header, tuple(map(copied, buffers))))
             return
         peer = self._peers.get(to)
         if peer is None:
             self.dropped += 1
             self._inbox.put(LinkLost(to))
+            self._inbox.put(ParcelLost(to, header))
             return
         peer.bulk.send(header, buffers)
 
@@ -306,7 +307,10 @@ class ZmqTransport:
         self._inbox.put(Received(sender, message))
 
     def _accepts(self, sender: NodeId, header: Parcel) -> bool:
-        return self._accept(sender, header)
+        accepted = self._accept(sender, header)
+        if not accepted:
+            self._inbox.put(ParcelRefused(sender, header))
+        return accepted
 
     def _count_received(self, sender: NodeId, size: int) -> None:
         peer = self._peers.get(sender)
@@ -387,14 +391,7 @@ class ZmqTransport:
 
     async def _probe(self, record: MemberRecord) -> None:
         peer = self._peers.get(record.node)
-        answered = peer.control.road.address if peer is not None else None
+        answered = peer.control.road.address if peer is not None and peer.record.boot == record.boot else None
         addresses = [answered] if answered else [(host, record.control_port) for host in record.addresses]
-        refused = [await refuses(address) for address in addresses]
+        refused = await asyncio.gather(*map(refuses, addresses))
         self._inbox.put(PortProbed(record.node, bool(refused) and all(refused)))
-
-
-def _copy(view: memoryview) -> memoryview:
-    copy = aligned(view.nbytes)
-    if view.nbytes:
-        copy[:] = view.cast("B")
-    return copy

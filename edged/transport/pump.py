@@ -2,7 +2,8 @@
 
 A plain ZeroMQ socket and its file descriptor in the asyncio loop; no coroutine ever waits inside a receive, so nothing
 can be cancelled half-way (a time-out around an awaited receive loses messages). The descriptor only signals a *change*,
-so the socket is drained until it says EAGAIN, and looked at again after every send, which may have swallowed a signal.
+so the socket is drained until it says EAGAIN, and looked at again after whatever may have swallowed a signal: every
+send, also one that fails, and every question for the socket's state.
 """
 
 from __future__ import annotations
@@ -62,9 +63,10 @@ class Pump:
         except zmq.ZMQError as problem:
             if problem.errno not in (zmq.EHOSTUNREACH, zmq.ENOTSUP, zmq.ENOTSOCK, zmq.ETERM):
                 raise
+            if problem.errno == zmq.EHOSTUNREACH:
+                self._look_if_readable()
             return False
-        if int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._look_soon()
+        self._look_if_readable()
         return True
 
     def pause(self) -> None:
@@ -103,6 +105,11 @@ class Pump:
             self._blocked = False
             if self._on_writable is not None:
                 self._on_writable()
+        self._look_if_readable()
+
+    def _look_if_readable(self) -> None:
+        if not self.closed and not self._paused and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._look_soon()
 
     def _drain(self) -> None:
         end = time.monotonic() + TURN_SECONDS

@@ -122,6 +122,7 @@ class Road:
         self._attempts: dict[Attempt, Outcome | None] = {}
         self._pump: Pump | None = None
         self._won: Attempt | None = None
+        self._answered: tuple[str, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pause = 0.0
 
@@ -132,14 +133,16 @@ class Road:
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """The address that answered."""
-        return self._won.address if self._won is not None else None
+        """The address that answered last, also after the connection is lost; ``None`` before, or if it has moved."""
+        return self._answered
 
     def lead_to(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Where the peer may be found, best first; the next dialling uses it, at once."""
         if tuple(addresses) != self._addresses:
             self._addresses = tuple(addresses)
             self._pause = 0.0
+            if self._answered not in self._addresses:
+                self._answered = None
 
     def want(self) -> None:
         """Dial, unless that is under way or done. The outcome comes by ``on_up`` or ``on_down``."""
@@ -183,6 +186,7 @@ class Road:
             self._attempts.pop(attempt)
             self._hang_up()
             self._won = attempt
+            self._answered = attempt.address
             self._pause = 0.0
             self._pump = Pump(attempt.socket, self._on_message, on_writable=self._on_up)
             self._on_up()

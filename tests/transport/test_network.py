@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edged.core.events import LinkLost, PeerMet, PortProbed
+from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, PortProbed
 from edged.core.ids import NodeId
 from edged.errors import BrokenInvariantError, ConfigError
 from edged.transport.inbox import MOST_BYTES
@@ -97,6 +97,7 @@ async def test_parcels_are_refused_before_memory_is_taken_and_the_next_arrive():
         for number in range(2):
             big = memoryview(bytes(3 << 20))
             left.send_parcel(right.own_record().node, activation(len(big), micro_batch=number), [big])
+        assert (await next_of(right, ParcelRefused)).parcel.work.micro_batch == 0
         assert (await next_of(right, ReceivedParcel)).header.work.micro_batch == 1
         assert right.malformed == 0
 
@@ -213,6 +214,41 @@ async def test_parcels_to_nobody_end_in_a_lost_link(monkeypatch):
         assert await next_of(left, LinkLost) == LinkLost(NodeId("f" * 16))
 
 
+async def test_a_bulk_connection_that_breaks_tells_which_parcels_may_not_have_arrived():
+    async with pair() as (left, right):
+        node = right.own_record().node
+        left.send_parcel(node, activation(1, micro_batch=0), [memoryview(b"x")])
+        await next_of(right, ReceivedParcel)
+        lane = left._peers[node].bulk
+        await until(lambda: lane.queued_bytes == 0)
+        right._stop_receiving()
+        for number in (1, 2):
+            big = memoryview(bytes(3 << 20))
+            left.send_parcel(node, activation(len(big), micro_batch=number), [big])
+        await until(lambda: lane.queued_bytes > 3 << 20)
+        right._bulk.sessions.cut(left.own_record().node)
+        lost = [(await next_of(left, ParcelLost)) for _ in range(2)]
+        assert [(each.node, each.parcel.work.micro_batch) for each in lost] == [(node, 1), (node, 2)]
+        right._go_on_receiving()
+        left.send_parcel(node, activation(1, micro_batch=3), [memoryview(b"x")])
+        while (await next_of(right, ReceivedParcel)).header.work.micro_batch != 3:
+            pass
+
+
+async def test_an_idle_bulk_connection_that_breaks_loses_nothing_and_is_dialled_again():
+    async with pair() as (left, right):
+        node = right.own_record().node
+        left.send_parcel(node, activation(1, micro_batch=0), [memoryview(b"x")])
+        await next_of(right, ReceivedParcel)
+        lane = left._peers[node].bulk
+        await until(lambda: lane.queued_bytes == 0)
+        right._bulk.sessions.cut(left.own_record().node)
+        await until(lambda: not lane.road.up)
+        left.send_parcel(node, activation(1, micro_batch=1), [memoryview(b"x")])
+        assert (await next_of(right, ReceivedParcel)).header.work.micro_batch == 1
+        assert not [item for item, _ in left._inbox._items if isinstance(item, ParcelLost)]
+
+
 async def test_a_restarted_peer_gets_nothing_that_was_meant_for_the_dead_one():
     async with running(build()) as (left,):
         right = build()
@@ -247,6 +283,49 @@ async def test_a_dismissed_peer_is_cut_off_and_can_be_admitted_again():
         await until(lambda: right._gate.refused)
         right.admit(left.own_record())
         assert (await next_of(right, Received)).message == message(2)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+async def test_a_peer_that_was_dismissed_and_admitted_again_is_reported_lost_when_it_dies(rounds):
+    left, right = build(), build()
+    async with running(left):
+        await right.open()
+        right.admit(left.own_record())
+        node = right.own_record().node
+        left.admit(right.own_record())
+        await exchange(left, right)
+        for number in range(rounds):
+            left.dismiss(node)
+            left.admit(right.own_record())
+            await until_exchanged(left, right, 10 + number)
+        while left._inbox._items:
+            await left.receive()
+        await right.close()
+        async with asyncio.timeout(1.0):
+            assert await next_of(left, LinkLost) == LinkLost(node)
+
+
+async def until_exchanged(left, right, number):
+    """A message each way, asked for again as the core does: what was sent on a lost connection is lost."""
+    for sender, receiver in ((left, right), (right, left)):
+        got = asyncio.create_task(next_of(receiver, Received))
+        while not got.done():
+            sender.send(receiver.own_record().node, message(number))
+            await asyncio.wait({got}, timeout=0.2)
+
+
+async def test_the_port_of_a_dead_peer_is_looked_for_where_it_answered():
+    right = build()
+    async with running(build()) as (left,):
+        await right.open()
+        record = replace(right.own_record(), addresses=("192.0.2.1", "127.0.0.1"))
+        left.admit(record)
+        right.admit(left.own_record())
+        await exchange(left, right)
+        await right.close()
+        await next_of(left, LinkLost)
+        left.probe(record)
+        assert await next_of(left, PortProbed) == PortProbed(record.node, refused=True)
 
 
 async def test_a_peer_with_a_wrong_address_among_its_own_is_found():
