@@ -31,6 +31,22 @@ class ParcelArrived:
     parcel: Parcel
 
 
+@dataclass(frozen=True, slots=True)
+class ParcelRefused:
+    """A peer's parcel was not taken: its header does not fit what this node can receive."""
+
+    sender: NodeId
+    parcel: Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class ParcelLost:
+    """The connection to ``node`` broke, or could not be made, before it had acknowledged this parcel."""
+
+    node: NodeId
+    parcel: Parcel
+
+
 # -- membership and election
 
 
@@ -233,6 +249,8 @@ Event = (
     TimerFired
     | MessageReceived
     | ParcelArrived
+    | ParcelRefused
+    | ParcelLost
     | PeerMet
     | LinkLost
     | PortProbed

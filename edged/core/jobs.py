@@ -94,6 +94,11 @@ class JobBoard:
             assert not self.jobs.ended(job), f"a plan of job {job}, which is over"
 
     @property
+    def term(self) -> int:
+        """The newest term that election has told of."""
+        return self._term
+
+    @property
     def leads(self) -> bool:
         """Whether this node leads."""
         return self.leader == self.node

@@ -15,7 +15,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edged.core.effects import BuildStages, DropStages, Effect, SendFirstState, SendMessage, SendProgram
-from edged.core.events import Event, JobSubmitted, LinkLost, MemberChanged, MessageReceived, ParcelArrived, StagesBuilt
+from edged.core.events import (
+    Event,
+    JobSubmitted,
+    LinkLost,
+    MemberChanged,
+    MessageReceived,
+    ParcelArrived,
+    ParcelLost,
+    ParcelRefused,
+    StagesBuilt,
+)
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.messages import (
     Parcel,
@@ -135,7 +145,9 @@ class Migration:
                 return self._built(stamp, problem)
             case JobSubmitted(spec):
                 self._sources.add(spec.job)
-            case LinkLost(node):
+            case ParcelRefused(sender, ProgramParcel() | StateParcel() as parcel) if self.expects(sender, parcel):
+                return self._judge(_why_refused(parcel))
+            case LinkLost(node) | ParcelLost(node):
                 self._parted(node)
             case MemberChanged(record) if record.state in GONE:
                 self._parted(record.node)
@@ -250,3 +262,10 @@ class Migration:
 
 def _job_of(question: WantProgram | WantState) -> JobId:
     return question.job if isinstance(question, WantProgram) else question.stamp.job
+
+
+def _why_refused(parcel: ProgramParcel | StateParcel) -> str:
+    if isinstance(parcel, ProgramParcel):
+        return f"its program of {parcel.size_bytes} bytes is more than a node takes"
+    layers = f"layers {parcel.first_layer}..{parcel.last_layer}"
+    return f"the state of {layers} is not that of the program, or more than its memory holds"

@@ -33,6 +33,8 @@ from edged.core.events import (
     MessageReceived,
     NormsTaken,
     ParcelArrived,
+    ParcelLost,
+    ParcelRefused,
     SampleDrawn,
     StagesBuilt,
     TimerFired,
@@ -114,7 +116,11 @@ class Node:
         self.election = Election(record.node, options.election, rng, saved)
         self.board = JobBoard(record)
         self.migration = Migration(record.node)
-        self.running = Running(record.node, lambda: tuple(member.node for member in self.membership.alive()))
+        self.running = Running(
+            record.node,
+            lambda: tuple(member.node for member in self.membership.alive()),
+            self._record_of,
+        )
         self.fence = Fence()
         self._machines: tuple[Membership | Election | JobBoard | Migration | Running, ...]
         self._machines = (self.membership, self.election, self.board, self.migration, self.running)
@@ -176,9 +182,11 @@ class Node:
     # ------------------------------------------------------------------------------------- who hears what
 
     def _dispatch(self, event: Event, now: float) -> list[Effect]:
-        if isinstance(event, MessageReceived | ParcelArrived):
-            subject = event.message if isinstance(event, MessageReceived) else event.parcel
-            refusal = self._refusal(subject)
+        if isinstance(event, MessageReceived | ParcelArrived | ParcelRefused | ParcelLost):
+            if isinstance(event, MessageReceived):
+                refusal = self._stranger(event.sender, event.message) or self._refusal(event.message)
+            else:
+                refusal = self._refusal(event.parcel)
             if refusal:
                 return self._refuse(refusal)
         effects: list[Effect] = []
@@ -201,11 +209,40 @@ class Node:
             if isinstance(event.message, _OF_MEMBERSHIP):
                 return (_MEMBERSHIP,)
             return (_ELECTION,) if isinstance(event.message, _OF_ELECTION) else (_BOARD, _MIGRATION, _RUNNING)
-        if isinstance(event, ParcelArrived):
+        if isinstance(event, ParcelArrived | ParcelRefused | ParcelLost):
             return (_MIGRATION, _RUNNING)
         return (_RUNNING,) if isinstance(event, _COMPUTED) else EVERYONE
 
     # ----------------------------------------------------------------------------------------- the fence
+
+    def _stranger(self, sender: NodeId, message: Message) -> str:
+        """Why the leader's words are not believed from this sender; empty if they are, or if they are others' words.
+
+        Where nobody is known to lead, the term decides. A leader that this node does not know yet says all that matters
+        again. The one word that goes the other way is the running plan, which a source tells a new leader.
+        """
+        match message:
+            case Prepare(plan) | PlanChosen(plan):
+                stamp = plan.stamp
+            case Start(stamp) | End(stamp):
+                pass
+            case _:
+                return ""
+        leader, term = self.board.leader, self.board.term
+        if sender == leader or (leader is None and stamp.term >= term):
+            return ""
+        record = self.board.jobs.records.get(stamp.job)
+        if isinstance(message, PlanChosen) and self.board.leads and record is not None and record.source == sender:
+            return ""
+        led_by = "nobody" if leader is None else self._name_of(leader)
+        return f"{type(message).__name__} from {self._name_of(sender)} dropped: {led_by} leads in term {term}"
+
+    def _record_of(self, node: NodeId) -> MemberRecord | None:
+        return self.membership.members.get(node)
+
+    def _name_of(self, node: NodeId) -> str:
+        record = self._record_of(node)
+        return node if record is None else record.name
 
     def _refusal(self, subject: Message | Parcel) -> str:
         """Judge what comes in by its stamp; the leader's word on a plan raises the fence."""

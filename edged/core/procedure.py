@@ -64,6 +64,9 @@ ADOPT_SECONDS = 30.0
 MEASURE_SECONDS = 5.0
 """How long a job waits for members that have not measured their speed yet."""
 
+IMPOSSIBLE_SECONDS = 60.0
+"""How long a job for which there is no plan waits for members that still measure, or are in doubt."""
+
 
 class Stage(Enum):
     """Where the procedure stands."""
@@ -146,6 +149,7 @@ class Procedure:
         """Take the job from the queue."""
         self.spec = spec
         self._measured_by = now + MEASURE_SECONDS
+        self._possible_by = now + IMPOSSIBLE_SECONDS
         lost = self._watch.lost()
         return self._end(JobState.FAILED, lost, now) if lost else self._enter(Stage.FENCE, now)
 
@@ -234,7 +238,8 @@ class Procedure:
                 self._watch.follow(None)
                 return self._begin_plan(now)
             case Stage.PLAN:
-                return [MakePlan(self._spec(), self._next_stamp(), self._alive())]
+                measured = tuple(member for member in self._alive() if member.slowness > 0.0)
+                return [MakePlan(self._spec(), self._next_stamp(), measured)]
             case Stage.WAIT:
                 self._repeat_at = now + REPEAT_SECONDS
                 return []
@@ -324,6 +329,8 @@ class Procedure:
     def _planned(self, plan: Plan | None, problem: str, now: float) -> list[Effect]:
         if plan is not None and plan.stamp != self._next_stamp():
             return []
+        if plan is None and (now >= self._possible_by or not self._more_may_come()):
+            return self._end(JobState.FAILED, problem, now)
         if plan is None:
             effects = self._turn(Turn.UNPLANNED, now)
             self.record = replace(self.record, reason=problem)
@@ -344,6 +351,11 @@ class Procedure:
         if self.stage is Stage.ADOPT:
             return "the plan was lost with the leader, and the source did not tell it"
         return f"not ready in time: {self._watch.names(self._unanswered)}"
+
+    def _more_may_come(self) -> bool:
+        """Whether a member that still measures, or does not answer just now, may yet make a plan possible."""
+        present = [member for member in self._members.values() if member.state not in GONE]
+        return any(member.slowness == 0.0 or member.state is not MemberState.ALIVE for member in present)
 
     def _alive(self) -> tuple[MemberRecord, ...]:
         return tuple(m for _, m in sorted(self._members.items()) if m.state is MemberState.ALIVE)

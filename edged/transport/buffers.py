@@ -17,3 +17,11 @@ def aligned(size: int) -> memoryview:
     address = ctypes.addressof(ctypes.c_char.from_buffer(room))
     start = -address % ALIGNMENT
     return memoryview(room)[start : start + size]
+
+
+def copied(view: memoryview) -> memoryview:
+    """The same bytes in memory of their own, aligned."""
+    copy = aligned(view.nbytes)
+    if view.nbytes:
+        copy[:] = view.cast("B")
+    return copy

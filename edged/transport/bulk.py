@@ -26,11 +26,16 @@ WAIT_SECONDS = 5.0
 class BulkLane:
     """Parcels to one peer: a queue, the parcel under way, and the credits of the connection."""
 
-    def __init__(self, road: Road, sent: Callable[[int], None]) -> None:
-        """Empty. The owner passes the road's news on; ``sent`` hears of every message's size."""
+    def __init__(self, road: Road, sent: Callable[[int], None], parcel_lost: Callable[[Parcel], None]) -> None:
+        """Empty. The owner passes the road's news on.
+
+        ``sent`` hears of every message's size, ``parcel_lost`` of each parcel that may not have arrived.
+        """
         self.road = road
         self._sent = sent
+        self._parcel_lost = parcel_lost
         self._queue: deque[pieces.Prepared] = deque()
+        self._unacknowledged: deque[tuple[int, Parcel]] = deque()
         self._current: Parcel | None = None
         self._messages: Iterator[list[pieces.View]] = iter(())
         self._next: list[pieces.View] | None = None
@@ -58,10 +63,12 @@ class BulkLane:
     def drop(self, predicate: Callable[[Parcel], bool]) -> None:
         """Forget queued parcels that match, also one that is half sent: the receiver is told."""
         self._queue = deque(parcel for parcel in self._queue if not predicate(parcel.header))
+        self._unacknowledged = deque(entry for entry in self._unacknowledged if not predicate(entry[1]))
         if self._current is not None and predicate(self._current):
             self._messages = iter(())
             self._next = [pieces.Prefix(pieces.DROP, self._number).pack()] if self._begun else None
             self._number -= not self._begun
+            self._current = None
         self.advance()
 
     def opened(self) -> None:
@@ -74,19 +81,25 @@ class BulkLane:
         prefix = pieces.parse_prefix(frames[0].bytes)
         if prefix.kind != pieces.ACK or not self._credit.refund(prefix.number, time.monotonic()):
             raise MalformedError("an acknowledgement of what was never sent")
+        while self._unacknowledged and self._unacknowledged[0][0] <= self._credit.acknowledged:
+            self._unacknowledged.popleft()
         self.advance()
 
     def lost(self, outcome: Outcome) -> bool:
         """The road is down. Returns whether parcels were lost; what is kept is tried again."""
         self._number = 0
         self._credit = Credit()
-        half_sent = self._current is not None
+        lost = [header for _, header in self._unacknowledged]
+        lost += [] if self._current is None else [self._current]
         self._current, self._next, self._messages, self._begun = None, None, iter(()), False
+        self._unacknowledged.clear()
         if outcome is Outcome.LOST or (self._give_up_at is not None and time.monotonic() > self._give_up_at):
-            any_lost = bool(self._queue) or half_sent
+            lost += [parcel.header for parcel in self._queue]
             self._queue.clear()
             self._give_up_at = None
-            return any_lost
+            for header in lost:
+                self._parcel_lost(header)
+            return bool(lost)
         if self._queue:
             self.road.want()
         return False
@@ -115,6 +128,8 @@ class BulkLane:
         if self._next is None:
             self._next = next(self._messages, None)
         if self._next is None:
+            if self._current is not None:
+                self._unacknowledged.append((self._credit.sent, self._current))
             self._current, self._begun = None, False
             if not self._queue:
                 return False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edged.core.events import LinkLost, PeerMet, PortProbed
+from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, PortProbed
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord, Message, Parcel
 
@@ -32,7 +32,7 @@ class ReceivedParcel:
     buffers: tuple[memoryview, ...]
 
 
-Incoming = Received | ReceivedParcel | PeerMet | LinkLost | PortProbed
+Incoming = Received | ReceivedParcel | ParcelRefused | ParcelLost | PeerMet | LinkLost | PortProbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class Transport(Protocol):
     def send_parcel(self, to: NodeId, header: Parcel, buffers: Sequence[memoryview]) -> None:
         """Queue a parcel. Parcels to one peer arrive in order, whole or not at all.
 
-        Buffers must not change afterwards.
+        One that the peer has not acknowledged when the connection breaks comes back as ``ParcelLost``; it may have
+        arrived all the same. Buffers must not change afterwards.
         """
 
     def drop_parcels(self, predicate: Callable[[Parcel], bool]) -> None:
@@ -88,4 +89,4 @@ class Transport(Protocol):
         """One entry per peer with traffic."""
 
     def expect(self, accept: Callable[[NodeId, Parcel], bool]) -> None:
-        """Install the test that a parcel's header must pass before memory is taken for it."""
+        """Install the test that a parcel's header must pass before memory is taken for it, or is ``ParcelRefused``."""

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from edged.core.events import LinkLost, PeerMet, PortProbed
+from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, PortProbed
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord, Message, Parcel
-from edged.transport.buffers import aligned
+from edged.transport.buffers import copied
 from edged.transport.codec import decode, encode
 from edged.transport.inbox import Inbox
 from edged.transport.interface import Incoming, LinkStatistics, Received, ReceivedParcel
@@ -160,6 +160,7 @@ class MemoryTransport:
             self.take_parcel(to, header, buffers)
         elif to not in self._admitted or not self._network.weather.passes(self._record.node, to):
             self._inbox.put(LinkLost(to))
+            self._inbox.put(ParcelLost(to, header))
         else:
             self._queued.append((to, header, tuple(buffers)))
             loop = asyncio.get_running_loop()
@@ -217,10 +218,10 @@ class MemoryTransport:
     def take_parcel(self, sender: NodeId, header: Parcel, buffers: Sequence[memoryview]) -> None:
         """A parcel arrives: copied into memory of this node's own."""
         known = sender in self._admitted or sender == self._record.node
-        if known and self._accept(sender, header):
-            copies = tuple(aligned(view.nbytes) for view in buffers)
-            for copy, view in zip(copies, buffers, strict=True):
-                copy[:] = view.cast("B") if view.nbytes else b""
+        if known and not self._accept(sender, header):
+            self._inbox.put(ParcelRefused(sender, header))
+        elif known:
+            copies = tuple(map(copied, buffers))
             self._rate(self._received, sender).add(sum(map(len, copies)), time.monotonic())
             self._inbox.put(ReceivedParcel(sender, header, copies))
 
@@ -238,6 +239,7 @@ class MemoryTransport:
         other = self._network.nodes.get(to)
         if other is None or not self._network.weather.passes(self._record.node, to):
             self._inbox.put(LinkLost(to))
+            self._inbox.put(ParcelLost(to, header))
         elif self._plugged():
             self._rate(self._sent, to).add(sum(view.nbytes for view in buffers), time.monotonic())
             other.take_parcel(self._record.node, header, buffers)

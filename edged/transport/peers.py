@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from edged.core.events import LinkLost, ParcelLost
 from edged.core.messages import MemberRecord
 from edged.errors import MalformedError
 from edged.transport.bulk import BulkLane
@@ -23,7 +24,8 @@ PATIENCE_WITH_DENIALS = 3
 class Peer:
     """An admitted node.
 
-    ``on_lost`` is told when a session ends, ``on_denied`` when the peer keeps refusing this node's key.
+    ``tell`` hears when a session ends and which parcels were lost with it, ``on_denied`` when the peer keeps refusing
+    this node's key.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class Peer:
         identity: Identity,
         record: MemberRecord,
         *,
-        on_lost: Callable[[], None],
+        tell: Callable[[LinkLost | ParcelLost], None],
         on_denied: Callable[[], None],
         complain: Callable[[str], None],
     ) -> None:
@@ -41,7 +43,7 @@ class Peer:
         self.denials = 0
         self.sent = Rate()
         self.received = Rate()
-        self._on_lost = on_lost
+        self._tell = tell
         self._on_denied = on_denied
         self._complain = complain
         self.control = ControlLane(
@@ -66,6 +68,7 @@ class Peer:
                 on_message=self._acknowledged,
             ),
             self.count_sent,
+            lambda header: tell(ParcelLost(self.record.node, header)),
         )
         self._lead()
 
@@ -135,7 +138,7 @@ class Peer:
             if self.cut_off:
                 self._on_denied()
         if outcome is Outcome.LOST or lost_something:
-            self._on_lost()
+            self._tell(LinkLost(self.record.node))
 
     def _acknowledged(self, frames: Frames) -> None:
         try:

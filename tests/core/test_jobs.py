@@ -29,7 +29,7 @@ from edged.core.messages import (
     Transfer,
     WorkFailed,
 )
-from edged.core.procedure import ADOPT_SECONDS, MEASURE_SECONDS, Stage
+from edged.core.procedure import ADOPT_SECONDS, IMPOSSIBLE_SECONDS, MEASURE_SECONDS, Stage
 from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, member, plan, spec, stamp
 
 
@@ -158,8 +158,37 @@ def test_the_result_ends_the_job_for_all_and_the_next_begins(scene):
     assert make.stamp == stamp(version=2, job=OTHER_JOB)
 
 
-def test_waits_with_the_reason_while_no_plan_is_possible(scene):
+def test_an_impossible_job_fails_at_once_and_the_next_begins(scene):
     scene.hear(A, Submit(spec()))
+    scene.hear(A, Submit(spec(OTHER_JOB)))
+    effects = scene.handle(PlanMade(JOB, None, "needs 3 GB, 1 GB is free"))
+    assert (scene.record.state, scene.record.reason) == (JobState.FAILED, "needs 3 GB, 1 GB is free")
+    assert [e.stamp for e in effects if isinstance(e, MakePlan)] == [stamp(version=2, job=OTHER_JOB)]
+    assert receivers(effects, Jobs) == {A, B, C}
+
+
+def test_only_members_that_are_measured_take_part(scene):
+    scene.handle(MemberChanged(member(B, slowness=0.0), None, ""))
+    scene.hear(A, Submit(spec()))
+    while scene.board.procedure.stage is not Stage.PLAN:
+        effects = scene.wake()
+    assert scene.now >= MEASURE_SECONDS
+    assert [[m.node for m in e.members] for e in effects if isinstance(e, MakePlan)] == [[A, C, D]]
+
+
+def test_an_impossible_job_waits_no_longer_than_members_may_take_to_measure(scene):
+    scene.handle(MemberChanged(member(B, slowness=0.0), None, ""))
+    scene.hear(A, Submit(spec()))
+    while scene.record.state is JobState.QUEUED:
+        if any(isinstance(e, MakePlan) for e in scene.wake()):
+            scene.handle(PlanMade(JOB, None, "needs 3 GB, 1 GB is free"))
+    assert scene.record.reason == "needs 3 GB, 1 GB is free"
+    assert IMPOSSIBLE_SECONDS <= scene.now < IMPOSSIBLE_SECONDS + 2
+
+
+def test_waits_with_the_reason_while_a_member_that_does_not_answer_may_be_what_lacks(scene):
+    scene.hear(A, Submit(spec()))
+    scene.lose(C, MemberState.SUSPECT)
     effects = scene.handle(PlanMade(JOB, None, "needs 3 GB, 1 GB is free"))
     assert scene.record.reason == "needs 3 GB, 1 GB is free"
     assert scene.record.state is JobState.QUEUED
@@ -189,6 +218,7 @@ def test_waits_no_longer_than_it_takes(scene):
 
 def test_a_plan_for_an_older_question_is_ignored(scene):
     scene.hear(A, Submit(spec()))
+    scene.lose(D, MemberState.SUSPECT)
     scene.handle(PlanMade(JOB, None, "no"))
     scene.wake()
     assert not messages(scene.planned(), Prepare)
@@ -270,6 +300,7 @@ def test_a_job_is_stopped_at_every_stage(scene, stage):
     else:
         scene.hear(A, Submit(spec()))
     if stage is Stage.WAIT:
+        scene.lose(C, MemberState.SUSPECT)
         scene.handle(PlanMade(JOB, None, "no"))
     elif stage is Stage.TRANSFER:
         scene.planned()

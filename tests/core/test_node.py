@@ -13,6 +13,8 @@ from edged.core.events import (
     LeaderChanged,
     MessageReceived,
     ParcelArrived,
+    ParcelLost,
+    ParcelRefused,
     PeerMet,
     StagesBuilt,
     TimerFired,
@@ -26,18 +28,21 @@ from edged.core.messages import (
     JobRecord,
     Jobs,
     JobState,
+    MemberState,
     PlanChosen,
     Prepare,
     Prepared,
     ProgramParcel,
     Start,
     StateParcel,
+    TensorSpec,
     Transfer,
     WantProgram,
     WantState,
     WorkFailed,
 )
 from edged.core.node import Node, NodeOptions
+from edged.core.running import BROKEN_SECONDS
 from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
 
 WORK = Work(0, Phase.TRAIN, 0)
@@ -304,3 +309,102 @@ def test_state_for_an_export_is_expected_from_the_hops_that_were_asked():
     assert scene.node.expects(B, wanted)
     scene.handle(ParcelArrived(B, wanted))
     assert not scene.node.expects(B, wanted)
+
+
+def failures(effects):
+    return {e.message.reason for e in effects if isinstance(e, SendMessage) and isinstance(e.message, WorkFailed)}
+
+
+def test_inputs_that_do_not_fit_end_the_job_with_what_they_were():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.build()
+    scene.hear(C, Start(stamp(), 0))
+    wide = Inputs(stamp(), 0, 0, WORK, (TensorSpec("batch[1]", "int64", (2, 5), (5, 1), 80),))
+    assert failures(scene.handle(ParcelRefused(A, wide))) == {
+        "the inputs of step 1, micro-batch 0 (batch[1] int64 [2, 5]) from pi-a cannot be taken"
+    }
+
+
+def test_a_refused_parcel_that_nobody_waits_for_ends_nothing(scene):
+    scene.build()
+    stale = Activation(stamp(), 0, 1, Work(0, Phase.TRAIN, 0), (), ())
+    for sender, parcel in ((C, stale), (A, Activation(stamp(), 0, 7, WORK, (), ()))):
+        assert failures(scene.handle(ParcelRefused(sender, parcel))) == set()
+    scene.hear(C, End(stamp(), JobState.FINISHED, ""))
+    assert failures(scene.handle(ParcelRefused(A, stale))) == set()
+
+
+def test_state_that_cannot_be_taken_is_a_problem_of_preparing(scene):
+    scene.prepare()
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 1)))
+    effects = scene.handle(ParcelRefused(A, StateParcel(stamp(), 2, 3, 0, (), b"")))
+    (told,) = [e.message for e in effects if isinstance(e, SendMessage)]
+    assert isinstance(told, Prepared)
+    assert told.problem.startswith("the state of layers 2..3 is not")
+
+
+def lose_activation(scene):
+    scene.build()
+    scene.handle(ParcelLost(A, Activation(stamp(), 0, 1, WORK, (), ())))
+    return scene.now
+
+
+def test_a_broken_connection_between_two_living_nodes_ends_the_job(scene):
+    began, told = lose_activation(scene), set()
+    scene.node.running._record = member
+    while not told:
+        scene.now = scene.node.deadline()
+        assert scene.now <= began + BROKEN_SECONDS
+        told = failures(scene.handle(TimerFired()))
+    assert told == {"the connection between pi-b and pi-a broke"}
+
+
+def test_a_death_has_the_better_sentence_than_the_connection_that_broke_with_it(scene):
+    lose_activation(scene)
+    scene.node.running._record = lambda _node: member(A, MemberState.SUSPECT)
+    scene.now += BROKEN_SECONDS
+    assert failures(scene.handle(TimerFired())) == set()
+    scene.hear(C, End(stamp(), JobState.FAILED, "node pi-a died"))
+    scene.now += 10 * BROKEN_SECONDS
+    assert failures(scene.handle(TimerFired())) == set()
+
+
+def test_first_weights_that_were_lost_are_handed_out_again():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.build()
+    want = WantState(stamp(), 2, 3, 0)
+    scene.hear(B, want)
+    assert scene.hear(B, want) == []
+    scene.handle(ParcelLost(B, StateParcel(stamp(), 2, 3, 0, (), b"")))
+    assert [type(e).__name__ for e in scene.hear(B, want)] == ["SendFirstState"]
+    assert scene.node.running._broken_at is None
+
+
+@pytest.mark.parametrize("stranger", [A, "e" * 16])
+def test_the_leaders_words_are_believed_of_the_leader_alone(scene, stranger):
+    scene.build()
+    later = plan(stamp(version=2), (A, B))
+    words = [
+        Prepare(later, spec(), ()),
+        Start(stamp(version=2), 0),
+        PlanChosen(later, spec()),
+        End(stamp(), JobState.FAILED, "so I say"),
+    ]
+    for word in words:
+        effects = scene.hear(stranger, word)
+        assert [e for e in effects if not isinstance(e, Log)] == []
+    assert scene.node.running.stamp == stamp()
+    scene.handle(LeaderChanged("e" * 16, 2))
+    scene.hear(C, End(stamp(), JobState.FAILED, "says the one who led before"))
+    assert scene.node.running.stamp == stamp()
+
+
+def test_without_a_known_leader_the_term_decides(scene):
+    scene.build()
+    scene.handle(LeaderChanged(None, 2))
+    scene.hear(C, End(stamp(), JobState.FAILED, "of an older term"))
+    assert scene.node.running.stamp == stamp()
+    scene.prepare(stamp(term=2))
+    assert scene.node.running.stamp is None
