@@ -14,9 +14,10 @@ first; used again behind a border (a tied weight, a shared buffer) it crosses li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from edged.compute.operations import written
 from edged.compute.program import Argument, Operation, Program, Ref
 from edged.compute.values import Values, ValueSpec
 
@@ -47,7 +48,8 @@ class StageInterface:
     their own use or only to be passed on; empty for layer 0. ``sends``: what crosses the border behind them; a value
     with a name that ``receives`` has too is passed on. Both are in the order of ``Program.state``, then of operations,
     so the ``sends`` of a hop equal the ``receives`` of the next one. ``inputs``: names of the program's inputs that
-    their own operations use. ``state``: names of the state that they own, in the program's order.
+    their own operations use. ``state``: names of the state that they own, in the program's order. ``changing``: those
+    that a training forward changes and uses otherwise as well, so that its graph may hold them.
     """
 
     first_layer: int
@@ -58,6 +60,7 @@ class StageInterface:
     sends: tuple[Crossing, ...]
     inputs: tuple[str, ...]
     state: tuple[str, ...]
+    changing: tuple[str, ...]
 
 
 def interface(program: Program, values: Values, first_layer: int, last_layer: int) -> StageInterface:
@@ -68,6 +71,7 @@ def interface(program: Program, values: Values, first_layer: int, last_layer: in
     """
     start, stop = program.layers[first_layer][0], program.layers[last_layer][1]
     used = {name for operation in program.operations[start:stop] for name in uses(operation)}
+    state = owned_state(program, start, stop)
     return StageInterface(
         first_layer,
         last_layer,
@@ -76,8 +80,24 @@ def interface(program: Program, values: Values, first_layer: int, last_layer: in
         crossings(program, values, start),
         crossings(program, values, stop),
         tuple(spec.name for spec in program.inputs if spec.name in used),
-        owned_state(program, start, stop),
+        state,
+        _changing(program.operations[start:stop], values, state),
     )
+
+
+def _changing(operations: Iterable[Operation], values: Values, state: Iterable[str]) -> tuple[str, ...]:
+    """Names in ``state`` whose memory training changes in place, and some operation takes otherwise as well.
+
+    Running statistics of a norm, which only the norm itself takes, are not among them: backward does not read them.
+    """
+    changed: set[int] = set()
+    taken: set[int] = set()
+    for operation in operations:
+        if not operation.evaluation_only:
+            targets = written(operation)
+            changed |= {values[name].storage for name in targets}
+            taken |= {values[name].storage for name in uses(operation) if name not in targets}
+    return tuple(name for name in state if values[name].storage in changed & taken)
 
 
 def crossings(program: Program, values: Values, border: int) -> tuple[Crossing, ...]:

@@ -12,6 +12,8 @@ What autograd would have added up in one graph is added up here in the same orde
   would have been laid out anew.
 - A value that is passed on is a root of the backward too. Roots' gradients enter autograd's buffers before anything
   from within the stage, which is autograd's own order: the latest consumer first.
+- A buffer that a training forward changes and also uses is lent out as a copy, and takes over what the forward made of
+  it: the graphs of the micro-batches in flight keep the values that they have seen.
 - A tied parameter crosses as a value; at home it is a root of its own, so that per micro-batch the late and the early
   contribution are joined before they reach ``.grad``.
 """
@@ -117,7 +119,12 @@ class Stage:
                 given[name] = self._leaf(flight, name, given[name])
         seeds = Seeds(self._seed, work.version, work.micro_batch)
         with torch.set_grad_enabled(not evaluate):
-            made = self._interpreter.run({**self._state, **given}, evaluate=evaluate, seeds=seeds, timings=timings)
+            lent = {} if evaluate else {name: self._state[name].clone() for name in self.interface.changing}
+            made = self._interpreter.run(
+                {**self._state, **lent, **given}, evaluate=evaluate, seeds=seeds, timings=timings
+            )
+            for name, tensor in lent.items():
+                self._state[name].copy_(tensor.detach())
             loss = self._loss(made)
             if not evaluate:
                 self._flights[work] = flight
