@@ -143,9 +143,10 @@ class Gathering(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.linspace(-1, 1, 64 * 40).reshape(40, 64))
         self.last = nn.Linear(64, 1)
+        self.register_buffer("places", torch.linspace(0.1, 2, 300).unsqueeze(1))
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        return self.last(self.table[numbers].tanh().sum(1)).mean()
+        return self.last((self.table[numbers] * self.places).tanh().sum(1)).mean()
 
 
 def gathering() -> Job:
