@@ -13,9 +13,9 @@ from typing import Any, Final
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from edged.compute.interpreter import constant, flipped, resolve
+from edged.compute.interpreter import fill, flipped, prepare, resolve
 from edged.compute.operations import SCALAR_OPERATIONS, overload
-from edged.compute.program import Argument, Named, Operation, Program, Ref
+from edged.compute.program import Operation, Program
 from edged.compute.tensors import DTYPES
 from edged.compute.values import Values, ValueSpec
 from edged.errors import ProgramRefusedError
@@ -152,10 +152,10 @@ def _joined(trained: Values, evaluated: Values) -> Values:
 
 def _call(operation: Operation, values: Mapping[str, Any]) -> Any:
     function, many = resolve(operation.name)
-    arguments = [_fill(argument, values) for argument in operation.arguments]
+    arguments = [fill(prepare(argument, _CPU), values) for argument in operation.arguments]
     if many:
         _check_pieces(arguments, operation.name)
-    keywords = {key: _fill(argument, values) for key, argument in operation.keywords}
+    keywords = {key: fill(prepare(argument, _CPU), values) for key, argument in operation.keywords}
     if operation.name in SCALAR_OPERATIONS:
         if not all(isinstance(argument, int | float) for argument in arguments):
             raise TypeError("sizes are numbers")
@@ -193,16 +193,6 @@ def _store(values: dict[str, Any], operation: Operation, results: Any, index: in
             raise ProgramRefusedError(f"operation {index} ({operation.name}) gives neither a tensor nor a number")
         if name:
             values[name] = value
-
-
-def _fill(argument: Argument, values: Mapping[str, Any]) -> Any:
-    if isinstance(argument, Ref):
-        return values[argument.name]
-    if isinstance(argument, Named):
-        return constant(argument, _CPU)
-    if isinstance(argument, tuple):
-        return [_fill(item, values) for item in argument]
-    return argument
 
 
 def _check_scalar(values: Values, name: str, what: str) -> None:

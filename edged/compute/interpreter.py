@@ -8,7 +8,7 @@ operation is filling in references, calling, and storing the results.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import torch
 
+from edged.compute.layers import uses
 from edged.compute.program import Argument, Named, Operation, Program, Ref
 from edged.compute.seeding import generator_of, mix, work_seed
 from edged.errors import ProgramRefusedError
@@ -141,7 +142,7 @@ class Interpreter:
     def _compile(self, operations: list[tuple[int, Operation]]) -> tuple[_Call, ...]:
         last_use: dict[str, int] = {}
         for index, op in operations:
-            for name in (*referenced(op), *(name for name in op.outputs if name)):
+            for name in (*uses(op), *(name for name in op.outputs if name)):
                 last_use[name] = index
         dead: dict[int, list[str]] = {}
         for name, index in last_use.items():
@@ -160,13 +161,13 @@ class Interpreter:
         template: list[Any] = []
         references, nested = [], []
         for position, argument in enumerate(op.arguments):
-            ready = _prepare(argument, self._device)
+            ready = prepare(argument, self._device)
             template.append(None if _refers(ready) else ready)
             if isinstance(ready, Ref):
                 references.append((position, ready.name))
             elif _refers(ready):
                 nested.append((position, ready))
-        keywords = tuple((key, _prepare(argument, self._device)) for key, argument in op.keywords)
+        keywords = tuple((key, prepare(argument, self._device)) for key, argument in op.keywords)
         return _Call(
             index, function, tuple(template), tuple(references), tuple(nested), keywords,
             op.outputs, many, op.random, region, dead,
@@ -178,9 +179,9 @@ def _perform(call: _Call, values: dict[str, Any]) -> None:
     for position, name in call.references:
         arguments[position] = values[name]
     for position, items in call.nested:
-        arguments[position] = _fill(items, values)
+        arguments[position] = fill(items, values)
     if call.keywords:
-        result = call.function(*arguments, **{key: _fill(item, values) for key, item in call.keywords})
+        result = call.function(*arguments, **{key: fill(item, values) for key, item in call.keywords})
     else:
         result = call.function(*arguments)
     if call.many:
@@ -207,14 +208,6 @@ def flipped(op: Operation) -> Operation:
         flip=(),
         autocast=op.autocast,
     )
-
-
-def referenced(op: Operation) -> tuple[str, ...]:
-    """Names of the values that an operation reads, each once, in order."""
-    names: dict[str, None] = {}
-    for argument in (*op.arguments, *(argument for _, argument in op.keywords)):
-        names.update((name, None) for name in _names(argument))
-    return tuple(names)
 
 
 def resolve(name: str) -> tuple[Callable[..., Any], bool]:
@@ -252,11 +245,12 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _prepare(argument: Argument, device: torch.device) -> Any:
+def prepare(argument: Argument, device: torch.device) -> Any:
+    """An argument with its constants in place, for ``fill``."""
     if isinstance(argument, Named):
         return constant(argument, device)
     if isinstance(argument, tuple):
-        return [_prepare(item, device) for item in argument]
+        return [prepare(item, device) for item in argument]
     return argument
 
 
@@ -264,17 +258,10 @@ def _refers(ready: Any) -> bool:
     return isinstance(ready, Ref) or (isinstance(ready, list) and any(map(_refers, ready)))
 
 
-def _fill(ready: Any, values: Mapping[str, Any]) -> Any:
+def fill(ready: Any, values: Mapping[str, Any]) -> Any:
+    """A prepared argument with its references replaced by their values."""
     if isinstance(ready, Ref):
         return values[ready.name]
     if isinstance(ready, list):
-        return [_fill(item, values) for item in ready]
+        return [fill(item, values) for item in ready]
     return ready
-
-
-def _names(argument: Argument) -> Iterable[str]:
-    if isinstance(argument, Ref):
-        yield argument.name
-    elif isinstance(argument, tuple):
-        for item in argument:
-            yield from _names(item)

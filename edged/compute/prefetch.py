@@ -10,6 +10,7 @@ import multiprocessing
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -36,9 +37,8 @@ class Prefetcher:
     def draw(self, work: Work) -> dict[str, torch.Tensor]:
         """Like ``Sampler.draw``; raises ``JobError``."""
         if next(self._expected, None) != work:
-            works = list(following(self._sampler.spec, work))
-            self._expected = iter(works[1:])
-            self._drawn = iter(self._loader(works))
+            self._expected = islice(following(self._sampler.spec, work), 1, None)
+            self._drawn = iter(self._loader(following(self._sampler.spec, work)))
         with UserCode("the loader's processes failed"):
             drawn = next(self._drawn)
         if isinstance(drawn, _Failure):
@@ -51,7 +51,7 @@ class Prefetcher:
         """End the worker processes."""
         self._expected, self._drawn = iter(()), iter(())
 
-    def _loader(self, works: list[Work]) -> DataLoader[dict[str, torch.Tensor] | _Failure]:
+    def _loader(self, works: Iterator[Work]) -> DataLoader[dict[str, torch.Tensor] | _Failure]:
         forks = "fork" in multiprocessing.get_all_start_methods()
         return DataLoader(
             _MicroBatches(self._sampler),

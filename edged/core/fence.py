@@ -38,6 +38,9 @@ from edged.core.messages import (
 )
 from edged.errors import BrokenInvariantError
 
+MOST_JOBS = 200
+"""Jobs that are remembered; four times as many as the list of jobs keeps."""
+
 
 class Fence:
     """Remembers, for every job, the highest stamp that the leader has named, and whether that plan is over."""
@@ -54,18 +57,14 @@ class Fence:
         if stamp != self._highest.get(stamp.job):
             self._over = {other for other in self._over if other.job != stamp.job}
         self._highest[stamp.job] = stamp
+        if len(self._highest) > MOST_JOBS:
+            self._over.discard(self._highest.pop(next(iter(self._highest))))
         return True
 
     def close(self, stamp: Stamp) -> None:
         """The leader has ended this plan (``End``), and with it every older one of the job."""
         if self.learn(stamp):
             self._over.add(stamp)
-
-    def forget(self, job: JobId) -> None:
-        """Nothing of this job can come any more (its list entry expired)."""
-        highest = self._highest.pop(job, None)
-        if highest is not None:
-            self._over.discard(highest)
 
     def refusal(self, subject: Message | Parcel) -> str:
         """Why this message or parcel must be dropped, in one sentence; empty if it may pass.

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from edged.compute.interpreter import Interpreter, Seeds, constant, flipped, referenced, resolve
+from edged.compute.interpreter import Interpreter, Seeds, constant, flipped, resolve
+from edged.compute.layers import uses
 from edged.compute.program import Named, Operation, Program, Ref
 from edged.compute.seeding import operation_seed
 from edged.errors import ProgramRefusedError
@@ -169,5 +170,5 @@ def test_constants_of_another_kind_are_refused(named: Named) -> None:
 
 def test_references_are_found_at_any_depth() -> None:
     deep = op("aten.index.Tensor", Ref("x"), (None, (Ref("i"), Ref("x"))), keywords=(("k", Ref("z")),))
-    assert referenced(deep) == ("x", "i", "z")
-    assert referenced(replace(deep, arguments=(), keywords=())) == ()
+    assert list(uses(deep)) == ["x", "i", "x", "z"]
+    assert not list(uses(replace(deep, arguments=(), keywords=())))

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from edged import Job
 from edged.compute.prefetch import Prefetcher, following
 from edged.compute.sampling import Sampler
-from edged.core.job import Phase, Work
+from edged.core.job import JobSpec, Phase, Work
 from edged.errors import JobError
 
 
@@ -49,6 +49,23 @@ def test_following_works_come_in_feeding_order() -> None:
     spec = sampler_of().spec
     works = list(following(spec, Work(3, Phase.TRAIN, 1)))
     assert works == [Work(3, Phase.TRAIN, 1), *(Work(4, Phase.EVALUATE, m) for m in range(2))]
+
+
+def test_works_are_listed_only_as_far_as_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[int] = []
+    works_at = JobSpec.works_at
+
+    def counted(spec: JobSpec, version: int) -> tuple[Work, ...]:
+        listed.append(version)
+        return works_at(spec, version)
+
+    sampler = sampler_of(data=[(0, torch.zeros(2), 0)] * 16, epochs=10**6)
+    monkeypatch.setattr(JobSpec, "works_at", counted)
+    ahead = Prefetcher(sampler, 1)
+    for work in (Work(0, Phase.TRAIN, 0), Work(0, Phase.TRAIN, 1), Work(1, Phase.TRAIN, 0)):
+        ahead.draw(work)
+    ahead.close()
+    assert max(listed) <= 4
 
 
 def test_workers_draw_the_same_bits_and_a_jump_starts_afresh() -> None:

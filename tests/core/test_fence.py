@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edged.core.fence import Fence
+from edged.core.fence import MOST_JOBS, Fence
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import (
@@ -132,13 +132,13 @@ def test_jobs_do_not_touch_each_other():
     assert fence.refusal(OWN[0](other)) == ""
 
 
-def test_a_forgotten_job_is_unknown_again():
+def test_jobs_of_long_ago_are_forgotten():
     fence = Fence()
-    fence.close(stamp(1, 1))
-    fence.forget(JOB)
-    fence.forget(JOB)
+    for number in range(2 * MOST_JOBS):
+        fence.close(Stamp(JobId(str(number)), 1, 1))
     fence.check()
-    assert fence.learn(stamp(1, 1))
+    assert len(fence._highest) == len(fence._over) == MOST_JOBS
+    assert not fence.learn(Stamp(JobId(str(2 * MOST_JOBS - 1)), 1, 1))
 
 
 @pytest.mark.parametrize(
