@@ -60,6 +60,13 @@ def test_one_device_gives_the_same_weights_and_the_same_objects(trained: Outcome
     assert all(set(event) == PROMISED[event["event"]] for event in outcome.objects)
 
 
+def test_threads_are_chosen_where_it_is_computed(tmp_path: Path) -> None:
+    outcome = edged("train", JOBS, "--local", "--json", "--threads", "2", "--set", "epochs=1", home=tmp_path)
+    assert outcome.status == 0
+    assert edged("train", JOBS, "--local", "--threads", "two", home=tmp_path).refuses(2, "--threads is 'two'")
+    assert edged("train", JOBS, "--threads", "2", home=tmp_path).refuses(2, "goes with --local", "edged join --threads")
+
+
 def test_attaching_from_another_device_tells_the_same_story(trained: Outcome, laptop: Path) -> None:
     outcome = edged("attach", trained.objects[0]["job"], "--json", home=laptop)
     assert outcome.status == 0
