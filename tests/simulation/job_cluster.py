@@ -1,6 +1,7 @@
 """Whole nodes in the simulated network, with computing, feeding and the disk played by a few lines.
 
-Computations take virtual time, parcels keep their order on every link and are lost with the link, control messages are
+Computations take virtual time, parcels keep their order on every link and are lost with the link, which
+is reported, control messages are
 lost and duplicated as the network says. After every event the node's invariants hold (``Simulation(checks=True)``).
 """
 
@@ -33,8 +34,10 @@ from edged.core.events import (
     BackwardDone,
     ForwardDone,
     JobSubmitted,
+    LinkLost,
     NormsTaken,
     ParcelArrived,
+    ParcelLost,
     PlanMade,
     SampleDrawn,
     StagesBuilt,
@@ -51,6 +54,8 @@ from tests.core.job_sample import member
 
 LAYER_SECONDS = 0.02
 LINK_SECONDS = 0.002
+SILENCE_SECONDS = 4.0
+"""How long a transport waits for acknowledgements before it gives a connection up."""
 
 
 class Cluster:
@@ -68,6 +73,9 @@ class Cluster:
         self.written = defaultdict(int)
         self.dropped = defaultdict(int)
         self.links = defaultdict(float)
+        self.under_way = []
+        self.kept = []
+        self.lost = 0
         self.logs = []
         for node in self.names:
             self.start(node)
@@ -222,9 +230,47 @@ class Cluster:
                 pass
 
     def parcel(self, node, to, header):
-        """In order on each link, and never lost while both ends live."""
+        """In order on each link; kept while the way is cut, and reported lost when that lasts."""
         if (node, to) in self.sim._cuts:
+            self.kept.append((node, to, header))
+            self.sim.at(self.sim.now + SILENCE_SECONDS, lambda: self.give_up(node, to, header))
             return
         moment = max(self.links[node, to], self.sim.now + LINK_SECONDS)
         self.links[node, to] = moment
-        self.sim.post(to, ParcelArrived(node, header), moment - self.sim.now)
+        under_way = (node, to, header, self.sim.hosts[to])
+        self.under_way.append(under_way)
+        self.sim.at(moment, lambda: self.arrive(under_way))
+
+    def arrive(self, under_way):
+        if under_way in self.under_way:
+            self.under_way.remove(under_way)
+            node, to, header, host = under_way
+            if self.sim.hosts[to] is host and not host.stopped:
+                self.sim.post(to, ParcelArrived(node, header))
+            else:
+                self.lose(node, to, header)
+
+    def give_up(self, node, to, header):
+        if (node, to, header) in self.kept:
+            self.kept.remove((node, to, header))
+            self.lose(node, to, header)
+
+    def lose(self, node, to, header):
+        """As a transport that has no acknowledgement for a parcel."""
+        self.lost += 1
+        self.sim.post(node, ParcelLost(to, header))
+
+    def break_link(self, node, to):
+        """The connection ends that carries ``node``'s parcels to ``to``; the next parcel makes another."""
+        broken = [entry for entry in self.under_way if entry[:2] == (node, to)]
+        self.under_way = [entry for entry in self.under_way if entry[:2] != (node, to)]
+        self.sim.post(node, LinkLost(to))
+        for entry in broken:
+            self.lose(*entry[:3])
+
+    def heal(self):
+        """Mend every cut; what was kept goes on its way."""
+        self.sim.heal()
+        kept, self.kept = self.kept, []
+        for entry in kept:
+            self.parcel(*entry)

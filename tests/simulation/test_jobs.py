@@ -194,3 +194,48 @@ def test_a_node_that_was_cut_off_finds_its_job_over(seed):
     cluster.sim.heal()
     cluster.wait(lambda: len({cluster.record(JOB, n) for n in cluster.alive}) == 1, 60.0, "one list for all")
     assert cluster.finish(JOB).state is JobState.FAILED
+
+
+SEEDS, SHARE = 200, 20
+SHORT_SECONDS = 1.0
+"""A cut of at most this length is over before anybody is suspected."""
+
+
+def disturb(cluster, random):
+    """Break a link between two living nodes, or cut it one way for a moment."""
+    one, other = random.sample(cluster.names, 2)
+    if random.random() < 0.4:
+        cluster.sim.cut(one, other)
+        cluster.sim.run_for(random.uniform(0.05, SHORT_SECONDS))
+        cluster.heal()
+    else:
+        busy = [entry[:2] for entry in cluster.under_way]
+        cluster.break_link(*(random.choice(busy) if busy else (one, other)))
+
+
+def live_through(seed):
+    """How a job ended whose nodes all lived, while links between them broke; and how many parcels were lost."""
+    random = Random(seed)
+    cluster = begin(seed, "abcde"[: random.randint(2, 5)], loss=random.choice([0.0, 0.02]), steps=20, clips=seed % 2)
+    cluster.submit(spec(OTHER_JOB, source=B))
+    for _ in range(random.randint(1, 4)):
+        cluster.sim.run_for(random.uniform(0.0, 2.0))
+        disturb(cluster, random)
+    record = cluster.finish(JOB, 120.0)
+    assert record.state in {JobState.FINISHED, JobState.FAILED}, cluster.picture()
+    if record.state is JobState.FAILED:
+        assert cluster.lost, f"seed {seed}: nothing was lost, and yet: {record.reason}"
+        assert "link" in record.reason or "connection" in record.reason, f"seed {seed}: {record.reason}"
+    else:
+        assert (record.step, record.reason, cluster.written[JOB]) == (20, "", 1)
+    assert cluster.finish(OTHER_JOB, 120.0).state in {JobState.FINISHED, JobState.FAILED}
+    assert all(len(cluster.nodes[n].membership.alive()) == len(cluster.names) for n in cluster.names), "a false death"
+    return record.state, cluster.lost
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, SEEDS, SHARE))
+def test_links_that_break_between_the_living_end_a_job_by_name_or_cost_only_time(first):
+    ends = [live_through(seed) for seed in range(first, first + SHARE)]
+    assert any(lost and state is JobState.FAILED for state, lost in ends)
+    assert any(state is JobState.FINISHED for state, _ in ends)
