@@ -190,7 +190,14 @@ class Daemon:
         self._server = LocalServer(path, commands)
         await self._server.open()
         self._reporter = Reporter(
-            observer, worker, engine, self.transport, self.journal, pump.send, node.membership.round_trips
+            observer,
+            worker,
+            engine,
+            self.transport,
+            self.journal,
+            pump.send,
+            node.membership.round_trips,
+            source.waiting,
         )
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)

@@ -59,6 +59,8 @@ def in_words(event: Mapping[str, Any]) -> str:
         took = words.duration(event["seconds"])
         loss = "" if event["loss"] is None else f", loss {event['loss']:.4f}"
         return f"finished {event['steps']} steps in {took}{loss}; the weights:"
+    if kind == "waiting":
+        return str(event["reason"])
     if kind == "failed":
         return f"failed: {event['reason']}"
     return f"{kind}: " + ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")

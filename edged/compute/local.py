@@ -182,7 +182,7 @@ class _Run:
         for spec, tensor in zip(self._program.inputs, tensors, strict=True):
             if tuple(tensor.shape[1:]) != spec.shape[1:] or str(tensor.dtype) != f"torch.{spec.dtype}":
                 raise JobError(
-                    f"data: {work} holds {tensor.dtype} {tuple(tensor.shape)} where {spec.dtype} (n, "
+                    f"data: {work.in_words()} holds {tensor.dtype} {tuple(tensor.shape)} where {spec.dtype} (n, "
                     f"{', '.join(map(str, spec.shape[1:]))}) stood in the first micro-batch: make all samples alike"
                 )
             if spec.name in self._stage.interface.inputs:

@@ -114,6 +114,7 @@ def submit(
         "spec": asdict(spec),
         "feeder": None if feeder is None else dict(feeder),
         "output": None if target is None else str(target),
+        "inputs": [[given.name, given.dtype, given.shape[1:]] for given in captured.program.inputs],
     }
     _write_spool(home / "jobs" / spec.job, data, captured, document)
     return spec

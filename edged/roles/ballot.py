@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from edged.core.effects import SaveVote
@@ -57,8 +58,22 @@ class Ballot:
             ) from error
 
     def save(self, effect: SaveVote) -> None:
-        """Write the record; it is on the disk when this returns."""
+        """Write the record; it is on the disk when this returns.
+
+        Raises ``ConfigError`` if the disk does not take it: the node then stops, without a word of what it has voted.
+        """
         partial = self._path.with_suffix(".partial")
+        try:
+            self._write(partial, effect)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise ConfigError(
+                f"cannot write {self._path}: {error.strerror}; a node must not vote without remembering it, so it "
+                "stops: make room (or the folder writable) and start it again"
+            ) from error
+
+    def _write(self, partial: Path, effect: SaveVote) -> None:
         with partial.open("w", encoding="utf-8") as file:
             json.dump(dataclasses.asdict(effect), file)
             file.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,8 +12,12 @@ from edged.core.messages import EvalReport, FinishedReport, StepReport
 from edged.core.plan import Plan
 
 KEPT_JOBS = 50
-KEPT_OBJECTS = 100_000
-"""Beyond this a job's oldest steps are forgotten, half of them at a time; its start and its plans stay."""
+
+KEPT_OBJECTS = 20_000
+"""Beyond this the older half of a job's story is thinned out: of its steps and evaluations every second one stays."""
+
+KEPT_OF_THE_PAST = 2_000
+"""To so few objects the story of a job that is over is thinned out when another job begins."""
 
 Follower = Callable[[Mapping[str, Any]], None]
 
@@ -25,32 +30,40 @@ class Story:
         self.objects: list[Mapping[str, Any]] = []
         self.ended = False
         self._followers: list[Follower] = []
-        self._seen: set[object] = set()
+        self._latest: dict[str, tuple[Any, ...]] = {}
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """Call ``follower`` with every further object; the returned function ends that."""
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
 
-    def add(self, key: object, document: Mapping[str, Any]) -> None:
-        """Add an object unless one with the same ``key`` was added: messages are repeated. Nothing follows an end."""
-        if self.ended or key in self._seen:
-            return
-        self._seen.add(key)
-        self.ended = document["event"] in {"finished", "failed"}
+    def add(self, place: tuple[Any, ...] | None, document: Mapping[str, Any]) -> bool:
+        """Add an object, unless one of its kind with this ``place`` or a later one was added: messages are repeated.
+
+        What has no place is always news; nothing follows an end. Returns whether it was added.
+        """
+        kind = document["event"]
+        if self.ended or (place is not None and place <= self._latest.get(kind, ())):
+            return False
+        if place is not None:
+            self._latest[kind] = place
+        self.ended = kind in {"finished", "failed"}
         self.objects.append(document)
         if len(self.objects) > KEPT_OBJECTS:
-            self._thin()
+            self.thin(KEPT_OBJECTS)
         for follower in tuple(self._followers):
             follower(document)
+        return True
 
     def newest(self, event: str) -> Mapping[str, Any] | None:
         """The newest object of this kind."""
         return next((item for item in reversed(self.objects) if item["event"] == event), None)
 
-    def _thin(self) -> None:
-        half = len(self.objects) // 2
-        self.objects = [item for item in self.objects[:half] if item["event"] != "step"] + self.objects[half:]
+    def thin(self, most: int) -> None:
+        """Leave at most ``most`` objects: the first and the last, of the older ones ever fewer."""
+        while len(self.objects) > most:
+            half = max(2, len(self.objects) // 2)
+            self.objects = [self.objects[0], *self.objects[1:half:2], *self.objects[half:]]
 
 
 class History:
@@ -63,15 +76,19 @@ class History:
     def story(self, job: JobId) -> Story:
         """The story of a job, begun if this is the first that is heard of it."""
         if job not in self._stories:
+            for story in self._stories.values():
+                if story.ended:
+                    story.thin(KEPT_OF_THE_PAST)
             self._stories[job] = Story()
             while len(self._stories) > KEPT_JOBS:
-                del self._stories[next(iter(self._stories))]
+                over = (known for known, story in self._stories.items() if story.ended)
+                del self._stories[next(over, next(iter(self._stories)))]
         return self._stories[job]
 
     def started(self, spec: JobSpec) -> None:
         """The job is known."""
         self.story(spec.job).add(
-            "started",
+            (1,),
             {
                 "event": "started",
                 "job": spec.job,
@@ -84,15 +101,12 @@ class History:
 
     def planned(self, plan: Plan, names: Mapping[NodeId, str]) -> bool:
         """A plan was chosen; returns whether that was news."""
-        story = self.story(plan.stamp.job)
-        before = len(story.objects)
-        story.add(("plan", plan.stamp), {"event": "plan", **plan_document(plan, names)})
-        return len(story.objects) != before
+        return self.story(plan.stamp.job).add((plan.stamp,), {"event": "plan", **plan_document(plan, names)})
 
     def step(self, report: StepReport) -> None:
         """A step was done."""
         self.story(report.stamp.job).add(
-            ("step", report.stamp, report.step),
+            (report.stamp, report.step),
             {
                 "event": "step",
                 "step": report.step,
@@ -106,14 +120,14 @@ class History:
     def evaluated(self, report: EvalReport) -> None:
         """An epoch was evaluated."""
         self.story(report.stamp.job).add(
-            ("eval", report.stamp, report.step),
+            (report.stamp, report.step),
             {"event": "eval", "epoch": report.epoch, "loss": report.loss, "metrics": dict(report.metrics)},
         )
 
     def finished(self, report: FinishedReport) -> None:
         """The result is written."""
         self.story(report.stamp.job).add(
-            "end",
+            (1,),
             {
                 "event": "finished",
                 "steps": report.steps,
@@ -124,10 +138,17 @@ class History:
             },
         )
 
+    def waiting(self, job: JobId, reason: str) -> bool:
+        """The job waits for something; returns whether that was news."""
+        story = self.story(job)
+        if (story.newest("waiting") or {}).get("reason") == reason:
+            return False
+        return story.add((time.monotonic(),), {"event": "waiting", "reason": reason})
+
     def failed(self, job: JobId, reason: str, detail: str = "") -> None:
         """The job ended without a result. ``detail``: the traceback of the user's code, where that was the reason."""
         document = {"event": "failed", "reason": reason}
-        self.story(job).add("end", {**document, "detail": detail} if detail else document)
+        self.story(job).add((1,), {**document, "detail": detail} if detail else document)
 
 
 def plan_document(plan: Plan, names: Mapping[NodeId, str]) -> dict[str, Any]:

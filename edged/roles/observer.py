@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from edged.core.effects import Log, TellLeader, TellMember
 from edged.core.events import Event, FeederFailed, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
@@ -31,7 +32,7 @@ from edged.core.messages import (
     Submit,
 )
 from edged.core.plan import Plan
-from edged.roles.history import History
+from edged.roles.history import KEPT_JOBS, History
 from edged.roles.pump import Table
 from edged.telemetry.logs import LEVELS, topic_logger
 
@@ -73,6 +74,7 @@ class Observer:
         self.events: deque[tuple[str, str]] = deque(maxlen=EVENTS_KEPT)
         self.weight_version = 0
         self.election_says = ""
+        self.waiting: Mapping[JobId, str] = {}
         self._clock = clock
         self._unreported: dict[JobId, float] = {}
         self._tracebacks: dict[JobId, str] = {}
@@ -127,6 +129,15 @@ class Observer:
                 self.tell(f"job {record.name} {verb}: {reason}")
             elif self._clock() - self._unreported.setdefault(job, self._clock()) > REPORT_GRACE_SECONDS:
                 self._finish_unreported(job, record)
+        self._forget()
+
+    def wait(self, waiting: Mapping[JobId, str]) -> None:
+        """Take note of the jobs that wait for their data now, and of those in the queue that say what they wait for."""
+        self.waiting = waiting
+        queued = {job: r.reason for job, r in self.jobs().items() if r.state is JobState.QUEUED and r.reason}
+        for job, reason in {**queued, **waiting}.items():
+            if self.history.waiting(job, reason) and job in waiting:
+                self.tell(reason)
 
     def current(self) -> JobRecord | None:
         """The job that runs, else the next one to run, else the latest."""
@@ -168,10 +179,20 @@ class Observer:
         if self.history.planned(plan, self.names()):
             self.tell(f"job {spec.name}: {plan.reason}")
 
+    def _forget(self) -> None:
+        """Let go of what was learned of jobs that the job list has forgotten, the oldest first."""
+        listed = self.jobs()
+        stores: tuple[dict[JobId, Any], ...] = (
+            self.specs, self.plans, self.losses, self._unreported, self._tracebacks,
+        )  # fmt: skip
+        for store in stores:
+            for job in [job for job in store if job not in listed][: max(0, len(store) - KEPT_JOBS)]:
+                del store[job]
+
     def _finish_unreported(self, job: JobId, record: JobRecord) -> None:
         losses = self.losses.get(job)
         self.history.story(job).add(
-            "end",
+            (1,),
             {
                 "event": "finished",
                 "steps": record.steps,

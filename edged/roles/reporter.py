@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import psutil
 
-from edged.core.ids import NodeId
+from edged.core.ids import JobId, NodeId
 from edged.core.messages import JobState, MemberState, Message, NodeReport
 from edged.roles.engine import Engine
 from edged.roles.observer import Observer
@@ -30,8 +30,9 @@ class Reporter:
         journal: Journal,
         send: Callable[[NodeId, Message], None],
         round_trips: Callable[[], Mapping[NodeId, float]],
+        waiting: Callable[[], Mapping[JobId, str]],
     ) -> None:
-        """``round_trips``: seconds, as membership measures them."""
+        """``round_trips``: seconds, as membership measures them. ``waiting``: jobs that lack data, and a sentence."""
         self._observer = observer
         self._worker = worker
         self._engine = engine
@@ -39,6 +40,7 @@ class Reporter:
         self._journal = journal
         self._send = send
         self._round_trips = round_trips
+        self._waiting = waiting
         self._process = psutil.Process()
         self._sequence = 0
         self._busy_before = 0.0
@@ -52,6 +54,7 @@ class Reporter:
     def report(self) -> None:
         """Report once."""
         self._observer.settle()
+        self._observer.wait(self._waiting())
         self._journal.flush()
         report = self._measure()
         for node, record in list(self._observer.members.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,12 @@ from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDr
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Work
 from edged.core.messages import Inputs, Message, ProgramParcel, Refused, StateParcel
+from edged.core.running import MOST_ASKED
 from edged.errors import JobError
 from edged.roles.engine import Engine
 from edged.roles.feeders import FeederLink, FeederProcess, Sample
 from edged.roles.pump import Post, Table
+from edged.roles.samples import Kind, trouble
 from edged.roles.shelf import Shelf
 from edged.roles.spool import Feeder, Spool, copy_file, move_file
 from edged.roles.worker import SendParcel, Worker
@@ -38,6 +41,9 @@ WAIT_SECONDS = 60.0
 GRACE_SECONDS = 1.0
 """How long a feeder whose connection closed may take to exit, so that its last words are known."""
 
+SLOW_SECONDS = 10.0
+"""A micro-batch that takes longer than this is worth a word: the user's code may wait for something."""
+
 
 @dataclass(slots=True)
 class Handed:
@@ -47,6 +53,7 @@ class Handed:
     spool: Spool
     feeder: Feeder | None
     output: Path | None
+    kinds: tuple[Kind, ...]
     link: FeederLink | None = None
     process: FeederProcess | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -55,6 +62,8 @@ class Handed:
     exports: dict[int, tuple[Path, asyncio.Future[dict[str, object]]]] = field(default_factory=dict)
     deaths: int = 0
     generation: int = 0
+    asked_at: float = 0.0
+    """When the last sample came, or the first was asked for since none was wanted."""
 
 
 class Source:
@@ -101,7 +110,7 @@ class Source:
         spec, feeder, output = spool.read()
         if spec.job != job:
             raise JobError(f"the folder of job {job} holds job {spec.job}; submit it again")
-        self._jobs.setdefault(job, Handed(spec, spool, feeder, output))
+        self._jobs.setdefault(job, Handed(spec, spool, feeder, output, spool.kinds()))
         return spec
 
     def result(self, job: JobId) -> Path | None:
@@ -114,6 +123,8 @@ class Source:
         handed = self._jobs.get(job)
         if handed is None:
             raise JobError(f"job {job} was not submitted here; export it on its source")
+        if sum(len(each.exports) for each in self._jobs.values()) >= MOST_ASKED:
+            raise JobError(f"{MOST_ASKED} exports are under way already: wait for one of them")
         self._tokens += 1
         future: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
         handed.exports[self._tokens] = (output, future)
@@ -144,6 +155,16 @@ class Source:
             handed.link = None
             await self._lost(handed, why)
 
+    def waiting(self) -> dict[JobId, str]:
+        """For each job whose feeder lets the node wait for long: what for, in one sentence."""
+        now = time.monotonic()
+        return {
+            job: f"waiting for the data of {handed.spec.name}: {next(iter(handed.pending)).in_words()} was asked for "
+            f"more than {SLOW_SECONDS:.0f} s ago"
+            for job, handed in self._jobs.items()
+            if handed.pending and now - handed.asked_at >= SLOW_SECONDS
+        }
+
     def drop_samples(self, job: JobId) -> None:
         """A plan of the job is over: its samples can be drawn again."""
         if (handed := self._jobs.get(job)) is not None:
@@ -155,14 +176,14 @@ class Source:
         handed = self._jobs.pop(job, None)
         if handed is None:
             return
-        for _, future in handed.exports.values():
-            if not future.done():
-                future.set_exception(JobError("the job ended before the export could be written"))
+        _refuse_exports(handed, "the job ended before the export could be written")
         self._spawn(handed, self._stop_feeder(handed))
         handed.spool.clear()
 
     async def close(self) -> None:
-        """Leave no feeder behind."""
+        """Leave no feeder behind, and no export without an answer."""
+        for handed in self._jobs.values():
+            _refuse_exports(handed, "the node left before the export could be written")
         for handed in list(self._jobs.values()):
             await self._stop_feeder(handed)
         for handed in list(self._jobs.values()):
@@ -203,8 +224,12 @@ class Source:
     def _write_weights(self, effect: WriteWeights) -> None:
         stamp, token = effect.stamp, effect.token
         handed = self._jobs.get(stamp.job)
-        if handed is None or not self._load_program(handed):
-            self._post(WeightsWritten(stamp, token, "", "", "the job's spool folder is gone"))
+        gone = "the job's spool folder is gone"
+        if handed is None:
+            self._post(WeightsWritten(stamp, token, "", "", gone))
+            return
+        if not self._load_program(handed):
+            self._written(handed, effect, handed.spool.folder, "", gone)
             return
         parcels = self._shelf.read(stamp, effect.version)
         path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
@@ -306,16 +331,22 @@ class Source:
         elif effect.work in handed.samples:
             self._post(SampleDrawn(effect.job, effect.work))
         elif effect.work not in handed.pending:
+            handed.asked_at = handed.asked_at if handed.pending else time.monotonic()
             handed.pending[effect.work] = None
             if handed.link is not None:
                 handed.link.draw(effect.work)
 
     def _drawn(self, handed: Handed, work: Work, sample: Sample) -> None:
-        if work in handed.pending:
-            del handed.pending[work]
-            handed.deaths = 0
-            handed.samples[work] = sample
-            self._post(SampleDrawn(handed.spec.job, work))
+        if work not in handed.pending:
+            return
+        problem = trouble(handed.spec, handed.kinds, work, sample[0])
+        if problem:
+            self._fail(handed, problem, problem)
+            return
+        del handed.pending[work]
+        handed.deaths, handed.asked_at = 0, time.monotonic()
+        handed.samples[work] = sample
+        self._post(SampleDrawn(handed.spec.job, work))
 
     def _send_inputs(self, effect: SendInputs) -> None:
         handed = self._jobs.get(effect.stamp.job)
@@ -346,6 +377,12 @@ class Source:
         task = asyncio.get_running_loop().create_task(work)
         handed.tasks.add(task)
         task.add_done_callback(handed.tasks.discard)
+
+
+def _refuse_exports(handed: Handed, why: str) -> None:
+    for _, future in handed.exports.values():
+        if not future.done():
+            future.set_exception(JobError(why))
 
 
 def _read(path: Path) -> bytes | None:

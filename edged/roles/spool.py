@@ -4,7 +4,8 @@
 
     program.msgpack       the captured program                     (cleared when the job is over)
     state.safetensors     the first weights                        (cleared when the job is over)
-    job.json              {"spec": JobSpec, "feeder": {path, function, set, folder} | null, "output": path | null}
+    job.json              {"spec": JobSpec, "feeder": {path, function, set, folder} | null, "output": path | null,
+                           "inputs": [[name, dtype, shape without its first dimension], ...]}
     result.safetensors    the final weights, written by the node
 
 Reading it needs no torch.
@@ -22,6 +23,7 @@ from typing import Any, get_type_hints
 from edged.core.ids import JobId
 from edged.core.job import JobSpec, LayerProfile
 from edged.errors import JobError
+from edged.roles.samples import Kind
 
 LONGEST_ID = 64
 _ID_DIGITS = frozenset("0123456789abcdef")
@@ -67,6 +69,15 @@ class Spool:
     def read(self) -> tuple[JobSpec, Feeder | None, Path | None]:
         """The job's spec, its feeder (``None``: a process feeds by itself) and the wished output file."""
         return read_spec(self.folder / "job.json")
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """What the program takes of each micro-batch. Raises ``JobError``."""
+        path = self.folder / "job.json"
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+            return tuple(Kind(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in entries)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
 
     def clear(self) -> None:
         """Remove what only a running job needs; a folder without a result goes as a whole."""

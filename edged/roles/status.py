@@ -123,4 +123,4 @@ def _waiting(observer: Observer, job: JobRecord | None) -> str:
         return observer.election_says or "no leader yet"
     if job is not None and job.state is JobState.QUEUED:
         return job.reason
-    return ""
+    return "" if job is None else observer.waiting.get(job.job, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,18 @@ from edged.core.events import (
 )
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
-from edged.core.messages import Activation, Inputs, Refused, Result, Taken, Updated, WantProgress, WantState, WorkFailed
+from edged.core.messages import (
+    Activation,
+    EvalReport,
+    Inputs,
+    Refused,
+    Result,
+    Taken,
+    Updated,
+    WantProgress,
+    WantState,
+    WorkFailed,
+)
 from edged.core.schedule import Schedule
 from edged.errors import BrokenInvariantError
 from tests.core.miniature import LEADER, SOURCE, STAMP, Miniature, make_plan, make_spec, node, passes, pipeline
@@ -176,6 +188,17 @@ def test_a_loss_that_is_not_finite_stops_the_node_and_is_repeated(loss):
     assert schedule.handle(LeaderChanged(node(3), 2), 0.2) == []
     assert schedule.handle(TimerFired(), 0.5) == [SendMessage(SOURCE, failed), SendMessage(node(3), failed)]
     schedule.check()
+
+
+def test_an_evaluation_that_is_not_a_number_is_a_result_like_any_other():
+    spec = make_spec(1, steps=1, samples=8, batch_size=8, micro_batches=4, eval_samples=4)
+    job = Miniature(pipeline(1, 4), spec)
+    job.losses = lambda work: float("nan") if work.phase is Phase.EVALUATE else 1.0
+    verdict = job.run().verdict
+    assert verdict is not None
+    assert verdict.problem == ""
+    (report,) = [m for to, m in job.messages if to == SOURCE and isinstance(m, EvalReport)]
+    assert math.isnan(report.loss)
 
 
 def test_a_failed_computation_ends_the_job_with_its_reason():

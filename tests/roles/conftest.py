@@ -59,7 +59,7 @@ def write_spool(tmp_path: Path) -> Callable[..., Path]:
     def write(spec: JobSpec, feeder: dict | None = None, output: Path | None = None) -> Path:
         folder = tmp_path / "jobs" / spec.job
         folder.mkdir(parents=True)
-        document = {"spec": asdict(spec), "feeder": feeder, "output": str(output) if output else None}
+        document = {"spec": asdict(spec), "feeder": feeder, "output": str(output) if output else None, "inputs": []}
         (folder / "job.json").write_text(json.dumps(document))
         (folder / "program.msgpack").write_bytes(b"program")
         (folder / "state.safetensors").write_bytes(b"state")

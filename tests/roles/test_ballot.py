@@ -33,3 +33,13 @@ def test_a_damaged_vote_stops_the_node(tmp_path: Path, content: str) -> None:
     (tmp_path / "vote.json").write_text(content)
     with pytest.raises(ConfigError, match=r"vote\.json"):
         Ballot(tmp_path / "vote.json").load()
+
+
+def test_a_vote_that_the_disk_does_not_take_is_said_in_words_and_the_old_one_stays(tmp_path: Path) -> None:
+    ballot, old = Ballot(tmp_path / "vote.json"), SaveVote(1, None, None)
+    ballot.save(old)
+    (tmp_path / "vote.partial").symlink_to("/dev/full")
+    with pytest.raises(ConfigError, match="No space left on device; a node must not vote without remembering it"):
+        ballot.save(SaveVote(2, NodeId("b"), None))
+    assert ballot.load() == old
+    assert [path.name for path in tmp_path.iterdir()] == ["vote.json"]

@@ -77,17 +77,29 @@ def test_followers_hear_until_they_stop() -> None:
     assert told.story(SPEC.job).newest("eval") is None
 
 
-def test_long_stories_forget_old_steps_and_old_jobs_are_forgotten(monkeypatch) -> None:
-    monkeypatch.setattr(history, "KEPT_OBJECTS", 10)
-    monkeypatch.setattr(history, "KEPT_JOBS", 2)
+def test_long_stories_are_thinned_out_and_old_jobs_are_forgotten(monkeypatch) -> None:
+    monkeypatch.setattr(history, "KEPT_OBJECTS", 100)
+    monkeypatch.setattr(history, "KEPT_OF_THE_PAST", 10)
+    monkeypatch.setattr(history, "KEPT_JOBS", 3)
     told = History()
     told.started(SPEC)
-    for number in range(1, 30):
+    for number in range(1, 3001):
         told.step(step(number))
-    objects = told.story(SPEC.job).objects
-    assert len(objects) <= 11
-    assert objects[0]["event"] == "started"
-    assert objects[-1]["step"] == 29
+        told.evaluated(EvalReport(STAMP, number, number, 0.5, ()))
+    story = told.story(SPEC.job)
+    assert len(story.objects) <= 100
+    assert story.objects[0]["event"] == "started"
+    assert story.objects[-2]["step"] == 3000
+    steps = [item["step"] for item in story.objects if item["event"] == "step"]
+    assert steps == sorted(set(steps))
+    assert steps[0] < 1500
+    assert len(story._latest) == 3
+    told.started(spec_of("a1"))
     told.failed(spec_of("b1").job, "x")
-    told.failed(spec_of("c1").job, "x")
-    assert told.story(SPEC.job).objects == []
+    told.started(spec_of("c1"))
+    assert set(told._stories) == {SPEC.job, "a1", "c1"}
+    told.failed(spec_of("a1").job, "x")
+    told.failed(SPEC.job, "enough")
+    told.story(SPEC.job).thin(10)
+    assert len(story.objects) <= 10
+    assert story.objects[-1]["event"] == "failed"

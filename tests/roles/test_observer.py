@@ -1,6 +1,7 @@
 """The observer and the status object made from it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from edged.core.messages import (
     StepReport,
 )
 from edged.core.plan import Hop, Plan, Route
+from edged.roles.history import KEPT_JOBS
 from edged.roles.observer import Observer
 from edged.roles.status import job_document, status_document
 from tests.roles.conftest import record_of, spec_of
@@ -184,3 +186,14 @@ def test_the_nodes_own_weight_version_is_followed(stage: Stage) -> None:
     assert stage.observer.weight_version == 0
     assert stage.observer.name(None) == "nobody"
     assert stage.observer.name(NodeId("stranger")) == "stranger"
+
+
+def test_what_was_learned_of_jobs_of_long_ago_is_forgotten() -> None:
+    stage = Stage()
+    for number in range(3 * KEPT_JOBS):
+        spec = spec_of(f"{number:x}")
+        stage.hear(PEER, PlanChosen(replace(PLAN, stamp=Stamp(spec.job, 1, 1)), spec))
+        stage.hear(PEER, StepReport(Stamp(spec.job, 1, 1), 1, 0, 1.0, 10.0, 0.1))
+    stage.observer.settle()
+    seen = stage.observer
+    assert len(seen.specs) == len(seen.plans) == len(seen.losses) == KEPT_JOBS

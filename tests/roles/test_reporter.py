@@ -7,6 +7,7 @@ from edged.core.messages import JobRecord, JobState, MemberState, NodeReport
 from edged.core.plan import Hop, Plan, Route
 from edged.roles.observer import Observer
 from edged.roles.reporter import Reporter
+from edged.roles.status import status_document
 from edged.telemetry.journal import Journal
 from edged.transport.interface import LinkStatistics
 from tests.roles.conftest import record_of, spec_of
@@ -31,6 +32,7 @@ def test_a_report_goes_to_all_that_are_there_with_layers_and_links() -> None:
         Journal(None),
         lambda to, report: sent.append((to, report)),
         lambda: {PEER: 0.002},
+        lambda: {SPEC.job: "waiting for the data of tiny"},
     )
     reporter.report()
     assert [to for to, _ in sent] == [OWN, PEER]
@@ -39,6 +41,13 @@ def test_a_report_goes_to_all_that_are_there_with_layers_and_links() -> None:
     assert (report.first_layer, report.last_layer, report.busy) == (-1, -1, 0.25)
     assert report.links == ((PEER, 0.002, 5e6),)
     assert report.resident_bytes > 0
+    assert observer.history.story(SPEC.job).newest("waiting") == {
+        "event": "waiting",
+        "reason": "waiting for the data of tiny",
+    }
+    assert status_document(observer, "test")["view"]["waiting"] == "no leader yet"
+    observer.leader = OWN
+    assert status_document(observer, "test")["view"]["waiting"] == "waiting for the data of tiny"
 
     route = Route((Hop(PEER, 0, 0, 1), Hop(OWN, 1, 1, 1)), (0, 1))
     observer.plans[SPEC.job] = Plan(Stamp(SPEC.job, 1, 1), "test", "", 2, 2, (route,), 0.0)

@@ -15,10 +15,11 @@ from edged.core.effects import (
     StartFeeder,
     WriteWeights,
 )
-from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, WeightsWritten
+from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, TimerFired, WeightsWritten
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Inputs, ProgramParcel, Refused
+from edged.core.running import MOST_ASKED
 from edged.errors import JobError
 from edged.feeder import serve
 from tests.roles.bench import Bench, hand_in, load, write_job
@@ -206,6 +207,20 @@ async def test_the_program_is_sent_as_it_was_written(handed) -> None:
         assert bench.parcels == [(PEER, ProgramParcel(spec.job, size))]
 
 
+async def test_first_weights_that_cannot_be_read_are_refused_with_the_reason(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        (tmp_path / "jobs" / spec.job / "state.safetensors").write_bytes(b"nonsense")
+        bench.do(SendFirstState(PEER, Stamp(spec.job, 1, 1), 0, 0))
+        bench.engine.run(lambda _executor: None, lambda _nothing: bench.post(TimerFired()), bench.problems.append)
+        await bench.until(TimerFired)
+        ((to, message),) = bench.messages
+        assert isinstance(message, Refused)
+        assert (to, message.job) == (PEER, spec.job)
+        assert "cannot read the first weights" in message.reason
+
+
 async def test_an_export_ends_with_its_job(tmp_path: Path) -> None:
     spec = hand_in(tmp_path, write_job(tmp_path))
     async with Bench(tmp_path) as bench:
@@ -223,3 +238,47 @@ async def test_weights_that_cannot_be_written_name_the_reason(handed) -> None:
         bench.source.take_on(spec.job)
         bench.do(WriteWeights(Stamp(spec.job, 1, 1), 4, 0))
         assert (await bench.until(WeightsWritten)).problem
+
+
+async def test_a_micro_batch_unlike_the_first_ends_the_job_with_what_is_wrong(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        write_job(tmp_path, trouble="return torch.zeros(6), torch.zeros(3, dtype=torch.int64)")
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, FIRST))
+        failed = await bench.until(FeederFailed)
+        assert failed.reason.startswith(
+            "data, step 1, micro-batch 0: batch[1] is int64 (4, 3) where the program takes int64 (4,), as in the first"
+        )
+        assert failed.detail
+
+
+async def test_no_more_exports_wait_than_are_answered(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        futures = [bench.source.export(spec.job, tmp_path / f"{number}") for number in range(MOST_ASKED)]
+        with pytest.raises(JobError, match="16 exports are under way already"):
+            bench.source.export(spec.job, tmp_path / "one more")
+        (tmp_path / "jobs" / spec.job / "program.msgpack").unlink()
+        bench.do(WriteWeights(Stamp(spec.job, 1, 1), 1, 1))
+        with pytest.raises(JobError, match="folder is gone"):
+            await futures[0]
+        await bench.source.close()
+        for future in futures[1:]:
+            with pytest.raises(JobError, match="the node left"):
+                await future
+
+
+async def test_data_that_takes_long_is_waited_for_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.roles.source.SLOW_SECONDS", 0.0)
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        assert bench.source.waiting() == {}
+        bench.do(DrawSample(spec.job, FIRST))
+        assert bench.source.waiting()[spec.job].startswith("waiting for the data of small: step 1, micro-batch 0 was")
+        bench.do(StartFeeder(spec))
+        await bench.until(SampleDrawn)
+        assert bench.source.waiting() == {}
