@@ -5,7 +5,7 @@ Nothing is allocated and nothing is computed, so a stranger's program can be che
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
@@ -42,22 +42,29 @@ class CheckedProgram:
         self.program = program
         found = check_program(program)
         sizes = {spec.shape[0] for spec in program.inputs}
-        self._values = dict.fromkeys(sizes, found) if len(sizes) == 1 else {}
+        self._values = {(size, True): found for size in sizes} if len(sizes) == 1 else {}
 
-    def values(self, sizes: Collection[int]) -> dict[int, Values]:
+    def values(self, sizes: Mapping[int, bool]) -> dict[int, Values]:
         """Every value, by size of micro-batch; each is found once, until other sizes are asked for.
 
-        Raises ``ProgramRefusedError`` if the program does not fit one of the sizes.
+        ``sizes``: the sizes, and whether training has them (or evaluation alone). Raises ``ProgramRefusedError`` if the
+        program does not fit one of the sizes.
         """
         known = self._values
-        self._values = {size: known[size] if size in known else check_program(self.program, size) for size in sizes}
-        return dict(self._values)
+        self._values = {
+            (size, training): known.get((size, True))
+            or known.get((size, training))
+            or check_program(self.program, size, training=training)
+            for size, training in sizes.items()
+        }
+        return {size: values for (size, _), values in self._values.items()}
 
 
-def check_program(program: Program, micro_batch: int | None = None) -> Values:
+def check_program(program: Program, micro_batch: int | None = None, *, training: bool = True) -> Values:
     """Run the whole program on fake tensors, as in training and as in evaluation, and describe every value.
 
-    ``micro_batch``: number of samples; by default the example's. Where evaluation gives another shape than training, or
+    ``micro_batch``: number of samples; by default the example's. Without ``training`` it is run as in evaluation alone:
+    batch norm takes one sample only there. Where evaluation gives another shape than training, or
     none, training's is told. Raises ``ProgramRefusedError`` for an operation that is not allowed or does not fit, a
     loss or metric that is not a scalar, a loss without gradient.
     """
@@ -65,11 +72,12 @@ def check_program(program: Program, micro_batch: int | None = None) -> Values:
         if operation.name not in SCALAR_OPERATIONS:
             overload(operation.name)
     with FakeTensorMode(allow_fallback_kernels=False):
-        trained = run_fake(program, micro_batch, evaluate=False)
-        evaluated = run_fake(program, micro_batch, evaluate=True) if _evaluates_otherwise(program) else {}
+        trained = run_fake(program, micro_batch, evaluate=False) if training else {}
+        evaluates = not training or _evaluates_otherwise(program)
+        evaluated = run_fake(program, micro_batch, evaluate=True) if evaluates else {}
     values = _joined(describe(trained), describe(evaluated))
     _check_scalar(values, program.loss, "the loss")
-    if not values[program.loss].requires_grad:
+    if training and not values[program.loss].requires_grad:
         raise ProgramRefusedError("the loss does not depend on any parameter that wants a gradient")
     for name, source in program.metrics:
         if source in values:

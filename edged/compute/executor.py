@@ -110,9 +110,8 @@ class Executor:
         self._environment.apply()
         values = checked.values(sizes(spec))
         found = read_state(program, states, self.device)
-        hosting = Hosting(
-            program, values[spec.micro_batch_size], plan, node, spec, self.device, found, read(spec.training)
-        )
+        names = next(iter(values.values()))  # the same for every size
+        hosting = Hosting(program, names, plan, node, spec, self.device, found, read(spec.training))
         hosting.version = version
         self._hosting = hosting
         self._expectations = Expectations(plan.stamp, spec, values, hosting.interfaces())

@@ -14,7 +14,7 @@ from edged.compute.program import Program, StateSpec
 from edged.compute.tensors import acceptable
 from edged.compute.values import Values, ValueSpec
 from edged.core.ids import Stamp
-from edged.core.job import JobSpec, Work
+from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs, StateParcel, TensorSpec
 
 _MOST_KEYS = 8
@@ -54,15 +54,21 @@ class Expectations:
         return sizes[work.micro_batch] if work.micro_batch < len(sizes) else -1
 
 
-def sizes(spec: JobSpec) -> frozenset[int]:
-    """Every size of micro-batch that occurs in a job."""
-    found = {spec.micro_batch_size}
-    rest = spec.samples % spec.batch_size
-    if rest and not spec.drop_last and rest % spec.micro_batch_size:
-        found.add(rest % spec.micro_batch_size)
-    if spec.eval_samples % spec.micro_batch_size:
-        found.add(spec.eval_samples % spec.micro_batch_size)
-    return frozenset(found)
+def occurring(spec: JobSpec, phase: Phase) -> dict[int, Work]:
+    """Every size of micro-batch that a job's training or its evaluations have, with the first work of that size."""
+    last = min(spec.steps, spec.steps_per_epoch) - 1
+    versions = [spec.steps] if phase is Phase.EVALUATE else [version for version in (0, last) if 0 <= version <= last]
+    found: dict[int, Work] = {}
+    for version in versions:
+        for number, size in enumerate(spec.sizes(version, phase)):
+            found.setdefault(size, Work(version, phase, number))
+    return found
+
+
+def sizes(spec: JobSpec) -> dict[int, bool]:
+    """Every size of micro-batch that occurs in a job, and whether training has it; those of training come first."""
+    trained = occurring(spec, Phase.TRAIN) or {spec.micro_batch_size: Work(0, Phase.TRAIN, 0)}
+    return {size: size in trained for size in (*trained, *occurring(spec, Phase.EVALUATE))}
 
 
 def fits_program(program: Program, header: StateParcel) -> bool:

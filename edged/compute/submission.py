@@ -25,11 +25,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from edged.compute.capture import Captured, capture
+from edged.compute.expectations import occurring
 from edged.compute.optimizer import Optimizer, check_parameters, describe, read
 from edged.compute.profiler import calibrate, profile
 from edged.compute.program import Program
 from edged.compute.program_form import dump
 from edged.compute.sampling import Sampler, flatten, preserved_random_state
+from edged.compute.sizes import check_sizes
 from edged.compute.state import write_first_state
 from edged.compute.user_code import UserCode
 from edged.core.ids import JobId, NodeId
@@ -71,16 +73,19 @@ def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
     batch = sampler.batch(first)
     inputs = flatten(batch, len(sampler.indices(first)))
     with preserved_random_state():
-        captured = capture(build_model(job), job.objective, batch, job.metrics)
+        model = build_model(job)
+        captured = capture(model, job.objective, batch, job.metrics)
     trained = [spec.name for spec in captured.program.state if spec.parameter and spec.requires_grad]
     training = read(describe(job.optimizer, job.scheduler, job.clip_norm))
     check_parameters(training, {name: captured.state[name] for name in trained})
-    _check_sizes(captured.program, sampler.spec)
+    _check_fixed(captured.program, sampler.spec)
     notes = captured.notes if captured.program.evaluates else captured.notes[:-1]
     for note in (*job.notes, *notes):
         logging.getLogger("edged.job").warning("%s: %s", job.name, note)
     if job.eval_data is not None:
         _check_evaluation(captured, sampler, list(inputs.values()))
+    with preserved_random_state():
+        check_sizes(captured, model, job, sampler)
     return captured
 
 
@@ -148,17 +153,17 @@ def _copies(training: str) -> int:
     return -(-kept // probe.numel())
 
 
-def _check_sizes(program: Program, spec: JobSpec) -> None:
+def _check_fixed(program: Program, spec: JobSpec) -> None:
     fixed = program.fixed_batch
     if not fixed:
         return
-    training = {size for version in (0, spec.steps_per_epoch - 1) for size in spec.sizes(version, Phase.TRAIN)}
-    if training != {fixed}:
+    training = occurring(spec, Phase.TRAIN)
+    if set(training) != {fixed}:
         raise JobError(
             f"the model exports for micro-batches of {fixed} samples only, but an epoch's last one would have "
             f"{min(training)}: write drop_last=True"
         )
-    if set(spec.sizes(0, Phase.EVALUATE)) - {fixed}:
+    if set(occurring(spec, Phase.EVALUATE)) - {fixed}:
         raise JobError(
             f"the model exports for micro-batches of {fixed} samples only, and eval_data has {spec.eval_samples}: "
             f"leave {spec.eval_samples % fixed} out, or let the model take any batch size"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
+from edged.compute.capture import capture
 from edged.compute.check import CheckedProgram, check_program
 from edged.compute.program import InputSpec, Program, Ref
 from edged.errors import ProgramRefusedError
@@ -61,9 +64,9 @@ def test_a_checked_program_finds_the_values_of_a_size_once() -> None:
     whole = linear_program()
     own = whole.inputs[0].shape[0]
     checked = CheckedProgram(whole)
-    first = checked.values({own, own + 1})
+    first = checked.values({own: True, own + 1: True})
     assert first == {size: check_program(whole, size) for size in (own, own + 1)}
-    again = checked.values({own + 1})
+    again = checked.values({own + 1: True})
     assert again.keys() == {own + 1}
     assert again[own + 1] is first[own + 1]
 
@@ -72,10 +75,20 @@ def test_a_program_whose_examples_differ_in_size_is_checked_for_the_size_asked()
     whole = linear_program()
     odd = replace(whole, inputs=(*whole.inputs, InputSpec("odd", "float32", (7, 2))))
     for size in (whole.inputs[0].shape[0], 7):
-        assert CheckedProgram(odd).values({size})[size]["odd"].shape == (size, 2)
+        assert CheckedProgram(odd).values({size: True})[size]["odd"].shape == (size, 2)
 
 
 @pytest.mark.parametrize("bad", [MISFITS["shape"], MISFITS["not allowed"]])
 def test_what_does_not_pass_cannot_be_a_checked_program(bad: Program) -> None:
     with pytest.raises(ProgramRefusedError):
         CheckedProgram(bad)
+
+
+def test_batch_norm_of_one_sample_fits_in_evaluation_alone() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+    normed = capture(model, lambda net, given: net(given).mean(), torch.zeros(3, 4)).program
+    with pytest.raises(ProgramRefusedError, match="batch_norm"):
+        check_program(normed, 1)
+    assert check_program(normed, 1, training=False)[normed.loss].shape == ()
+    checked = CheckedProgram(normed)
+    assert checked.values({1: False})[1] is checked.values({1: False})[1]
