@@ -196,7 +196,7 @@ def test_a_node_that_was_cut_off_finds_its_job_over(seed):
     assert cluster.finish(JOB).state is JobState.FAILED
 
 
-SEEDS, SHARE = 200, 20
+SEEDS, SHARE = 200, 50
 SHORT_SECONDS = 1.0
 """A cut of at most this length is over before anybody is suspected."""
 
