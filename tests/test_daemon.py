@@ -124,6 +124,7 @@ def hand_in(node: Process, path: Path, output: Path | None = None) -> str:
 
 
 def follow(node: Process, job: str) -> list[dict[str, Any]]:
+    wait_until(lambda: any(job in {each["job"], each["name"]} for each in node.ask("jobs")["jobs"]))
     return list(Client(node.home).stream("attach", job=job))
 
 

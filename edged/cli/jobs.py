@@ -107,7 +107,7 @@ def attach(job: JobArgument, home_flag: HomeOption = None, as_json: JsonOption =
 def stop(
     job: JobArgument,
     home_flag: HomeOption = None,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "stopped by its user",
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
 ) -> None:
     """End a job."""
     found = Client(home(home_flag)).ask("stop", job=job, reason=reason)
@@ -134,7 +134,7 @@ def _follow(client: Client, job: str, *, as_json: bool) -> None:
         last = _print_json(stream) if as_json else _show(stream)
     except KeyboardInterrupt:
         if not as_json and sys.stdin.isatty() and _wants_stop():
-            client.ask("stop", job=job, reason="stopped by its user")
+            client.ask("stop", job=job)
             print(f"edged: job {job} is stopped", file=sys.stderr)
         else:
             print(f"edged: detached, the job goes on; follow it with `edged attach {job}`", file=sys.stderr)

@@ -91,7 +91,6 @@ class Stage:
         self._interpreter = Interpreter(program, device, interface.start, interface.stop, wanted)
         self._kept: tuple[tuple[int, Phase], dict[str, Any]] | None = None
         self._flights: dict[Work, _Flight] = {}
-        self._remembered: dict[str, torch.Tensor] = {}
 
     @property
     def in_flight(self) -> int:
@@ -157,18 +156,12 @@ class Stage:
             if raw.strides is not None
         }
 
-    def remember(self) -> None:
-        """Copy the buffers, so that ``abandon`` can put them back. Costs their size."""
-        self._remembered = {name: tensor.clone() for name, tensor in self._state.items() if not tensor.requires_grad}
-
     def abandon(self) -> None:
-        """Forget the step: graphs, gradients, kept values; buffers become what they were at ``remember``, if asked."""
+        """Forget the step: graphs, gradients, kept values."""
         self._flights.clear()
         self._kept = None
         for tensor in self._state.values():
             tensor.grad = None
-        for name, tensor in self._remembered.items():
-            self._state[name].copy_(tensor)
 
     def _recall(self, work: Work, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Values that travel once a step: kept from the first micro-batch, given again to the rest."""

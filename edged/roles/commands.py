@@ -102,9 +102,7 @@ class NodeCommands:
         record = self._find(_text(request, "job"))
         job = record.job
         if record.state < JobState.FINISHED:
-            self._post(
-                StopAsked(job, str(request.get("reason") or f"stopped by {self._observer.name(self._observer.own_id)}"))
-            )
+            self._post(StopAsked(job, str(request.get("reason") or "stopped by its user")))
             await self._ended(job)
         return {"job": job, "state": self._state(job).name.lower()}
 

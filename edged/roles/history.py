@@ -37,16 +37,15 @@ class Story:
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
 
-    def add(self, place: tuple[Any, ...] | None, document: Mapping[str, Any]) -> bool:
+    def add(self, place: tuple[Any, ...], document: Mapping[str, Any]) -> bool:
         """Add an object, unless one of its kind with this ``place`` or a later one was added: messages are repeated.
 
-        What has no place is always news; nothing follows an end. Returns whether it was added.
+        Nothing follows an end. Returns whether it was added.
         """
         kind = document["event"]
-        if self.ended or (place is not None and place <= self._latest.get(kind, ())):
+        if self.ended or place <= self._latest.get(kind, ()):
             return False
-        if place is not None:
-            self._latest[kind] = place
+        self._latest[kind] = place
         self.ended = kind in {"finished", "failed"}
         self.objects.append(document)
         if len(self.objects) > KEPT_OBJECTS:

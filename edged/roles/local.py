@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import Any, Protocol
 from edged.errors import ConfigError, UserError
 
 LINE_BYTES = 2**20
+MOST_WAITING = 10_000
+"""A reader of a stream that lets so many objects wait, beside those that it asked for at the start, is cut off."""
+
 MODE = 0o600
 
 Answer = Mapping[str, Any]
@@ -130,19 +135,59 @@ class LocalServer:
     async def _stream(
         self, command: str, request: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        queue: asyncio.Queue[Answer | None] = asyncio.Queue()
-        stop = self._commands.subscribe(command, request, queue.put_nowait, lambda: queue.put_nowait(None))
+        outbox = _Outbox()
+        stop = self._commands.subscribe(command, request, outbox.put, outbox.end)
         if stop is None:
             raise ConfigError(f"this node knows no command {command!r}; is it of the same version as this program?")
+        outbox.limit(MOST_WAITING, stop)
         gone = asyncio.ensure_future(reader.read(1))
-        gone.add_done_callback(lambda _task: queue.put_nowait(None))
+        gone.add_done_callback(lambda _task: outbox.end())
         try:
-            while (item := await queue.get()) is not None:
+            while (item := await outbox.next()) is not None:
                 _write(writer, item)
                 await writer.drain()
         finally:
             gone.cancel()
+            outbox.close()
+
+
+class _Outbox:
+    """What a stream still has to write. Whoever does not read fast enough is told so and hears no more."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Answer | None] = deque()
+        self._news = asyncio.Event()
+        self._most = math.inf
+        self._stop: Callable[[], None] | None = None
+
+    def put(self, answer: Answer) -> None:
+        if len(self._waiting) >= self._most:
+            self._waiting.clear()
+            self._waiting.append(_error(UserError("this program read too slowly to follow; ask again")))
+            self.end()
+            self.close()
+        else:
+            self._waiting.append(answer)
+            self._news.set()
+
+    def end(self) -> None:
+        self._waiting.append(None)
+        self._news.set()
+
+    def limit(self, more: int, stop: Callable[[], None]) -> None:
+        """Let at most ``more`` wait than do now; ``stop`` is called once, when the stream is over."""
+        self._most, self._stop = len(self._waiting) + more, stop
+
+    def close(self) -> None:
+        stop, self._stop = self._stop, None
+        if stop is not None:
             stop()
+
+    async def next(self) -> Answer | None:
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popleft()
 
 
 def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:

@@ -75,14 +75,14 @@ class Journal:
         """Open the journal in ``folder`` (made if missing); ``None`` keeps it in memory only."""
         self._folder = folder
         self._file_bytes = file_bytes
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
         self._written = 0
         self._turn = 0
         self._followers: list[Callable[[str], None]] = []
         self.ring: deque[str] = deque(maxlen=ring_lines)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._open(self._newest_turn(folder), "a")
+            self._open(self._newest_turn(folder), "ab")
 
     def record(self, event: Event, effects: Sequence[Effect], now: float) -> None:
         """Add one event with its effects. A timer that changed nothing is not worth a line."""
@@ -128,18 +128,19 @@ class Journal:
         if self._file is None:
             return
         try:
-            self._file.write(line + "\n")
-            self._written += len(line) + 1
+            data = line.encode() + b"\n"
+            self._file.write(data)
+            self._written += len(data)
             if self._written >= self._file_bytes:
                 self._file.close()
-                self._open(1 - self._turn, "w")
+                self._open(1 - self._turn, "wb")
         except OSError:
             self._give_up()
 
     def _open(self, turn: int, mode: str) -> None:
         assert self._folder is not None
         path = self._folder / f"journal-{turn}.jsonl"
-        self._file = path.open(mode, encoding="utf-8", buffering=1 << 16)
+        self._file = path.open(mode, buffering=1 << 16)
         self._turn = turn
         self._written = self._file.tell()
 

@@ -96,18 +96,16 @@ def inputs(name: str) -> dict[str, torch.Tensor]:
     return {spec.name: leaf for spec, leaf in zip(captured(name).program.inputs, drawn, strict=True)}
 
 
-def test_an_abandoned_step_leaves_no_trace() -> None:
+def test_an_abandoned_step_leaves_neither_graphs_nor_gradients() -> None:
     stage, state = whole("unet")
-    before = {key: value.detach().clone() for key, value in state.items()}
-    stage.remember()
     stage.forward(Work(0, Phase.TRAIN, 0), inputs("unet"), 0.5)
     stage.backward(Work(0, Phase.TRAIN, 0), {})
     stage.forward(Work(0, Phase.TRAIN, 1), inputs("unet"), 0.5)
     assert stage.in_flight == 1
-    assert not torch.equal(before["down2.1.running_mean"], state["down2.1.running_mean"])
+    assert any(value.grad is not None for value in state.values())
     stage.abandon()
     assert stage.in_flight == 0
-    assert all(torch.equal(before[key], value) and value.grad is None for key, value in state.items())
+    assert all(value.grad is None for value in state.values())
 
 
 def test_a_backward_frees_its_graph_and_needs_its_forward() -> None:

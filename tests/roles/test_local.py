@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edged.errors import ConfigError, NoNodeError
+from edged.roles import local
 from edged.roles.local import LocalServer
 
 
@@ -16,6 +17,7 @@ class Echo:
 
     def __init__(self) -> None:
         self.stopped = 0
+        self.send = None
 
     async def answer(self, command, request):
         if command == "fail":
@@ -26,6 +28,7 @@ class Echo:
         return (0.01, lambda: {"tick": 1}) if command == "watch" else None
 
     def subscribe(self, command, request, send, end):
+        self.send = send
         if command != "stream":
             return None
         for number in range(3):
@@ -150,3 +153,21 @@ async def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="--home"):
         await LocalServer(tmp_path / "file" / "node.sock", Echo()).open()
+
+
+async def test_a_reader_that_does_not_read_is_cut_off_with_a_word(server, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, commands = server
+    monkeypatch.setattr(local, "MOST_WAITING", 20)
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"command": "stream", "follow": true}\n')
+    for _ in range(3):
+        await reader.readline()
+    for number in range(100):  # within one turn of the loop: nobody can write them meanwhile
+        if not commands.stopped:
+            commands.send({"number": number})
+    assert commands.stopped == 1
+    async with asyncio.timeout(5):
+        rest = [json.loads(line) for line in (await reader.read()).splitlines()]
+    assert "too slowly" in rest[-1]["error"]
+    assert len(rest) <= 20
+    writer.close()

@@ -192,8 +192,8 @@ def test_what_was_learned_of_jobs_of_long_ago_is_forgotten() -> None:
     stage = Stage()
     for number in range(3 * KEPT_JOBS):
         spec = spec_of(f"{number:x}")
-        stage.hear(PEER, PlanChosen(replace(PLAN, stamp=Stamp(spec.job, 1, 1)), spec))
-        stage.hear(PEER, StepReport(Stamp(spec.job, 1, 1), 1, 0, 1.0, 10.0, 0.1))
+        stage.hear(PlanChosen(replace(PLAN, stamp=Stamp(spec.job, 1, 1)), spec))
+        stage.hear(StepReport(Stamp(spec.job, 1, 1), 1, 0, 1.0, 10.0, 0.1))
     stage.observer.settle()
     seen = stage.observer
     assert len(seen.specs) == len(seen.plans) == len(seen.losses) == KEPT_JOBS

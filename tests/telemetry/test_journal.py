@@ -79,6 +79,15 @@ def test_two_files_of_bounded_size_alternate(tmp_path: Path) -> None:
     assert max(record["now"] for record in read(tmp_path)) == 199.0
 
 
+def test_the_bound_counts_bytes_also_where_words_are_not_ascii(tmp_path: Path) -> None:
+    for start in range(3):  # a restart goes on in the file that it finds
+        journal = Journal(tmp_path, file_bytes=2000)
+        for number in range(20):
+            journal.record(LinkLost(NodeId("Gerät – äöü" * 5)), [], float(20 * start + number))
+        journal.close()
+    assert all(path.stat().st_size < 2300 for path in tmp_path.iterdir())
+
+
 def test_the_ring_is_bounded_and_followers_hear_until_they_stop() -> None:
     journal = Journal(None, ring_lines=3)
     heard: list[str] = []
@@ -96,7 +105,7 @@ def test_a_full_disk_leaves_the_journal_in_memory() -> None:
     if not full.exists():
         pytest.skip("no /dev/full on this platform")
     journal = Journal(None)
-    journal._file = full.open("w", buffering=1)
+    journal._file = full.open("wb", buffering=0)
     journal.record(LinkLost(NodeId("1")), [], 1.0)
     journal.record(LinkLost(NodeId("2")), [], 2.0)
     journal.close()
