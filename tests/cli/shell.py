@@ -56,13 +56,15 @@ def edged(*arguments: object, home: Path | None = None) -> Outcome:
     return Outcome(status, out.getvalue(), err.getvalue())
 
 
-def edged_process(*arguments: object, home: Path | None = None, cwd: Path | None = None, **variables: str) -> Outcome:
+def edged_process(
+    *arguments: object, home: Path | None = None, cwd: Path | None = None, patience: float = 120.0, **variables: str
+) -> Outcome:
     """Run a command in a process of its own and wait for its end."""
     done = subprocess.run(
         [sys.executable, "-m", "edged", *_with_home(arguments, home)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience,
         check=False,
         cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": "1", "EDGED_THREADS": "1", **variables},

@@ -1,0 +1,51 @@
+"""The demo as a new user runs it: four nodes, the digits, the proof. Nothing of it is left but the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.shell import edged_process
+
+MOST_SECONDS = 240.0
+"""The promise is a minute on a machine of its own; a test run shares its machine with others."""
+
+
+def processes_with(word: str) -> list[list[str]]:
+    """Command lines of living processes that name ``word``."""
+    return [line for process in psutil.process_iter() if word in " ".join(line := command_of(process))]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_four_nodes_learn_the_digits_and_the_weights_equal_one_devices(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    outcome = edged_process("demo", "--json", cwd=tmp_path, patience=MOST_SECONDS, TMPDIR=str(temporary))
+    assert outcome.status == 0, outcome.err
+    summary = outcome.objects[-1]
+    assert (summary["event"], summary["equal"]) == ("demo", True)
+    assert summary["accuracy"] >= 0.96
+    plans = [event for event in outcome.objects if event["event"] == "plan"]
+    assert plans, "the plan is told"
+    runners = {hop["node"] for route in plans[-1]["routes"] for hop in route["hops"]}
+    assert len(runners) > 1, "nothing was shared"
+    record_property("seconds", summary["seconds"])
+    assert 0.0 < summary["seconds"] <= MOST_SECONDS
+    assert Path(summary["output"]) == tmp_path / "edged-demo.safetensors"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["edged-demo.safetensors", "temporary"]
+    assert not [path for path in temporary.rglob("*") if not path.is_dir()], "a file or a socket is left"
+    assert not list(temporary.glob("edged-demo-*")), "the demo's folder is left"
+    assert not processes_with(str(temporary)), "a process is left"
