@@ -12,7 +12,7 @@ from math import prod
 from edged.compute.layers import StageInterface
 from edged.compute.program import Program, StateSpec
 from edged.compute.tensors import acceptable
-from edged.compute.values import Values, ValueSpec
+from edged.compute.values import Values
 from edged.core.ids import Stamp
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs, StateParcel, TensorSpec
@@ -45,7 +45,7 @@ class Expectations:
         allowed = _names(header, interface)
         if len(set(names)) != len(names) or not allowed.issuperset(names):
             return False
-        return all(_fits(spec, known[spec.name]) for spec in header.tensors)
+        return all(_fits(spec, known) for spec in header.tensors)
 
     def _size(self, work: Work) -> int:
         if work.version < 0 or work.micro_batch < 0 or work.version > self.spec.steps:
@@ -98,8 +98,12 @@ def _names(header: Inputs | Activation | Gradient, interface: StageInterface) ->
     return {crossing.name for crossing in interface.sends if crossing.gradient}
 
 
-def _fits(spec: TensorSpec, known: ValueSpec) -> bool:
-    return not known.scalar and (spec.dtype, spec.shape) == (known.dtype, known.shape) and acceptable(spec)
+def _fits(spec: TensorSpec, values: Values) -> bool:
+    """Type and shape of the value, and no more memory than the largest value takes, of which it may be a slice."""
+    known = values[spec.name]
+    if known.scalar or (spec.dtype, spec.shape) != (known.dtype, known.shape):
+        return False
+    return acceptable(spec) or acceptable(spec, max(value.size_bytes for value in values.values()))
 
 
 def _kind(spec: StateSpec) -> str:

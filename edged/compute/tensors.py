@@ -38,6 +38,10 @@ _SPREAD: Final = 16
 """How many times its elements' size a placed tensor may take in memory; a peer that asks for more is refused."""
 
 
+_LARGEST: Final = 2**38
+"""Bytes over which any tensor may spread; how far a peer's may is decided at its header."""
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """Name on the wire: ``float32`` for ``torch.float32``. Raises ``BrokenInvariantError`` if it cannot travel."""
     name = str(dtype).removeprefix("torch.")
@@ -66,10 +70,11 @@ def payload_bytes(dtype: str, shape: Sequence[int], strides: Sequence[int]) -> i
     return prod(_kept(shape, strides)) * item
 
 
-def acceptable(spec: TensorSpec) -> bool:
+def acceptable(spec: TensorSpec, room: int = 0) -> bool:
     """Whether a peer's description makes sense in itself.
 
     A type that travels, sizes that agree, bounded memory, and no element named twice but by expanded dimensions.
+    ``room``: bytes that it may spread over in any case (a slice lies within what it was cut from).
     """
     shape, strides = spec.shape, spec.strides
     if spec.dtype not in DTYPES or len(shape) != len(strides) or min((*shape, *strides), default=0) < 0:
@@ -78,7 +83,7 @@ def acceptable(spec: TensorSpec) -> bool:
         return False
     if is_dense(shape, strides):
         return True
-    within = _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= _SPREAD * spec.size_bytes
+    within = _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= max(room, _SPREAD * spec.size_bytes)
     return within and not _overlaps(_kept(shape, strides), strides)
 
 
@@ -115,7 +120,7 @@ def from_wire(spec: TensorSpec, buffer: memoryview, device: torch.device) -> tor
     It shares the buffer's memory if that is aligned, writable and on the right device. Raises ``MalformedError`` if the
     description makes no sense or the buffer has another size.
     """
-    if not acceptable(spec) or buffer.nbytes != spec.size_bytes:
+    if not acceptable(spec, _LARGEST) or buffer.nbytes != spec.size_bytes:
         raise MalformedError(f"tensor {spec.name}: {spec} does not fit a buffer of {buffer.nbytes} bytes")
     dtype = DTYPES[spec.dtype]
     flat = _flat(buffer, dtype)
