@@ -60,10 +60,9 @@ def _feed(client: Client, job_id: str, job: Job) -> None:
     """Serve as the job's feeder until the node has had enough; a feeder that cannot go on stops the job."""
     try:
         serve(client.connect(), job_id, job)
-    except BaseException as error:
+    except (UserError, OSError) as error:
         with suppress(UserError):
             client.ask("stop", job=job_id, reason=f"its samples cannot be drawn: {error}")
-        raise
 
 
 def _follow(

@@ -110,7 +110,6 @@ def test_a_failed_job_raises_its_reason_and_is_stopped(tmp_path: Path) -> None:
         assert node.requests[-1]["command"] == "stop"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_feeder_that_cannot_serve_stops_the_job(tmp_path: Path) -> None:
     stopped = Event()
 
