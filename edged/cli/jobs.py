@@ -176,8 +176,8 @@ def _show(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _wants_stop() -> bool:
     """Ask. A second Ctrl-C, the end of the input and an empty line leave the job alone."""
-    print("[d]etach (the job goes on) or [s]top it? ", end="", file=sys.stderr, flush=True)
-    try:
+    try:  # around the question too: the second Ctrl-C may come as soon as it can be read
+        print("[d]etach (the job goes on) or [s]top it? ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower().startswith("s")
     except KeyboardInterrupt:
         print(file=sys.stderr)

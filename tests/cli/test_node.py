@@ -222,16 +222,18 @@ def test_watch_on_a_terminal_goes_on_until_interrupted(desk: Path) -> None:
 @pytest.mark.parametrize(("answer", "after"), [("d\n", "running"), (CTRL_C, "running"), ("s\n", "stopped")])
 def test_an_interrupt_while_following_asks_whether_to_stop(desk: Path, answer: str, after: str) -> None:
     job = edged("train", f"{JOBS}:slow", "--detach", home=desk).out.strip()
-    with Terminal("attach", job, "--home", desk) as terminal:
-        terminal.wait_for("samples/s")
-        terminal.type(CTRL_C)
-        terminal.wait_for("[d]etach (the job goes on) or [s]top it?")
-        terminal.type(answer)
-        assert terminal.end() == 130
-    jobs = edged("jobs", "--json", home=desk).object["jobs"]
-    assert next(found["state"] for found in jobs if found["job"] == job) == after
-    assert (f"edged attach {job}" if after == "running" else "is stopped") in terminal.shown
-    edged("stop", job, home=desk)
+    try:
+        with Terminal("attach", job, "--home", desk) as terminal:
+            terminal.wait_for("samples/s")
+            terminal.type(CTRL_C)
+            terminal.wait_for("[d]etach (the job goes on) or [s]top it?")
+            terminal.type(answer)
+            assert terminal.end() == 130
+        jobs = edged("jobs", "--json", home=desk).object["jobs"]
+        assert next(found["state"] for found in jobs if found["job"] == job) == after
+        assert (f"edged attach {job}" if after == "running" else "is stopped") in terminal.shown
+    finally:
+        edged("stop", job, home=desk)
 
 
 def test_no_colour_is_shown_to_whom_wants_none(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
