@@ -192,16 +192,17 @@ class BulkInbound:
     def _received(self, frames: Frames) -> None:
         last = frames[-1]
         sender = NodeId(str(last.get("User-Id")))
-        if not self._admits(sender):
-            return
         routing_id = frames[0].bytes
+        if not self._admits(sender):
+            self.sessions.turn_away(routing_id, sender, last)
+            return
+        self.sessions.note(routing_id, sender, last)
         views = [frame.buffer for frame in frames[1:]]
         connection = self._connections.get(routing_id)
         if connection is None or connection.sender != sender:
             connection = self._connect(routing_id, sender, views[0])
             if connection is None:
                 return
-            self.sessions.note(routing_id, sender, last)
         size = sum(map(len, views))
         connection.taken += size
         self._received_bytes(sender, size)

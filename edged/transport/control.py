@@ -81,6 +81,7 @@ class ControlInbound:
     def _received(self, frames: Frames) -> None:
         sender = NodeId(str(frames[-1].get("User-Id")))
         if not self._admits(sender):
+            self.sessions.turn_away(frames[0].bytes, sender, frames[-1])
             return
         self.sessions.note(frames[0].bytes, sender, frames[-1])
         try:

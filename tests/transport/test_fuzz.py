@@ -57,6 +57,12 @@ class Member:
                 await asyncio.sleep(0)
         return False
 
+    async def send_until_hung_up(self, kind):
+        """Whatever has passed the handshake already is cut with the next frame."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self.send(kind, [b""], lambda: self.hung_up(kind)):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
     def hung_up(self, kind):
         return self.sockets[kind].getsockopt(zmq.EVENTS) & zmq.POLLOUT == 0
 
@@ -184,7 +190,7 @@ async def test_ten_thousand_frames_of_an_admitted_member_leave_a_node_serving():
             bad += right.malformed - bad_before
             assert right.malformed == bad_before + STRIKES, f"round {rounds}: not cut off after {STRIKES} bad frames"
             assert not right._gate.admits(member.identity.node)
-            await until(lambda kind=kind: member.hung_up(kind))
+            await member.send_until_hung_up(kind)
             if rounds % 5 == 0:
                 await works_for(left, right, served, rounds)
             assert psutil.Process().memory_info().rss - before < GROWTH_BYTES
@@ -212,6 +218,27 @@ async def test_a_frame_above_the_limit_costs_the_connection_and_nobody_else_noti
             await member.send(kind, [Prefix(OPEN, 1).pack(), bytes(kind.frame_bytes + 1)], lambda: False)
             await until(lambda: member.hung_up(kind))
             await works_for(left, right, served, number)
+        assert served.through == 0
+        served.task.cancel()
+        member.close()
+        served.task.cancel()
+        member.close()
+
+
+@pytest.mark.parametrize("kind", [CONTROL_KIND, BULK_KIND], ids=["control", "bulk"])
+async def test_a_member_dismissed_before_its_first_frame_loses_the_connection_with_it(kind):
+    async with pair() as (left, right):
+        member = Member(right)
+        fake = build(identity=member.identity)
+        await fake.open()
+        right.admit(fake.own_record())
+        await fake.close()
+        member.dial(kind)
+        await until(lambda: not member.hung_up(kind))
+        right.dismiss(member.identity.node)
+        await member.send_until_hung_up(kind)
+        served = Served(right, left.own_record().node)
+        await works_for(left, right, served, 0)
         assert served.through == 0
         served.task.cancel()
         member.close()
