@@ -32,12 +32,13 @@ class Process:
     def __init__(self, home: Path, key: str, seed: str = "", *more: str) -> None:
         self.home = home
         arguments = ["--home", str(home), "--name", home.name, "--listen", "127.0.0.1:0", "--no-discovery"]
-        arguments += ["--no-tui", "--threads", "1", "--log-format", "json", "--key", key, *more]
+        arguments += ["--no-tui", "--threads", "1", "--log-format", "json", "--leave-at-eof", "--key", key, *more]
         arguments += ["--seed", seed] if seed else []
         home.mkdir(exist_ok=True)
         self.log = (home / "log.jsonl").open("a")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edged", "join", *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
@@ -60,6 +61,7 @@ class Process:
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(10)
+        self.process.stdin.close()
         self.process.stdout.close()
         self.log.close()
         return status

@@ -1,4 +1,4 @@
-"""Starts and ends the processes of the demo."""
+"""Starts and ends the processes of the demo. Nodes end with the program that started them, even if it is killed."""
 
 from __future__ import annotations
 
@@ -93,8 +93,9 @@ def finish(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def _spawn(stack: ExitStack, folder: Path, index: int, key: str, more: list[str]) -> subprocess.Popen[str]:
@@ -105,10 +106,11 @@ def _spawn(stack: ExitStack, folder: Path, index: int, key: str, more: list[str]
     (home / "key.txt").chmod(0o600)
     arguments = ["join", "--home", str(home), "--name", name, "--key-file", str(home / "key.txt"), "--cluster", "demo"]
     arguments += ["--listen", "127.0.0.1:0", "--no-discovery", "--no-tui", "--threads", "1", "--log-format", "json"]
-    arguments += more
+    arguments += ["--leave-at-eof", *more]
     log = stack.enter_context((home / "log.jsonl").open("w", encoding="utf-8"))
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "edged", *arguments],
+        stdin=subprocess.PIPE,  # nothing is written: it is there to end
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +40,9 @@ def join(
     slowdown: Annotated[str | None, typer.Option(help="Emulate a device so many times slower.")] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    leave_at_eof: Annotated[
+        bool, typer.Option("--leave-at-eof", hidden=True, help="Leave when standard input ends.")
+    ] = False,
 ) -> None:
     """Run this device's node in the foreground; Ctrl-C leaves."""
     flags = {
@@ -55,6 +61,8 @@ def join(
         "log-format": log_format,
     }
     chosen = settings(home(home_flag), flags, os.environ)
+    if leave_at_eof:
+        Thread(target=_leave_at_eof, name="starter", daemon=True).start()
     from edged import daemon
 
     if not (chosen.tui and sys.stdout.isatty()):
@@ -68,6 +76,18 @@ def join(
             print(f"edged: this node has left; its log is {chosen.home / LOG_NAME}", file=sys.stderr, flush=True)
 
         daemon.run(chosen, bid_farewell)
+
+
+def _leave_at_eof() -> None:
+    """Leave when standard input ends.
+
+    It is a pipe whose other end only the program holds that started this node, so it ends with that program, however
+    that ends. Before the node can leave gracefully, the signal ends it at once.
+    """
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _invitation(chosen: Settings) -> Callable[[Mapping[str, Any]], str]:

@@ -148,12 +148,20 @@ def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path, home: str) -> Non
     assert outcome.refuses(2, "--home")
 
 
+def own_node(home: Path, *more: str) -> subprocess.Popen[str]:
+    """A node that nothing else is done with; it says little enough for its pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "edged", "join", "--leave-at-eof", "--home", str(home), "--no-tui", *LONELY, *more],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = ["join", "--home", str(tmp_path), "--no-tui", *LONELY]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edged", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = own_node(tmp_path)
     yield process
     process.kill()
     process.communicate()
@@ -169,18 +177,19 @@ def test_the_first_start_prints_the_line_for_the_next_device_and_leave_ends_it(
     assert "--seed 127.0.0.1:" in line
     wait_until(lambda: edged("status", home=tmp_path).status == 0)
     assert edged("leave", home=tmp_path).status == 0
-    assert newcomer.wait(10) == 0
+    assert newcomer.wait(PATIENCE_SECONDS) == 0
     assert edged("status", home=tmp_path).status == 3
 
 
 def test_the_key_stays_out_of_logs_for_machines(tmp_path: Path) -> None:
-    arguments = ["join", "--home", str(tmp_path), "--no-tui", "--log-format", "json", *LONELY]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edged", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_until(lambda: edged("status", home=tmp_path).status == 0)
-    process.send_signal(signal.SIGINT)
-    _, logged = process.communicate(timeout=20)
+    process = own_node(tmp_path, "--log-format", "json")
+    try:
+        wait_until(lambda: edged("status", home=tmp_path).status == 0)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+        _, logged = process.communicate()
     key = read_cluster_key(tmp_path)
     assert key
     assert key not in logged
@@ -188,7 +197,7 @@ def test_the_key_stays_out_of_logs_for_machines(tmp_path: Path) -> None:
 
 
 def test_the_live_view_appears_invites_and_gives_the_terminal_back(tmp_path: Path) -> None:
-    with Terminal("join", "--home", tmp_path, *LONELY) as terminal:
+    with Terminal("join", "--leave-at-eof", "--home", tmp_path, *LONELY) as terminal:
         terminal.wait_for("1 of 1 nodes alive")
         terminal.wait_for("leads (★")
         assert "join from another device with:" in terminal.shown
@@ -203,7 +212,7 @@ def test_the_live_view_appears_invites_and_gives_the_terminal_back(tmp_path: Pat
 
 
 def test_a_second_interrupt_leaves_at_once_and_gives_the_terminal_back(tmp_path: Path) -> None:
-    with Terminal("join", "--home", tmp_path, *LONELY) as terminal:
+    with Terminal("join", "--leave-at-eof", "--home", tmp_path, *LONELY) as terminal:
         terminal.wait_for("leads (★")
         terminal.type(CTRL_C)
         terminal.type(CTRL_C)

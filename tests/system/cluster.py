@@ -111,8 +111,10 @@ class Node:
             arguments = [*arguments, "--key-file", str(home / "key.txt")]
         self._log = (home / "log.jsonl").open("a", encoding="utf-8")
         common = ["--home", str(home), "--name", self.name, "--no-tui", "--threads", "1", "--log-format", "json"]
+        common += ["--leave-at-eof"]
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "edged", "join", *common, *arguments],
+            stdin=subprocess.PIPE,  # it ends with this process, however that ends
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
@@ -172,6 +174,7 @@ class Node:
     def wait(self, seconds: float = LEAVE_SECONDS) -> int:
         """The exit status, once the process has ended."""
         status = self.process.wait(seconds)
+        self.process.stdin.close()
         self.process.stdout.close()
         self._log.close()
         return status
