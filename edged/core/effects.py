@@ -130,6 +130,55 @@ class SendState:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """Copy the live state of these layers between two computations, and keep it. Answered by ``SnapshotTaken``."""
+
+    stamp: Stamp
+    first_layer: int
+    last_layer: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendHeld:
+    """Send layers that are held (snapshot, replica, on disk) as a ``StateParcel``, or ``Refused`` if they are not.
+
+    ``replica``: behind everything else; an older replica for ``to`` that has not begun to travel is given up.
+    """
+
+    to: NodeId
+    stamp: Stamp
+    first_layer: int
+    last_layer: int
+    version: int
+    replica: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DropHeld:
+    """Let go what is held of these versions of a job, in memory and on disk."""
+
+    job: JobId
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHeld:
+    """Write what is held of this version to disk. Answered by ``HeldStored``."""
+
+    spec: JobSpec
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyData:
+    """Source only: copy the job's samples to ``to`` in the background, if anyone could draw them."""
+
+    spec: JobSpec
+    to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class BuildStages:
     """Build this node's hops of the plan from program and state that have arrived. Answered by ``StagesBuilt``."""
 
@@ -282,6 +331,11 @@ Effect = (
     | SendProgram
     | SendFirstState
     | SendState
+    | TakeSnapshot
+    | SendHeld
+    | DropHeld
+    | StoreHeld
+    | CopyData
     | BuildStages
     | DropStages
     | DropJob

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Work
-from edged.core.messages import MemberRecord, MemberState, Message, Parcel
+from edged.core.messages import Holding, MemberRecord, MemberState, Message, Parcel
 from edged.core.plan import Plan
 
 
@@ -153,6 +153,73 @@ class StagesBuilt:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """Answers ``TakeSnapshot``; ``problem`` is empty on success. ``seconds``: how long the compute thread was kept."""
+
+    stamp: Stamp
+    first_layer: int
+    last_layer: int
+    version: int
+    seconds: float
+    size_bytes: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStored:
+    """Answers ``StoreHeld``; ``problem`` is empty on success."""
+
+    job: JobId
+    version: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFound:
+    """At the start of the process: these parts of a job that is not over lie on this device's disk."""
+
+    job: JobId
+    holdings: tuple[Holding, ...]
+    program: bool
+    data: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DataCopied:
+    """All samples of a job have been copied to this node."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """The user of this node wants a job to stand."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """The user of this node wants a job to go on."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveNodeAsked:
+    """The user of this node wants another node to leave gracefully."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ExpelAsked:
+    """The user of this node wants another node to be shut out for good."""
+
+    node: NodeId
+
+
 # -- computing; every one answers the effect of the same name
 
 
@@ -264,6 +331,14 @@ Event = (
     | ExportAsked
     | PlanMade
     | StagesBuilt
+    | SnapshotTaken
+    | HeldStored
+    | HeldFound
+    | DataCopied
+    | PauseAsked
+    | ResumeAsked
+    | LeaveNodeAsked
+    | ExpelAsked
     | ForwardDone
     | BackwardDone
     | NormsTaken

@@ -59,7 +59,9 @@ class JobSpec:
     ``samples`` and ``eval_samples`` are lengths of the data sets (0: no evaluation). ``steps`` is the total number of
     steps. ``program`` is the SHA-256 of the program's bytes, in hexadecimal. ``optimizer_copies`` is the number of
     parameter-sized tensors that the optimizer keeps (momentum 1, Adam 2). ``training`` is a JSON document that only
-    ``compute`` reads: optimizer, scheduler, clipping, each by name and numbers.
+    ``compute`` reads: optimizer, scheduler, clipping, each by name and numbers. ``replicate_every`` is in steps (0:
+    chosen from measured cost). ``on_nan``: "stop" ends the job at a loss that is not finite, "skip" leaves that step
+    out on all nodes alike.
     """
 
     job: JobId
@@ -82,6 +84,9 @@ class JobSpec:
     clips: bool
     optimizer_copies: int
     keep_inputs_home: str
+    shuffle: bool
+    replicate_every: int
+    on_nan: str
     source_slowness: float
     training: str
 

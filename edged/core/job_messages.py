@@ -19,6 +19,11 @@ class JobState(IntEnum):
     FINISHED = 3
     FAILED = 4
     STOPPED = 5
+    PAUSED = 6
+    """Until somebody resumes it; its snapshots are kept."""
+
+    WAITING = 7
+    """For something that ``JobRecord.reason`` names (layers, samples, devices); it goes on by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,13 @@ class Transfer:
 class Prepare:
     """Leader to every node of a plan: stop older plans of this job, get what ``transfers`` lists, build.
 
-    Answered by ``Prepared``. The program is to be had from ``spec.source``.
+    Answered by ``Prepared``. The plan goes on from weight version ``version``. ``program_holder`` has the program.
     """
 
     plan: Plan
     spec: JobSpec
+    version: int
+    program_holder: NodeId
     transfers: tuple[Transfer, ...]
 
 
@@ -90,10 +97,18 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Leader to every node of the plan and the source: go on from weight version ``version``. Repeated until seen."""
+    """Leader to every node of the plan and the source: go on from weight version ``version``. Repeated until seen.
+
+    Every node snapshots at ``version`` and at each multiple of ``every`` (0: never), and sends a replica to each of
+    ``holders``; ``data_holder`` is to get a copy of the samples (empty: nobody). The same stamp again, while the plan
+    runs, changes these three.
+    """
 
     stamp: Stamp
     version: int
+    every: int
+    holders: tuple[NodeId, ...]
+    data_holder: str
 
 
 @dataclass(frozen=True, slots=True)

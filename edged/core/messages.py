@@ -43,11 +43,32 @@ from edged.core.member_messages import (
 )
 from edged.core.parcels import (
     Activation,
+    DataParcel,
     Gradient,
     Inputs,
     ProgramParcel,
     StateParcel,
     TensorSpec,
+)
+from edged.core.recovery_messages import (
+    Committed,
+    DataHeld,
+    Drain,
+    Drained,
+    Halt,
+    Held,
+    Holding,
+    HoldingKind,
+    Inventory,
+    LeaveGranted,
+    LeaveOrder,
+    LeaveRequest,
+    Lying,
+    PauseRequest,
+    RecoveryReport,
+    ResumeRequest,
+    Stuck,
+    WantSnapshot,
 )
 from edged.core.training_messages import (
     EvalReport,
@@ -67,6 +88,11 @@ __all__ = [
     "Accusation",
     "Ack",
     "Activation",
+    "Committed",
+    "DataHeld",
+    "DataParcel",
+    "Drain",
+    "Drained",
     "Electorate",
     "End",
     "EvalReport",
@@ -75,31 +101,44 @@ __all__ = [
     "Gossip",
     "Gradient",
     "GradientNorms",
+    "Halt",
     "Heartbeat",
     "HeartbeatReply",
+    "Held",
+    "Holding",
+    "HoldingKind",
     "Inputs",
+    "Inventory",
     "JobDone",
     "JobRecord",
     "JobState",
     "Jobs",
+    "LeaveGranted",
+    "LeaveOrder",
+    "LeaveRequest",
+    "Lying",
     "MemberRecord",
     "MemberState",
     "Message",
     "Nack",
     "NodeReport",
     "Parcel",
+    "PauseRequest",
     "Ping",
     "PingRequest",
     "PlanChosen",
     "Prepare",
     "Prepared",
     "ProgramParcel",
+    "RecoveryReport",
     "Refused",
     "Result",
+    "ResumeRequest",
     "Start",
     "StateParcel",
     "StepReport",
     "StopRequest",
+    "Stuck",
     "Submit",
     "Taken",
     "TensorSpec",
@@ -110,6 +149,7 @@ __all__ = [
     "VoteRequest",
     "WantProgram",
     "WantProgress",
+    "WantSnapshot",
     "WantState",
     "WorkFailed",
 ]
@@ -138,6 +178,21 @@ Message = (
     | WantProgram
     | WantState
     | Refused
+    | Committed
+    | DataHeld
+    | Drain
+    | Drained
+    | Halt
+    | Held
+    | Inventory
+    | LeaveGranted
+    | LeaveOrder
+    | LeaveRequest
+    | PauseRequest
+    | RecoveryReport
+    | ResumeRequest
+    | Stuck
+    | WantSnapshot
     | Taken
     | Result
     | Updated
@@ -152,5 +207,5 @@ Message = (
 )
 """Any control message."""
 
-Parcel = Inputs | Activation | Gradient | StateParcel | ProgramParcel
+Parcel = Inputs | Activation | Gradient | StateParcel | ProgramParcel | DataParcel
 """Any parcel header."""

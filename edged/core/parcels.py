@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edged.core.ids import JobId, Stamp
-from edged.core.job import Work
+from edged.core.job import Phase, Work
 
 PROGRAM_BYTES = 64 * 2**20
 """The largest program."""
@@ -72,7 +72,8 @@ class Gradient:
 class StateParcel:
     """Layers' state at one version. Names: ``parameter/NAME``, ``buffer/NAME``, ``optimizer/NAME/KEY``.
 
-    ``extra`` is a JSON document (optimizer numbers, scheduler state), at most 1 MiB.
+    ``extra`` is a JSON document (optimizer numbers, scheduler state), at most 1 MiB. ``replica``: to be held, not run;
+    it travels behind everything else.
     """
 
     stamp: Stamp
@@ -81,6 +82,7 @@ class StateParcel:
     version: int
     tensors: tuple[TensorSpec, ...]
     extra: bytes
+    replica: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +91,17 @@ class ProgramParcel:
 
     job: JobId
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataParcel:
+    """Samples ``first_row`` and following of a job's data set, one tensor for each input, stacked along dimension 0.
+
+    Travels behind everything else.
+    """
+
+    job: JobId
+    phase: Phase
+    first_row: int
+    rows: int
+    tensors: tuple[TensorSpec, ...]

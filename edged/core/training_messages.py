@@ -70,10 +70,16 @@ class GradientNorms:
 
 @dataclass(frozen=True, slots=True)
 class WorkFailed:
-    """A node of the plan to the source and the leader: it cannot go on; the job ends with ``reason``."""
+    """A node of the plan to the source and the leader: it cannot go on.
+
+    ``final``: so would any other node, and the job ends with ``reason``; else another plan may do (``peer``: the node
+    that it lost, or itself).
+    """
 
     stamp: Stamp
     reason: str
+    final: bool
+    peer: NodeId
 
 
 @dataclass(frozen=True, slots=True)
