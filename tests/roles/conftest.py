@@ -39,6 +39,12 @@ def spec_of(job: str = "aabbccddeeff", **changes: object) -> JobSpec:
         clips=False,
         optimizer_copies=1,
         keep_inputs_home="",
+        shuffle=True,
+        replicate_every=0,
+        on_nan="stop",
+        shuffle=False,
+        replicate_every=0,
+        on_nan="stop",
         source_slowness=1.0,
         training="{}",
     )

@@ -1,0 +1,161 @@
+"""What a job would survive right now: for every single node, what its death would cost, and why.
+
+::
+
+    layers    live      committed at 120 on
+    0..6      macbook   macbook, pi-4         pi-4 dies: macbook holds 0..6, desk 7..11, all at 120: go on from there
+    7..11     pi-4      pi-4, desk            both die: nobody holds 0..6: wait
+
+The answer is cautious: it counts only the committed version, and the first weights with the node that the job was
+handed to. Newer versions that some nodes hold already can only make it better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from edged.core.ids import NodeId
+from edged.core.plan import Plan
+from edged.core.recovery_messages import Committed
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a job stands. ``step``: the newest step done. ``alive``: the members that are there.
+
+    ``committed``: the newest word of the leader, ``None`` before the first. ``source`` draws the samples; ``origin`` is
+    the node that the job was handed to, which keeps the first weights as long as it lives.
+    """
+
+    plan: Plan
+    step: int
+    source: NodeId
+    origin: NodeId
+    alive: frozenset[NodeId]
+    committed: Committed | None
+
+    @property
+    def version(self) -> int:
+        """The committed version; -1 if there is none."""
+        return -1 if self.committed is None else self.committed.version
+
+    @property
+    def copyist(self) -> NodeId | None:
+        """Another node that is there and can draw the samples."""
+        holder = None if self.committed is None or not self.committed.data_holder else self.committed.data_holder
+        return NodeId(holder) if holder in self.alive and holder != self.source else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Layers (inclusive) that lie on the same nodes: who runs them, and who else holds the committed version."""
+
+    first_layer: int
+    last_layer: int
+    live: tuple[NodeId, ...]
+    replicas: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the death of ``node`` would mean.
+
+    ``version``: the weight version that the job would go on from; ``None``: it would wait for ``node``, because
+    ``lost`` (ranges of layers, inclusive) lie only there, because it alone has the ``samples``, or because it is the
+    ``last`` node. ``steps_again``: at most so many steps are done again. ``heir``: who would draw the samples instead.
+    """
+
+    node: NodeId
+    version: int | None
+    steps_again: int
+    lost: tuple[tuple[int, int], ...] = ()
+    samples: bool = False
+    last: bool = False
+    heir: NodeId | None = None
+
+
+def covers(standing: Standing) -> tuple[Cover, ...]:
+    """All layers in order, cut where the nodes that run or hold them change. Only nodes that are there count."""
+    found: list[Cover] = []
+    for layer in range(standing.plan.layers):
+        live = _live(standing, layer)
+        cover = Cover(layer, layer, live, tuple(node for node in _holders(standing, layer) if node not in live))
+        if found and (found[-1].live, found[-1].replicas) == (cover.live, cover.replicas):
+            found[-1] = Cover(found[-1].first_layer, layer, cover.live, cover.replicas)
+        else:
+            found.append(cover)
+    return tuple(found)
+
+
+def verdict(standing: Standing, node: NodeId) -> Verdict:
+    """What happens if ``node``, and no other, dies now."""
+    survivors = standing.alive - {node}
+    if not survivors:
+        return Verdict(node, None, 0, last=True)
+    heir = standing.copyist if node == standing.source else None
+    if node == standing.source and heir is None:
+        return Verdict(node, None, 0, samples=True)
+    if node != standing.source and node not in standing.plan.nodes():
+        return Verdict(node, standing.step, 0)
+    version = _version_left(standing, survivors)
+    if version is None:
+        return Verdict(node, None, 0, lost=_ranges(_uncovered(standing, survivors)), heir=heir)
+    return Verdict(node, version, max(0, standing.step - version), heir=heir)
+
+
+def verdicts(standing: Standing) -> tuple[Verdict, ...]:
+    """One for each node that is there, in the order of the plan, then the others."""
+    planned = [node for node in standing.plan.nodes() if node in standing.alive]
+    others = sorted(standing.alive - set(planned))
+    return tuple(verdict(standing, node) for node in (*planned, *others))
+
+
+def _version_left(standing: Standing, survivors: Collection[NodeId]) -> int | None:
+    """The newest version of which ``survivors`` are known to hold every layer."""
+    if standing.version >= 0 and not _uncovered(standing, survivors):
+        return standing.version
+    return 0 if standing.origin in survivors else None
+
+
+def _uncovered(standing: Standing, survivors: Collection[NodeId]) -> list[int]:
+    return [
+        layer
+        for layer in range(standing.plan.layers)
+        if not any(node in survivors for node in _holders(standing, layer))
+    ]
+
+
+def _live(standing: Standing, layer: int) -> tuple[NodeId, ...]:
+    running = (
+        hop.node
+        for route in standing.plan.routes
+        for hop in route.hops
+        if hop.first_layer <= layer <= hop.last_layer and hop.node in standing.alive
+    )
+    return tuple(dict.fromkeys(running))
+
+
+def _holders(standing: Standing, layer: int) -> tuple[NodeId, ...]:
+    """Who holds this layer at the committed version, and is there."""
+    if standing.committed is None or standing.version < 0:
+        return ()
+    holding = (
+        node
+        for lying in standing.committed.layers
+        if lying.first_layer <= layer <= lying.last_layer
+        for node in lying.holders
+        if node in standing.alive
+    )
+    return tuple(dict.fromkeys(holding))
+
+
+def _ranges(layers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Ascending numbers as inclusive ranges: 0, 1, 2, 5 -> (0, 2), (5, 5)."""
+    found: list[tuple[int, int]] = []
+    for layer in layers:
+        if found and found[-1][1] == layer - 1:
+            found[-1] = (found[-1][0], layer)
+        else:
+            found.append((layer, layer))
+    return tuple(found)
