@@ -23,6 +23,9 @@ from edged.errors import JobError
 MODES = ("sync", "async")
 """How updates follow micro-batches: together after each step, or after each micro-batch."""
 
+NAN_POLICIES = ("stop", "skip")
+"""What a loss that is not finite does: it ends the job, or its step is left out."""
+
 _LONGEST_NAME = 100
 _LONGEST_QUOTE = 60
 
@@ -81,7 +84,10 @@ class Job:
         metrics: ``metrics(model, batch)`` returns a dict of scalars, averaged over ``eval_data``.
         strategy: who chooses the plan: a name, or ``"auto"``.
         mode: ``"sync"``, the same weights as one device would get. (``"async"`` is not built yet.)
-        replicate_every: steps between replicas; accepted and not used yet: there are no replicas.
+        replicate_every: steps between two copies of the weights to other nodes; ``None``: chosen from measured cost.
+        on_nan: what a training loss that is not finite does. ``"stop"``: the job ends and names the step. ``"skip"``:
+            that step changes no parameter, on all nodes alike; neither optimizer nor scheduler is stepped, but running
+            statistics (batch norm) have seen its samples.
         keep_inputs_home: keep the layers that see samples on the source. (Only ``False`` is built yet.)
         weights: a safetensors file with the first weights; for now loaded whole on the source.
         workers: processes that draw samples ahead; 0 draws them in the feeder itself.
@@ -107,6 +113,7 @@ class Job:
     strategy: str = "auto"
     mode: str = "sync"
     replicate_every: int | None = None
+    on_nan: str = "stop"
     keep_inputs_home: bool | str = False
     weights: str | Path | None = None
     workers: int = 0
@@ -135,8 +142,6 @@ class Job:
         asked = [f"{key}=True" for key in FAST_PATHS if self.optimizer.keywords.get(key)]
         if asked:
             notes.append(f"optimizer: {' and '.join(asked)} is not used, the plain form gives equal bits everywhere")
-        if self.replicate_every is not None:
-            notes.append("replicate_every: replicas are not built yet, so nothing is copied")
         return tuple(notes)
 
     def optimizer_arguments(self) -> dict[str, Any]:
@@ -269,6 +274,8 @@ def _check_options(job: Job) -> None:
         raise JobError(f"strategy is the name of a strategy, or 'auto', not {_short(job.strategy)}")
     if job.mode not in MODES:
         raise JobError(f"mode is 'sync' or 'async', not {_short(job.mode)}")
+    if job.on_nan not in NAN_POLICIES:
+        raise JobError(f"on_nan is 'stop' or 'skip', not {_short(job.on_nan)}")
     if job.mode == "async":
         raise JobError("mode='async' is not built yet: write mode='sync'")
     if not any(job.keep_inputs_home is choice for choice in _HOME_INPUTS[:2]) and job.keep_inputs_home != "labels":

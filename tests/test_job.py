@@ -88,6 +88,7 @@ def test_a_plain_job_is_accepted_and_frozen() -> None:
         ({"keep_inputs_home": 1}, "keep_inputs_home is False, True or 'labels'"),
         ({"keep_inputs_home": "labels"}, "keep_inputs_home is not built yet"),
         ({"replicate_every": 0}, "replicate_every is a whole number from 1 on"),
+        ({"on_nan": "ignore"}, "on_nan is 'stop' or 'skip'"),
         ({"weights": "model.bin"}, "weights is the path of a .safetensors file"),
         ({"weights": "/nowhere/model.safetensors"}, "there is no file /nowhere/model.safetensors"),
         ({"optimizer": torch.optim.SGD}, "optimizer is a class without its numbers"),
@@ -118,10 +119,6 @@ def test_positional_arguments_of_the_optimizer_get_their_names() -> None:
     assert job.optimizer_arguments() == {"momentum": 0.9}
     assert job.notes == ("optimizer: fused=True is not used, the plain form gives equal bits everywhere",)
     assert make(scheduler=partial(lr_scheduler.StepLR, step_size=3)).scheduler_arguments() == {"step_size": 3}
-
-
-def test_an_option_that_is_harmless_to_ignore_is_accepted_and_said() -> None:
-    assert "replicas are not built yet" in make(replicate_every=5).notes[0]
 
 
 def test_few_samples_are_fine_without_drop_last() -> None:

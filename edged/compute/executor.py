@@ -25,7 +25,15 @@ from edged.compute.optimizer import read
 from edged.compute.program import Program
 from edged.compute.program_form import load
 from edged.compute.result import state_sha256
-from edged.compute.state import StateCopy, copy_state, read_first_state, read_state, state_dict, write_tensors
+from edged.compute.state import (
+    StateCopy,
+    copy_layers,
+    copy_state,
+    read_first_state,
+    read_state,
+    state_dict,
+    write_tensors,
+)
 from edged.compute.tensors import acceptable
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Work
@@ -58,6 +66,14 @@ class UpdateResult:
 
     seconds: float
     learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResult:
+    """Layers' state, copied between two computations, and how long that kept the thread."""
+
+    copy: StateCopy
+    seconds: float
 
 
 class Executor:
@@ -157,17 +173,17 @@ class Executor:
         """``(index in Program.state, 2-norm)`` of this node's parameter gradients, ascending; ``None`` is left out."""
         return self._standing().norms()
 
-    def update(self, version: int, norms: Sequence[tuple[int, float]] | None) -> UpdateResult:
+    def update(self, version: int, norms: Sequence[tuple[int, float]] | None, *, skip: bool = False) -> UpdateResult:
         """Clip if ``norms`` (of all the program's parameters) is given, update, step the scheduler, clear gradients.
 
-        The weights are at ``version`` afterwards.
+        ``skip``: only clear the gradients. The weights are at ``version`` afterwards.
         """
         hosting = self._standing()
         self._environment.check()
         if hosting.version + 1 != version:
             raise BrokenInvariantError(f"an update to version {version} of weights at {hosting.version}")
         with self._timed() as seconds:
-            rate = hosting.update(norms)
+            rate = hosting.update(norms, skip=skip)
         return UpdateResult(seconds(), rate)
 
     # -- state
@@ -177,6 +193,19 @@ class Executor:
         hosting = self._standing()
         names = _owned(hosting.program, first_layer, last_layer)
         return copy_state(hosting.program, names, hosting.state, hosting.optimizer)
+
+    def snapshot(self, stamp: Stamp, first_layer: int, last_layer: int, version: int) -> SnapshotResult:
+        """Copy the live state of these layers so that any of them can be cut out again without the program.
+
+        Raises ``BrokenInvariantError`` unless the stages are those of ``stamp`` and stand at ``version``.
+        """
+        hosting = self._standing()
+        if (hosting.stamp, hosting.version) != (stamp, version):
+            raise BrokenInvariantError(f"a snapshot of version {version} of weights at {hosting.version}")
+        began = time.perf_counter()
+        names = [_owned(hosting.program, layer, layer) for layer in range(first_layer, last_layer + 1)]
+        copy = copy_layers(hosting.program, names, hosting.state, hosting.optimizer)
+        return SnapshotResult(copy, time.perf_counter() - began)
 
     def first_state(self, job: JobId, path: Path, first_layer: int, last_layer: int) -> StateCopy:
         """Layers at version 0, from the spool's file of first weights. The program must have been loaded."""

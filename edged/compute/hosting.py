@@ -132,15 +132,15 @@ class Hosting:
         """See ``clipping.gradient_norms``."""
         return gradient_norms({index: self.state[name] for index, name in self._indices.items()})
 
-    def update(self, norms: Sequence[tuple[int, float]] | None) -> float:
-        """Clip, update, and count the version up. Returns the learning rate that was used."""
+    def update(self, norms: Sequence[tuple[int, float]] | None, *, skip: bool = False) -> float:
+        """Clip, update (or ``skip`` both), and count the version up. Returns the learning rate that was used."""
         busy = [place for place, stage in self._stages.items() if stage.in_flight]
         if busy:
             raise BrokenInvariantError(f"an update while micro-batches are in flight at {busy}")
-        if norms is not None and self._training.clip_norm is not None:
+        if norms is not None and self._training.clip_norm is not None and not skip:
             total = total_norm(self.program, norms, self._device)
             clip((self.state[name] for name in self._indices.values()), self._training.clip_norm, total)
-        rate = self.optimizer.update()
+        rate = self.optimizer.skip() if skip else self.optimizer.update()
         self.version += 1
         return rate
 

@@ -44,7 +44,8 @@ def train_local(
     ``output``: where to write the weights (.safetensors), if anywhere. ``on_event`` gets the objects of ``edged train
     --json`` as they happen. It computes as a node with so many ``threads`` does (by default as many as torch uses in
     this process); what that changes in the process is put back whenever the user's code runs, and at the end. Raises
-    ``JobError`` if the job cannot be run as it is written, ``JobFailedError`` if the loss is not a number.
+    ``JobError`` if the job cannot be run as it is written, ``JobFailedError`` if the loss is not a number and the job
+    does not say ``on_nan="skip"``.
     """
     history: list[dict[str, Any]] = []
 
@@ -127,7 +128,7 @@ class _Run:
         for work, weight in zip(self._works(version, Phase.TRAIN), weights, strict=True):
             result = self._forward(work, weight)
             losses.append(float(result.loss) if result.loss is not None else math.nan)
-            if not math.isfinite(losses[-1]):
+            if not math.isfinite(losses[-1]) and spec.on_nan == "stop":
                 raise JobFailedError(
                     f"the loss became {losses[-1]} in step {version + 1}, micro-batch {work.micro_batch}: "
                     "try a smaller learning rate, or clip_norm"
@@ -135,10 +136,7 @@ class _Run:
             with self._computing.held():
                 self._stage.backward(work, {})
         with self._computing.held():
-            if self._training.clip_norm is not None:
-                total = total_norm(self._program, gradient_norms(self._trained), self._device)
-                clip(self._trained.values(), self._training.clip_norm, total)
-            rate = self._optimizer.update()
+            rate = self._update() if all(map(math.isfinite, losses)) else self._optimizer.skip()
             synchronize(self._device)
         loss = weighted_mean(weights, losses)
         self._tell(
@@ -152,6 +150,12 @@ class _Run:
             }
         )
         return loss
+
+    def _update(self) -> float:
+        if self._training.clip_norm is not None:
+            total = total_norm(self._program, gradient_norms(self._trained), self._device)
+            clip(self._trained.values(), self._training.clip_norm, total)
+        return self._optimizer.update()
 
     def _evaluate(self, version: int) -> None:
         spec = self._spec

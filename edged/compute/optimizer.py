@@ -5,7 +5,7 @@ parameters over nodes gives the same bits. The *training document*, JSON, is wha
 
     {"optimizer": {"name": "SGD", "arguments": {"lr": 0.05}},
      "scheduler": {"name": "CosineAnnealingLR", "arguments": {"T_max": 100}} or null,
-     "clip_norm": 1.0 or null, "on_nan": "stop"}
+     "clip_norm": 1.0 or null}
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ def describe(optimizer: partial[Any], scheduler: partial[Any] | None = None, cli
         "optimizer": _describe("optimizer", optimizer),
         "scheduler": None if scheduler is None else _describe("scheduler", scheduler),
         "clip_norm": clip_norm,
-        "on_nan": "stop",
     }
     text = json.dumps(document)
     read(text)
@@ -101,6 +100,12 @@ class Optimizer:
         for parameter in self._parameters.values():
             parameter.grad = None
         return rate
+
+    def skip(self) -> float:
+        """Drop the gradients; nothing else is stepped. Returns the rate that would have been used."""
+        for parameter in self._parameters.values():
+            parameter.grad = None
+        return self.learning_rate
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
         """The live tensors kept for one parameter, by key ("exp_avg"); empty before its first update."""

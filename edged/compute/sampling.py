@@ -156,6 +156,9 @@ def outline(job: Job) -> JobSpec:
         clips=job.clip_norm is not None,
         optimizer_copies=0,
         keep_inputs_home="",
+        shuffle=job.shuffle,
+        replicate_every=job.replicate_every or 0,
+        on_nan=job.on_nan,
         source_slowness=0.0,
         training="",
     )

@@ -72,6 +72,24 @@ def copy_state(
     return StateCopy(tuple(spec for spec, _ in entries), tuple(view for _, view in entries), extra)
 
 
+def copy_layers(
+    program: Program, layers: Sequence[Sequence[str]], state: Mapping[str, torch.Tensor], optimizer: Optimizer
+) -> StateCopy:
+    """As ``copy_state``, of layers with these names of state each, and ``extra`` tells which tensor is whose.
+
+    Its key ``layers`` holds, for each layer, the places of its parameters and buffers in ``StateCopy.tensors``; what
+    the optimizer keeps goes by its parameter's name.
+    """
+    copy = copy_state(program, [name for names in layers for name in names], state, optimizer)
+    places = {spec.name.partition("/")[2]: place for place, spec in enumerate(copy.tensors) if _is_own(spec)}
+    owned = [sorted(places[name] for name in names) for names in layers]
+    return StateCopy(copy.tensors, copy.buffers, json.dumps({**json.loads(copy.extra), "layers": owned}).encode())
+
+
+def _is_own(entry: TensorSpec) -> bool:
+    return not entry.name.startswith("optimizer/")
+
+
 def read_state(
     program: Program,
     parcels: Sequence[tuple[StateParcel, Sequence[memoryview]]],

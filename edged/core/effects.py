@@ -259,12 +259,14 @@ class TakeNorms:
 class RunUpdate:
     """Clip if ``norms`` is given (of all parameters, ascending), update, step the scheduler, clear gradients.
 
-    Answered by ``UpdateDone`` or ``ComputeFailed``.
+    ``skip``: only clear the gradients; the version counts up all the same. Answered by ``UpdateDone`` or
+    ``ComputeFailed``.
     """
 
     stamp: Stamp
     version: int
     norms: tuple[tuple[int, float], ...] | None
+    skip: bool = False
 
 
 # -- the source

@@ -216,7 +216,7 @@ class Source:
         self._engine.run(
             lambda executor: executor.first_state(stamp.job, path, first, last),
             lambda copy: self._send_parcel(
-                effect.to, StateParcel(stamp, first, last, 0, copy.tensors, copy.extra), copy.buffers
+                effect.to, StateParcel(stamp, first, last, 0, copy.tensors, copy.extra, replica=False), copy.buffers
             ),
             lambda reason: self._send(effect.to, Refused(stamp.job, reason)),  # no schedule hears of it yet
         )

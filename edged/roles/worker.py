@@ -251,7 +251,9 @@ class Worker:
         def done(result: UpdateResult) -> None:
             self._post(UpdateDone(effect.stamp, effect.version, result.seconds, result.learning_rate))
 
-        self._compute(effect.stamp, lambda executor: executor.update(effect.version, effect.norms), done)
+        self._compute(
+            effect.stamp, lambda executor: executor.update(effect.version, effect.norms, skip=effect.skip), done
+        )
 
     def _send_activation(self, effect: SendActivation) -> None:
         left = self._forward.pop((effect.stamp, effect.route, effect.hop, effect.work), None)
@@ -274,7 +276,7 @@ class Worker:
 
         def done(copy: StateCopy) -> None:
             if effect.stamp in self._live:
-                header = StateParcel(effect.stamp, first, last, effect.version, copy.tensors, copy.extra)
+                header = StateParcel(effect.stamp, first, last, effect.version, copy.tensors, copy.extra, replica=False)
                 self._send_parcel(effect.to, header, copy.buffers)
 
         self._compute(effect.stamp, lambda executor: executor.state(first, last), done)

@@ -50,7 +50,7 @@ class Recipe:
             parameters=0, inputs=0, samples=self.samples, batch_size=self.batch_size,
             micro_batches=self.micro_batches, drop_last=self.drop_last, epochs=100, steps=self.steps,
             eval_samples=self.eval_samples, seed=self.seed, clips=self.clip_norm is not None, optimizer_copies=0,
-            keep_inputs_home="", source_slowness=0.0,
+            keep_inputs_home="", shuffle=True, replicate_every=0, on_nan="stop", source_slowness=0.0,
             training=describe(self.optimizer, self.scheduler, self.clip_norm),
         )  # fmt: skip
 
@@ -141,7 +141,9 @@ class Chain:
 
     def _first(self, hop: Hop) -> tuple[StateParcel, Any]:
         copied = copy_state(self.program, self.captured.state, self.captured.state, None)
-        return StateParcel(STAMP, hop.first_layer, hop.last_layer, 0, copied.tensors, copied.extra), copied.buffers
+        return StateParcel(
+            STAMP, hop.first_layer, hop.last_layer, 0, copied.tensors, copied.extra, replica=False
+        ), copied.buffers
 
     @property
     def hops(self) -> tuple[Hop, ...]:
@@ -151,7 +153,9 @@ class Chain:
         found = []
         for hop, node in zip(self.hops, self.nodes, strict=True):
             copied = node.state(hop.first_layer, hop.last_layer)
-            header = StateParcel(STAMP, hop.first_layer, hop.last_layer, version, copied.tensors, copied.extra)
+            header = StateParcel(
+                STAMP, hop.first_layer, hop.last_layer, version, copied.tensors, copied.extra, replica=False
+            )
             found.append((header, copied.buffers))
         return found
 

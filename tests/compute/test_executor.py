@@ -80,7 +80,7 @@ def test_first_state_comes_from_the_spool_with_its_strides(tmp_path: Path) -> No
     specs = {spec.name: spec for spec in copied.tensors}
     assert specs["parameter/stem.weight"].strides == state["stem.weight"].stride()
     assert "parameter/head.weight" not in specs
-    assert executor.expects(StateParcel(STAMP, 0, 1, 0, copied.tensors, copied.extra))
+    assert executor.expects(StateParcel(STAMP, 0, 1, 0, copied.tensors, copied.extra, replica=False))
     with pytest.raises(JobError, match="first weights"):
         executor.first_state(STAMP.job, tmp_path / "absent.safetensors", 0, 1)
 

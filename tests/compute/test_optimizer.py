@@ -119,7 +119,6 @@ def test_the_document_is_names_and_numbers() -> None:
         "optimizer": {"name": "AdamW", "arguments": {"lr": 0.1, "betas": {"tuple": [0.9, 0.99]}}},
         "scheduler": {"name": "StepLR", "arguments": {"step_size": 3}},
         "clip_norm": 1.5,
-        "on_nan": "stop",
     }
     assert read(text).clip_norm == 1.5
 

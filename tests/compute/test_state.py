@@ -43,7 +43,7 @@ PROGRAM = Program(
 def test_a_parcel_gives_back_bits_strides_and_leaves() -> None:
     copied = copy_state(PROGRAM, ["w", "frozen", "c"], STATE, None)
     assert [spec.name for spec in copied.tensors] == ["parameter/w", "parameter/frozen", "buffer/c"]
-    header = StateParcel(Stamp(JobId("0" * 12), 1, 1), 0, 0, 0, copied.tensors, copied.extra)
+    header = StateParcel(Stamp(JobId("0" * 12), 1, 1), 0, 0, 0, copied.tensors, copied.extra, replica=False)
     found = read_state(PROGRAM, [(header, copied.buffers)], CPU).tensors
     for name, tensor in found.items():
         assert torch.equal(tensor, STATE[name])

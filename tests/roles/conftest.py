@@ -42,9 +42,6 @@ def spec_of(job: str = "aabbccddeeff", **changes: object) -> JobSpec:
         shuffle=True,
         replicate_every=0,
         on_nan="stop",
-        shuffle=False,
-        replicate_every=0,
-        on_nan="stop",
         source_slowness=1.0,
         training="{}",
     )

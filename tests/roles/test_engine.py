@@ -10,7 +10,7 @@ from edged.errors import JobError
 from edged.roles.device import Device
 from edged.roles.engine import Engine, sentence
 
-STATE = StateParcel(Stamp(JobId("aa"), 1, 1), 0, 0, 0, (), b"")
+STATE = StateParcel(Stamp(JobId("aa"), 1, 1), 0, 0, 0, (), b"", replica=False)
 
 
 def outcome(engine: Engine, function) -> asyncio.Future:

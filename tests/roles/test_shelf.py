@@ -8,7 +8,7 @@ STAMP = Stamp(JobId("a"), 1, 1)
 
 
 def parcel(first: int, last: int, version: int) -> StateParcel:
-    return StateParcel(STAMP, first, last, version, (), b"")
+    return StateParcel(STAMP, first, last, version, (), b"", replica=False)
 
 
 def put(shelf: Shelf, *headers: StateParcel) -> None:

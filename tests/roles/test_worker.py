@@ -173,7 +173,7 @@ async def test_what_does_not_fit_takes_no_memory(tmp_path: Path) -> None:
             Activation(stamp, 0, 1, work, (spec,), ()),
             Gradient(stamp, 0, 0, work, (spec,)),
             ProgramParcel(stamp.job, 2**40),
-            StateParcel(stamp, 0, 0, 0, (huge,), b""),
+            StateParcel(stamp, 0, 0, 0, (huge,), b"", replica=False),
         ):
             assert not bench.worker.expects(OWN, header)
 
@@ -191,7 +191,7 @@ async def test_what_nobody_asked_for_takes_no_memory(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         await bench.until(SelfMeasured)
         program = ProgramParcel(spec.job, 100)
-        state = StateParcel(Stamp(spec.job, 1, 1), 0, 0, 0, (), b"")
+        state = StateParcel(Stamp(spec.job, 1, 1), 0, 0, 0, (), b"", replica=False)
         assert bench.worker.expects(OWN, program)
         assert bench.worker.expects(OWN, state)
         bench.wants = lambda _header: False
