@@ -55,6 +55,9 @@ def spec(job=JOB, source=A, layers=4, steps=3, clips=False):
         clips=clips,
         optimizer_copies=1,
         keep_inputs_home="",
+        shuffle=False,
+        replicate_every=0,
+        on_nan="stop",
         source_slowness=1.0,
         training="{}",
     )

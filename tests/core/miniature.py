@@ -90,6 +90,9 @@ def make_spec(layers: int = 5, /, *, steps: int = 3, micro_batches: int = 4, **c
         "clips": False,
         "optimizer_copies": 0,
         "keep_inputs_home": "no",
+        "shuffle": False,
+        "replicate_every": 0,
+        "on_nan": "stop",
         "source_slowness": 1.0,
         "training": "{}",
     }
@@ -229,7 +232,7 @@ class Miniature:
                     for done in self.computed
                     if done.node == where
                 )
-                self._send_parcel(where, to, StateParcel(stamp, first, last, version, (), b""))
+                self._send_parcel(where, to, StateParcel(stamp, first, last, version, (), b"", replica=False))
             case SendMessage(to, message):
                 self.messages.append((to, message))
                 if to == where or self._random.random() >= self._loss:
