@@ -16,7 +16,7 @@ from edged.client import Client
 from edged.config import resolve
 from edged.errors import ConfigError, JobError, JobFailedError
 
-_ACTIVE = {"queued", "preparing", "running"}
+_ACTIVE = {"queued", "preparing", "running", "waiting"}
 
 JobArgument = Annotated[str, typer.Argument(help="A job's id or name (see `edged jobs`).")]
 

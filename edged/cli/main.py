@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli import demo, jobs, keys, look, node
+from edged.cli import control, demo, jobs, keys, look, node
 from edged.errors import UserError
 
 INTERRUPTED = 130
@@ -31,12 +31,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(node.join)
-app.command()(node.leave)
+app.command()(control.leave)
+app.command()(control.expel)
 app.add_typer(keys.app, name="key")
 app.add_typer(node.config_app, name="config")
 app.command()(jobs.train)
 app.command("jobs")(jobs.list_jobs)
 app.command()(jobs.attach)
+app.command()(control.pause)
+app.command()(control.resume)
 app.command()(jobs.stop)
 app.command()(jobs.export)
 app.command()(look.status)

@@ -1,4 +1,4 @@
-"""Commands about this device's node: ``join``, ``leave``, ``config show``."""
+"""Commands about this device's node: ``join``, ``config show``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import typer
 
 from edged.cli.keys import join_line, own_address
 from edged.cli.options import HomeOption, JsonOption, home, print_json
-from edged.client import Client
 from edged.config import Settings, resolve, settings
 from edged.telemetry.logs import LOG_NAME
 
@@ -103,11 +102,6 @@ def _invitation(chosen: Settings) -> Callable[[Mapping[str, Any]], str]:
         return "join from another device with:  " + join_line(chosen.cluster, key, own_address(status))
 
     return line
-
-
-def leave(home_flag: HomeOption = None) -> None:
-    """Take this device's node out; the others are told."""
-    Client(home(home_flag)).ask("leave")
 
 
 @config_app.command("show")

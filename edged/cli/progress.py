@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from edged.tui import words
 
 QUIET_SECONDS = 5.0
+REASON_WIDTH = 40
+"""Beside the bar there is room for the beginning of a reason; the whole of it stands above."""
 
 
 class Follower(Protocol):
@@ -61,6 +63,8 @@ def in_words(event: Mapping[str, Any]) -> str:
         return f"finished {event['steps']} steps in {took}{loss}; the weights:"
     if kind == "waiting":
         return str(event["reason"])
+    if kind == "recovery":
+        return str(event["text"])
     if kind == "failed":
         return f"failed: {event['reason']}"
     return f"{kind}: " + ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")
@@ -94,5 +98,7 @@ class _Bar:
         if event["event"] == "started":
             self._progress.update(self._task, total=event["steps"])
         elif event["event"] == "plan":
-            self._progress.update(self._task, description="preparing")
+            self._progress.update(self._task, description="preparing", pace="")
+        elif event["event"] == "waiting":
+            self._progress.update(self._task, description="waiting", pace=words.shorten(event["reason"], REASON_WIDTH))
         self._progress.console.print(in_words(event))

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edged.core.events import JobSubmitted, LeaveAsked, StopAsked
+from edged.core.events import JobSubmitted, StopAsked
 from edged.core.ids import JobId
+from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, JobState
 from edged.errors import ConfigError, JobError
 from edged.roles.history import Story
 from edged.roles.local import Answer, Send
 from edged.roles.observer import Observer
+from edged.roles.orders import Orders
 from edged.roles.pump import Post
 from edged.roles.source import Source
 from edged.roles.spool import copy_file
@@ -37,6 +39,7 @@ class NodeCommands:
         self._source = source
         self._journal = journal
         self._post = post
+        self._orders = Orders(observer, post)
 
     def status(self) -> Answer:
         """The status object."""
@@ -55,9 +58,14 @@ class NodeCommands:
                 return await self._stop(request)
             case "export":
                 return await self._export(request)
+            case "pause":
+                return await self._orders.pause(self._find(_text(request, "job")))
+            case "resume":
+                return await self._orders.resume(self._find(_text(request, "job")))
             case "leave":
-                self._post(LeaveAsked())
-                return {"left": True}
+                return self._orders.leave(request.get("node"))
+            case "expel":
+                return self._orders.expel(request.get("node"))
             case _:
                 return None
 
@@ -101,7 +109,7 @@ class NodeCommands:
     async def _stop(self, request: Answer) -> Answer:
         record = self._find(_text(request, "job"))
         job = record.job
-        if record.state < JobState.FINISHED:
+        if record.state not in ENDED:
             self._post(StopAsked(job, str(request.get("reason") or "stopped by its user")))
             await self._ended(job)
         return {"job": job, "state": self._state(job).name.lower()}
@@ -130,7 +138,10 @@ class NodeCommands:
         if record.state is JobState.FINISHED:
             return await self._copy_result(record, output)
         if record.state is not JobState.RUNNING:
-            raise JobError(f"job {record.name} is {record.state.name.lower()}: there are no weights to export")
+            raise JobError(
+                f"job {record.name} is {record.state.name.lower()}: weights can be exported while it runs and when it "
+                "is finished"
+            )
         return await self._source.export(record.job, output)
 
     async def _copy_result(self, record: JobRecord, output: Path) -> Answer:

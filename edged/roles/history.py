@@ -8,7 +8,7 @@ from typing import Any
 
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec
-from edged.core.messages import EvalReport, FinishedReport, StepReport
+from edged.core.messages import EvalReport, FinishedReport, RecoveryReport, StepReport
 from edged.core.plan import Plan
 
 KEPT_JOBS = 50
@@ -102,9 +102,9 @@ class History:
         """A plan was chosen; returns whether that was news."""
         return self.story(plan.stamp.job).add((plan.stamp,), {"event": "plan", **plan_document(plan, names)})
 
-    def step(self, report: StepReport) -> None:
-        """A step was done."""
-        self.story(report.stamp.job).add(
+    def step(self, report: StepReport) -> bool:
+        """A step was done; returns whether that was news. What was rolled back is told again by the plan after it."""
+        return self.story(report.stamp.job).add(
             (report.stamp, report.step),
             {
                 "event": "step",
@@ -116,9 +116,24 @@ class History:
             },
         )
 
-    def evaluated(self, report: EvalReport) -> None:
-        """An epoch was evaluated."""
-        self.story(report.stamp.job).add(
+    def recovered(self, report: RecoveryReport) -> bool:
+        """A new plan goes on; returns whether that was news."""
+        return self.story(report.stamp.job).add(
+            (report.stamp,),
+            {
+                "event": "recovery",
+                "cause": report.cause,
+                "nodes": list(report.nodes),
+                "rolled_back_to": report.rolled_back_to,
+                "pause_seconds": report.pause_seconds,
+                "moved_bytes": report.moved_bytes,
+                "text": report.text,
+            },
+        )
+
+    def evaluated(self, report: EvalReport) -> bool:
+        """An epoch was evaluated; returns whether that was news."""
+        return self.story(report.stamp.job).add(
             (report.stamp, report.step),
             {"event": "eval", "epoch": report.epoch, "loss": report.loss, "metrics": dict(report.metrics)},
         )
@@ -138,11 +153,12 @@ class History:
         )
 
     def waiting(self, job: JobId, reason: str) -> bool:
-        """The job waits for something; returns whether that was news."""
+        """The job waits for something; returns whether that was news: once more, if it went on in between."""
         story = self.story(job)
-        if (story.newest("waiting") or {}).get("reason") == reason:
+        document = {"event": "waiting", "reason": reason}
+        if story.objects and story.objects[-1] == document:
             return False
-        return story.add((time.monotonic(),), {"event": "waiting", "reason": reason})
+        return story.add((time.monotonic(),), document)
 
     def failed(self, job: JobId, reason: str, detail: str = "") -> None:
         """The job ended without a result. ``detail``: the traceback of the user's code, where that was the reason."""

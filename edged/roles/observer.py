@@ -13,9 +13,11 @@ from typing import Any
 
 from edged.core.effects import Log, TellLeader, TellMember
 from edged.core.events import Event, FeederFailed, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
-from edged.core.ids import JobId, NodeId
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
+from edged.core.joblist import ENDED
 from edged.core.messages import (
+    Committed,
     End,
     EvalReport,
     FinishedReport,
@@ -27,6 +29,8 @@ from edged.core.messages import (
     Message,
     NodeReport,
     PlanChosen,
+    Prepare,
+    RecoveryReport,
     StepReport,
     StopRequest,
     Submit,
@@ -34,6 +38,7 @@ from edged.core.messages import (
 from edged.core.plan import Plan
 from edged.roles.history import KEPT_JOBS, History
 from edged.roles.pump import Table
+from edged.roles.safekeeping import Safekeeping
 from edged.telemetry.logs import LEVELS, topic_logger
 
 EVENTS_KEPT = 50
@@ -49,6 +54,9 @@ _VERBS = {
 }
 _PLAIN_REASONS = {"", "joined", "left"}
 """Reasons that say no more than the verb does."""
+
+_STANDS = {JobState.QUEUED, JobState.PAUSED, JobState.WAITING}
+_ACTIVE = {JobState.PREPARING, JobState.RUNNING, JobState.WAITING}
 
 
 class Observer:
@@ -75,6 +83,8 @@ class Observer:
         self.weight_version = 0
         self.election_says = ""
         self.waiting: Mapping[JobId, str] = {}
+        self.safekeeping = Safekeeping(clock)
+        self._going_on: tuple[Stamp, int] | None = None
         self._clock = clock
         self._unreported: dict[JobId, float] = {}
         self._tracebacks: dict[JobId, str] = {}
@@ -96,8 +106,8 @@ class Observer:
                 self.weight_version = version
             case FeederFailed(job, _, detail) if detail:
                 self._tracebacks[job] = detail
-            case StagesBuilt(problem=""):
-                self.weight_version = 0
+            case StagesBuilt(stamp, ""):
+                self.weight_version = self._going_on[1] if self._going_on and self._going_on[0] == stamp else 0
             case _:
                 pass
 
@@ -120,7 +130,7 @@ class Observer:
     def settle(self) -> None:
         """End the stories of jobs that the job list calls over. Called now and then: their own messages may be lost."""
         for job, record in self.jobs().items():
-            if record.state < JobState.FINISHED or self.history.story(job).ended:
+            if record.state not in ENDED or self.history.story(job).ended:
                 self._unreported.pop(job, None)
             elif record.state is not JobState.FINISHED:
                 verb = "stopped" if record.state is JobState.STOPPED else "failed"
@@ -132,19 +142,22 @@ class Observer:
         self._forget()
 
     def wait(self, waiting: Mapping[JobId, str]) -> None:
-        """Take note of the jobs that wait for their data now, and of those in the queue that say what they wait for."""
+        """Take note of the jobs that wait for their data now, and of those that stand and say why."""
         self.waiting = waiting
-        queued = {job: r.reason for job, r in self.jobs().items() if r.state is JobState.QUEUED and r.reason}
-        for job, reason in {**queued, **waiting}.items():
-            if self.history.waiting(job, reason) and job in waiting:
+        records = self.jobs()
+        standing = {job: reason for job, record in records.items() if (reason := why_it_stands(record))}
+        for job, reason in {**standing, **waiting}.items():
+            queued = job in records and records[job].state is JobState.QUEUED
+            if self.history.waiting(job, reason) and (job in waiting or not queued):
                 self.tell(reason)
 
     def current(self) -> JobRecord | None:
         """The job that runs, else the next one to run, else the latest."""
         records = list(self.jobs().values())
-        active = [r for r in records if r.state in {JobState.PREPARING, JobState.RUNNING}]
+        active = [r for r in records if r.state in _ACTIVE]
         queued = [r for r in records if r.state is JobState.QUEUED]
-        return next(iter(active or queued or records[-1:]), None)
+        paused = [r for r in records if r.state is JobState.PAUSED]
+        return next(iter(active or queued or paused or records[-1:]), None)
 
     def _hear(self, sender: NodeId, message: Message) -> None:
         match message:
@@ -152,19 +165,36 @@ class Observer:
                 self.reports[sender] = message
             case PlanChosen(plan, spec):
                 self._choose(plan, spec)
-            case StepReport(stamp, step, _, loss):
-                self.history.step(message)
-                self.losses.setdefault(stamp.job, deque(maxlen=LOSSES_KEPT)).append((step, loss))
-            case EvalReport(_, _, epoch, loss, metrics):
-                self.history.evaluated(message)
-                shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics)
-                self.tell(f"epoch {epoch + 1}: evaluation loss {loss:.4g}" + (f", {shown}" if shown else ""))
+            case Prepare(plan, _, version):
+                self._going_on = (plan.stamp, version)
+            case Committed():
+                self.safekeeping.commit(message)
+            case RecoveryReport(text=text) if self.history.recovered(message):
+                self.tell(text)
+            case _:
+                self._hear_of_training(message)
+
+    def _hear_of_training(self, message: Message) -> None:
+        match message:
+            case StepReport() if self.history.step(message):
+                self._step(message)
+            case EvalReport(_, _, epoch, loss, metrics) if self.history.evaluated(message):
+                shown = "".join(f", {name} {value:.4g}" for name, value in metrics)
+                self.tell(f"epoch {epoch + 1}: evaluation loss {loss:.4g}{shown}")
             case FinishedReport(_, steps, loss):
                 if not self.history.story(message.stamp.job).ended:
                     self.tell(f"finished after {steps} steps, loss {loss:.4g}")
                 self.history.finished(message)
             case _:
                 pass
+
+    def _step(self, report: StepReport) -> None:
+        """The curve goes on from here: steps that were rolled back leave it as they are done again."""
+        losses = self.losses.setdefault(report.stamp.job, deque(maxlen=LOSSES_KEPT))
+        while losses and losses[-1][0] >= report.step:
+            losses.pop()
+        losses.append((report.step, report.loss))
+        self.safekeeping.step(report)
 
     def _learn(self, spec: JobSpec) -> None:
         if spec.job not in self.specs:
@@ -188,6 +218,7 @@ class Observer:
         for store in stores:
             for job in [job for job in store if job not in listed][: max(0, len(store) - KEPT_JOBS)]:
                 del store[job]
+        self.safekeeping.forget(listed)
 
     def _finish_unreported(self, job: JobId, record: JobRecord) -> None:
         losses = self.losses.get(job)
@@ -235,3 +266,12 @@ class Observer:
             text = f"{self.name(effect.leader)}{me} leads (term {effect.term})"
         topic_logger("election").info("%s", text)
         self.tell(text)
+
+
+def why_it_stands(record: JobRecord) -> str:
+    """Why a job does not go on although it is not over, in a sentence; empty where nothing needs saying."""
+    if record.state not in _STANDS:
+        return ""
+    if record.state is JobState.PAUSED:
+        return f"job {record.name} is paused at step {record.step}: `edged resume {record.job}` lets it go on"
+    return record.reason

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 import psutil
 
 from edged.core.ids import JobId, NodeId
-from edged.core.messages import JobState, MemberState, Message, NodeReport
+from edged.core.messages import MemberState, Message, NodeReport
 from edged.roles.engine import Engine
 from edged.roles.observer import Observer
+from edged.roles.outlook import WORKING
 from edged.roles.worker import Worker
 from edged.telemetry.journal import Journal
 from edged.transport.interface import Transport
@@ -84,7 +85,7 @@ class Reporter:
         """First and last layer of this node in the running plan; (-1, -1) for none."""
         job = self._observer.current()
         plan = self._observer.plans.get(job.job) if job is not None else None
-        if plan is None or job is None or job.state >= JobState.FINISHED:
+        if plan is None or job is None or job.state not in WORKING:
             return -1, -1
         hops = [hop for _, _, hop in plan.hops_of(self._observer.own_id)]
         if not hops:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from edged.core.ids import NodeId
-from edged.core.messages import JobRecord, JobState, MemberRecord, MemberState, NodeReport
+from edged.core.joblist import ENDED
+from edged.core.messages import JobRecord, MemberRecord, MemberState, NodeReport
 from edged.core.plan import Plan
 from edged.roles.history import plan_document
-from edged.roles.observer import Observer
+from edged.roles.observer import Observer, why_it_stands
+from edged.roles.outlook import WORKING, newest_step, protection_document, replicas_of
 
 
 def status_document(observer: Observer, cluster: str) -> dict[str, Any]:
@@ -25,6 +27,7 @@ def status_document(observer: Observer, cluster: str) -> dict[str, Any]:
         "members": [_member(observer, record, job, plan) for _, record in sorted(observer.members.items())],
         "job": job_document(observer, job) if job is not None else None,
         "plan": plan_document(plan, observer.names()) if plan is not None else None,
+        "protection": protection_document(observer, job),
         "view": _view(observer, job),
     }
 
@@ -37,7 +40,7 @@ def job_document(observer: Observer, record: JobRecord) -> dict[str, Any]:
         "name": record.name,
         "source": record.source,
         "state": record.state.name.lower(),
-        "step": max(record.step, step.get("step", 0)),
+        "step": newest_step(observer, record),
         "steps": record.steps,
         "reason": record.reason,
         "epoch": step.get("epoch"),
@@ -54,7 +57,7 @@ def address(record: MemberRecord) -> str:
 
 
 def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, plan: Plan | None) -> dict[str, Any]:
-    active = plan is not None and job is not None and job.state in {JobState.PREPARING, JobState.RUNNING}
+    active = plan is not None and job is not None and job.state in WORKING
     hops = plan.hops_of(record.node) if plan is not None and active else ()
     report = observer.reports.get(record.node)
     alive = record.state in {MemberState.ALIVE, MemberState.SUSPECT}
@@ -71,7 +74,7 @@ def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, pla
         if hops
         else None,
         "weight_version": report.weight_version if report is not None and hops else None,
-        "replicas": [],
+        "replicas": replicas_of(observer, record.node, job),
         "links": _links(report),
         "busy": report.busy if report is not None else 0.0,
         "micro_batch_seconds": report.micro_batch_seconds if report is not None else 0.0,
@@ -80,7 +83,7 @@ def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, pla
 
 
 def _roles(observer: Observer, node: NodeId, job: JobRecord | None, works: bool) -> list[str]:  # noqa: FBT001 - a fact
-    active = job is not None and job.state < JobState.FINISHED
+    active = job is not None and job.state not in ENDED
     roles = {
         "leader": node == observer.leader,
         "source": active and job is not None and job.source == node,
@@ -121,6 +124,6 @@ def _seconds_left(observer: Observer, job: JobRecord | None, step: int, speed: f
 def _waiting(observer: Observer, job: JobRecord | None) -> str:
     if observer.leader is None:
         return observer.election_says or "no leader yet"
-    if job is not None and job.state is JobState.QUEUED:
-        return job.reason
-    return "" if job is None else observer.waiting.get(job.job, "")
+    if job is None:
+        return ""
+    return why_it_stands(job) or observer.waiting.get(job.job, "")

@@ -6,6 +6,7 @@
     how others join                          while this node is alone
     pipeline as boxes                        always
     progress: step, loss, speed, time left   when a job runs
+    replicas: version, age, what may die     when a job runs
     loss curve | members and links           as far as the height allows
     last events in words                     what is left of the height
 """
@@ -19,7 +20,7 @@ from typing import Any
 from rich.text import Text
 
 from edged.core.plan import layers_in_words
-from edged.tui import pipeline, words
+from edged.tui import pipeline, safety, words
 from edged.tui.curve import BRAILLE, curve
 
 STATES = {"alive": "●", "suspect": "?", "dead": "✗", "left": "○"}
@@ -53,9 +54,10 @@ def lines(status: Mapping[str, Any], width: int, height: int) -> list[str]:
 
 
 def summary(status: Mapping[str, Any], width: int) -> list[str]:
-    """What ``edged status`` prints: all members, and no curve or events."""
+    """What ``edged status`` prints: all members, what the job would survive, and no curve or events."""
     head = [*_head(status, width), *pipeline.boxes(status, width), *_progress(status, width)]
-    return [words.shorten(line, width) for line in [*head, *_members(status, width, 10**6)]]
+    rest = [*_members(status, width, 10**6), *safety.outlook(status, width)]
+    return [words.shorten(line, width) for line in [*head, *rest]]
 
 
 def _head(status: Mapping[str, Any], width: int) -> list[str]:
@@ -66,7 +68,7 @@ def _head(status: Mapping[str, Any], width: int) -> list[str]:
     leads = f"{names.get(leader, leader)} leads (★, term {status.get('term', 0)})" if leader else "no leader yet"
     job = status.get("job")
     what = f"job {job['name']}: {job['state']}" if job else "no job: edged train JOB.py"
-    if job and job.get("reason") and job["state"] not in {"queued", "preparing", "running"}:
+    if job and job.get("reason") and job["state"] in {"finished", "failed", "stopped"}:
         what += f" ({job['reason']})"
     head = [f"edged · {status.get('cluster', '')} · {alive} of {len(members)} nodes alive · {leads}", what]
     waiting = status.get("view", {}).get("waiting")
@@ -85,7 +87,7 @@ def _progress(status: Mapping[str, Any], width: int) -> list[str]:
     text += f"  loss {loss:.4f}" if loss is not None else ""
     text += f"  {words.count(view.get('samples_per_second') or 0)} samples/s"
     text += f"  {words.duration(view.get('seconds_left'))} left" if job["state"] == "running" else ""
-    return [words.bar(step / steps, max(width - len(text) - 1, 8)) + text, ""]
+    return [words.bar(step / steps, max(width - len(text) - 1, 8)) + text, safety.headline(status)]
 
 
 def _loss(status: Mapping[str, Any], width: int, height: int) -> list[str]:
@@ -101,7 +103,8 @@ def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     names = {member["node"]: member["name"] for member in status.get("members", [])}
     rows = []
     for member in sorted(status.get("members", []), key=_place):
-        rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {member['state']:<7} {_duty(member)}")
+        state = "" if member["state"] == "alive" else f"{member['state']:<7} "
+        rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {state}{_duty(member)}")
         for peer, link in sorted((member.get("links") or {}).items()):
             sent, trip = link.get("bytes_per_second") or 0.0, link.get("round_trip_seconds")
             if sent >= LEAST_RATE:
@@ -123,7 +126,9 @@ def _duty(member: Mapping[str, Any]) -> str:
         return ""
     layers = member.get("layers")
     what = layers_in_words(*layers) if layers else "no layers"
-    return ", ".join([what, *(role for role in member.get("roles", ()) if role != "worker")])
+    held = safety.replicas(member)
+    roles = [role for role in member.get("roles", ()) if role != "worker"]
+    return ", ".join([what, *([held] if held else []), *roles])
 
 
 def _events(status: Mapping[str, Any], width: int, height: int) -> list[str]:

@@ -13,8 +13,8 @@ from edged.client import Client
 from edged.errors import ConfigError, JobError, JobFailedError, KeyRefusedError, NoNodeError
 from tests.cli.shell import JOBS, edged
 
-COMMANDS = ["join", "leave", "key", "config", "train", "jobs", "attach", "stop", "export", "status", "watch", "events",
-            "demo"]  # fmt: skip
+COMMANDS = ["join", "leave", "expel", "key", "config", "train", "jobs", "attach", "pause", "resume", "stop", "export",
+            "status", "watch", "events", "demo"]  # fmt: skip
 
 
 def test_help_names_every_command() -> None:
@@ -63,7 +63,8 @@ def test_a_command_without_its_arguments_shows_help(arguments: list[str]) -> Non
 @pytest.mark.parametrize(
     "arguments",
     [["status"], ["status", "--json"], ["train", str(JOBS)], ["train", "missing.py", "--json"], ["watch"], ["events"],
-     ["jobs"], ["attach", "x"], ["stop", "x"], ["export", "x", "--output", "x.safetensors"], ["leave"]],
+     ["jobs"], ["attach", "x"], ["stop", "x"], ["export", "x", "--output", "x.safetensors"], ["leave"],
+     ["leave", "pi"], ["expel", "pi"], ["pause", "x"], ["resume", "x"]],
 )  # fmt: skip
 def test_without_a_node_every_command_says_how_to_start_one(tmp_path: Path, arguments: list[str]) -> None:
     outcome = edged(*arguments, home=tmp_path)

@@ -1,7 +1,7 @@
 """Stories of jobs: complete, in order, each thing once."""
 
 from edged.core.ids import NodeId, Stamp
-from edged.core.messages import EvalReport, FinishedReport, StepReport
+from edged.core.messages import EvalReport, FinishedReport, RecoveryReport, StepReport
 from edged.core.plan import Hop, Plan, Route
 from edged.roles import history
 from edged.roles.history import History
@@ -103,3 +103,38 @@ def test_long_stories_are_thinned_out_and_old_jobs_are_forgotten(monkeypatch) ->
     told.story(SPEC.job).thin(10)
     assert len(story.objects) <= 10
     assert story.objects[-1]["event"] == "failed"
+
+
+def test_a_recovery_has_the_promised_fields_and_is_told_once() -> None:
+    told = History()
+    second = Stamp(SPEC.job, 1, 2)
+    report = RecoveryReport(second, "died", (NodeId("b"),), 2, 1, 0.8, 512, "pi-4 died; no step lost")
+    assert told.recovered(report)
+    assert not told.recovered(report)
+    assert told.story(SPEC.job).objects == [
+        {
+            "event": "recovery",
+            "cause": "died",
+            "nodes": ["b"],
+            "rolled_back_to": 2,
+            "pause_seconds": 0.8,
+            "moved_bytes": 512,
+            "text": "pi-4 died; no step lost",
+        }
+    ]
+
+
+def test_a_late_step_of_the_plan_before_is_no_news() -> None:
+    told = History()
+    assert told.step(step(3))
+    assert told.step(step(3, Stamp(SPEC.job, 1, 2)))
+    assert not told.step(step(4))
+
+
+def test_the_same_wait_is_told_again_only_after_something_went_on() -> None:
+    told = History()
+    assert told.waiting(SPEC.job, "no data")
+    assert not told.waiting(SPEC.job, "no data")
+    told.step(step(1))
+    assert told.waiting(SPEC.job, "no data")
+    assert [item["event"] for item in told.story(SPEC.job).objects] == ["waiting", "step", "waiting"]

@@ -14,9 +14,12 @@ from edged.core.messages import (
     FinishedReport,
     JobRecord,
     JobState,
+    Lying,
     MemberState,
     NodeReport,
     PlanChosen,
+    Prepare,
+    RecoveryReport,
     StepReport,
 )
 from edged.core.plan import Hop, Plan, Route
@@ -197,3 +200,68 @@ def test_what_was_learned_of_jobs_of_long_ago_is_forgotten() -> None:
     stage.observer.settle()
     seen = stage.observer
     assert len(seen.specs) == len(seen.plans) == len(seen.losses) == KEPT_JOBS
+
+
+AGAIN = replace(PLAN, stamp=Stamp(SPEC.job, 1, 2))
+RING = (Lying(0, 0, (OWN, PEER)), Lying(1, 1, (PEER, OWN)))
+
+
+def test_steps_that_are_done_again_replace_those_that_were_rolled_back(stage: Stage) -> None:
+    stage.job(JobState.RUNNING)
+    for number in (1, 2, 3):
+        stage.hear(StepReport(STAMP, number, 0, 3.0 - number, 80.0, 0.05))
+    stage.hear(StepReport(AGAIN.stamp, 2, 0, 1.0, 80.0, 0.05))
+    stage.hear(StepReport(STAMP, 4, 0, 9.0, 80.0, 0.05))
+    status = stage.status()
+    assert status["view"]["loss"] == [[1, 2.0], [2, 1.0]]
+    assert status["job"]["step"] == 2
+    assert [item["step"] for item in stage.story()] == [1, 2, 3, 2]
+
+
+def test_a_recovery_is_told_in_words_once(stage: Stage) -> None:
+    report = RecoveryReport(AGAIN.stamp, "died", (PEER,), 2, 1, 0.8, 512, "pi-4 died; its layer 1 came back")
+    stage.hear(report)
+    stage.hear(EvalReport(STAMP, 2, 0, 0.25, ()))
+    stage.hear(report)
+    assert stage.words().count("pi-4 died; its layer 1 came back") == 1
+
+
+def test_an_evaluation_that_is_repeated_is_told_once(stage: Stage) -> None:
+    for _ in range(2):
+        stage.hear(EvalReport(STAMP, 2, 0, 0.25, ()))
+        stage.hear(StepReport(STAMP, 3, 1, 1.0, 80.0, 0.05))
+        stage.observer.tell("something else")
+    assert [text for text in stage.words() if text.startswith("epoch")] == ["epoch 1: evaluation loss 0.25"]
+
+
+@pytest.mark.parametrize("state", [JobState.PAUSED, JobState.WAITING])
+def test_a_job_that_stands_is_not_over_and_says_why(stage: Stage, state: JobState) -> None:
+    stage.job(state, "layer 1 was lost with node pi-4", step=2)
+    stage.observer.settle()
+    stage.observer.wait({})
+    stage.observer.wait({})
+    (waiting,) = stage.story()
+    assert waiting["event"] == "waiting"
+    why = waiting["reason"]
+    assert ("edged resume" in why) if state is JobState.PAUSED else (why == "layer 1 was lost with node pi-4")
+    assert stage.status()["view"]["waiting"] == why
+    assert stage.words()[-1] == why
+    assert stage.status()["job"]["state"] == state.name.lower()
+    assert stage.status()["members"][0]["roles"] == ["source"]
+
+
+def test_a_job_that_waits_is_the_current_one_and_a_paused_one_gives_way(stage: Stage) -> None:
+    for number, state in enumerate((JobState.PAUSED, JobState.FINISHED, JobState.QUEUED, JobState.WAITING)):
+        job = spec_of(str(number)).job
+        stage.records[job] = JobRecord(job, f"job {number}", OWN, state, 0, 4, "")
+    for number in (3, 2, 0, 1):
+        assert stage.observer.current().name == f"job {number}"
+        del stage.records[str(number)]
+
+
+def test_a_plan_that_goes_on_begins_with_its_version(stage: Stage) -> None:
+    stage.hear(Prepare(AGAIN, SPEC, 7, OWN, ()))
+    stage.observer.watch(StagesBuilt(AGAIN.stamp, ""))
+    assert stage.observer.weight_version == 7
+    stage.observer.watch(StagesBuilt(replace(STAMP, version=3), ""))
+    assert stage.observer.weight_version == 0

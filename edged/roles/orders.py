@@ -1,0 +1,108 @@
+"""Orders that the user gives to jobs and to other nodes: pause, resume, leave, expel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from edged.core.events import ExpelAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
+from edged.core.ids import JobId
+from edged.core.joblist import ENDED
+from edged.core.messages import JobRecord, JobState, MemberRecord, MemberState
+from edged.errors import ConfigError, JobError
+from edged.roles.observer import Observer
+from edged.roles.pump import Post
+
+PAUSE_SECONDS = 30.0
+"""How long ``pause`` waits for the step under way: it may be a long one."""
+
+RESUME_SECONDS = 5.0
+LOOK_SECONDS = 0.05
+
+_PRESENT = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
+
+
+class Orders:
+    """Each order becomes an event for the core; the answer tells what has become of it."""
+
+    def __init__(self, observer: Observer, post: Post) -> None:
+        """``observer`` knows the names; ``post`` hands events to the core."""
+        self._observer = observer
+        self._post = post
+
+    async def pause(self, record: JobRecord) -> dict[str, Any]:
+        """Let a job stand after the step it is in. Raises ``JobError`` if it is over."""
+        self._refuse_ended(record)
+        if record.state is not JobState.PAUSED:
+            self._post(PauseAsked(record.job))
+            await _until(lambda: self._state(record.job) in {JobState.PAUSED, *ENDED}, PAUSE_SECONDS)
+        return self._answer(record.job)
+
+    async def resume(self, record: JobRecord) -> dict[str, Any]:
+        """Put a paused job back into the queue. Raises ``JobError`` if it is over; others are left as they are."""
+        self._refuse_ended(record)
+        if record.state is JobState.PAUSED:
+            self._post(ResumeAsked(record.job))
+            await _until(lambda: self._state(record.job) is not JobState.PAUSED, RESUME_SECONDS)
+        return self._answer(record.job)
+
+    def leave(self, wanted: object) -> dict[str, Any]:
+        """Let this node (``wanted`` is ``None``) or another one leave gracefully."""
+        member = self._own() if wanted is None else self.find(wanted)
+        own = member.node == self._observer.own_id
+        self._post(LeaveAsked() if own else LeaveNodeAsked(member.node))
+        return {"left": True} if own else {"node": member.node, "name": member.name}
+
+    def expel(self, wanted: object) -> dict[str, Any]:
+        """Shut another node out for good, also one that is not there."""
+        member = self.find(wanted, present=False)
+        if member.node == self._observer.own_id:
+            raise ConfigError("a node cannot expel itself: `edged leave` takes it out; or expel it from another node")
+        self._post(ExpelAsked(member.node))
+        return {"node": member.node, "name": member.name}
+
+    def find(self, wanted: object, *, present: bool = True) -> MemberRecord:
+        """The member with this id (or its beginning) or name; those that are there win over those that have gone.
+
+        Raises ``ConfigError`` if there is none, more than one, or (with ``present``) it is not there.
+        """
+        if not isinstance(wanted, str) or not wanted:
+            raise ConfigError("the request lacks 'node': a node's name or id (see `edged status`)")
+        members = list(self._observer.members.values())
+        found = [member for member in members if member.node == wanted]
+        found = found or [member for member in members if member.name == wanted]
+        found = found or [member for member in members if member.node.startswith(wanted)]
+        found = [member for member in found if member.state in _PRESENT] or found
+        if len(found) > 1:
+            ids = ", ".join(sorted(member.node for member in found))
+            raise ConfigError(f"{len(found)} nodes are called {wanted!r}: type one of their ids, {ids}")
+        if not found:
+            known = ", ".join(sorted(f"{member.name} ({member.node})" for member in members))
+            raise ConfigError(f"no node is called {wanted!r}; known nodes: {known}")
+        if present and found[0].state not in _PRESENT:
+            raise ConfigError(f"node {found[0].name} is not there ({found[0].state.name.lower()}); nothing to do")
+        return found[0]
+
+    def _own(self) -> MemberRecord:
+        return self._observer.members[self._observer.own_id]
+
+    def _state(self, job: JobId) -> JobState:
+        record = self._observer.jobs().get(job)
+        return record.state if record is not None else JobState.STOPPED
+
+    def _answer(self, job: JobId) -> dict[str, Any]:
+        record = self._observer.jobs().get(job)
+        step = record.step if record is not None else 0
+        return {"job": job, "state": self._state(job).name.lower(), "step": step}
+
+    def _refuse_ended(self, record: JobRecord) -> None:
+        if record.state in ENDED:
+            raise JobError(f"job {record.name} is {record.state.name.lower()}: it can be neither paused nor resumed")
+
+
+async def _until(condition: Callable[[], bool], seconds: float) -> None:
+    """Return when ``condition`` holds, but not later than ``seconds`` from now: a leader may be missing."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - the list has no bell
+        await asyncio.sleep(LOOK_SECONDS)

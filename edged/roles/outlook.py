@@ -1,0 +1,163 @@
+"""Which failures the job would survive right now, as the ``protection`` object of ``edged status --json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edged.core.ids import NodeId
+from edged.core.joblist import ENDED
+from edged.core.messages import JobRecord, JobState, MemberState
+from edged.core.plan import layers_in_words
+from edged.core.survival import Cover, Standing, Verdict, covers, verdicts
+from edged.roles.observer import Observer
+
+WORKING = frozenset({JobState.PREPARING, JobState.RUNNING})
+"""A plan is in force: layers are live, or about to be."""
+
+
+def newest_step(observer: Observer, record: JobRecord) -> int:
+    """The newest step done: after a roll-back that is a lower one than before."""
+    told = observer.history.story(record.job).newest("step")
+    if record.state in ENDED or told is None:
+        return max(record.step, told["step"] if told else 0)
+    return int(told["step"])
+
+
+def replicas_of(observer: Observer, node: NodeId, job: JobRecord | None) -> list[dict[str, Any]]:
+    """What ``node`` holds of layers that others run: ranges with version and age."""
+    standing = _standing(observer, job)
+    if job is None or standing is None:
+        return []
+    return [
+        {
+            "layers": [cover.first_layer, cover.last_layer],
+            "version": standing.version,
+            "age_steps": max(0, standing.step - standing.version),
+            "age_seconds": _age(observer, job),
+        }
+        for cover in covers(standing)
+        if node in cover.replicas
+    ]
+
+
+def protection_document(observer: Observer, job: JobRecord | None) -> dict[str, Any] | None:
+    """Where layers and samples lie, and what the death of each node would mean; ``None`` without a job and a plan."""
+    standing = _standing(observer, job)
+    if job is None or standing is None:
+        return None
+    words = _Words(observer, standing, works=job.state in WORKING)
+    committed = standing.committed
+    return {
+        "job": job.job,
+        "protected": observer.safekeeping.protects(job.job),
+        "version": standing.version if standing.version >= 0 else None,
+        "every": committed.every if committed is not None else None,
+        "age_steps": max(0, standing.step - standing.version) if standing.version >= 0 else None,
+        "age_seconds": _age(observer, job),
+        "layers": [
+            {
+                "first_layer": cover.first_layer,
+                "last_layer": cover.last_layer,
+                "live": list(cover.live),
+                "replicas": list(cover.replicas),
+                "text": words.layers(cover),
+            }
+            for cover in covers(standing)
+        ],
+        "samples": {
+            "source": standing.source,
+            "copies": [standing.copyist] if standing.copyist else [],
+            "text": words.samples(),
+        },
+        "if_died": [
+            {
+                "node": each.node,
+                "survives": each.version is not None,
+                "steps_again": each.steps_again if each.version is not None else None,
+                "text": words.verdict(each),
+            }
+            for each in verdicts(standing)
+        ],
+    }
+
+
+def _standing(observer: Observer, job: JobRecord | None) -> Standing | None:
+    plan = observer.plans.get(job.job) if job is not None else None
+    if job is None or plan is None or job.state in ENDED:
+        return None
+    spec = observer.specs.get(job.job)
+    present = {MemberState.ALIVE, MemberState.SUSPECT}
+    return Standing(
+        plan=plan,
+        step=newest_step(observer, job),
+        source=job.source,
+        origin=spec.source if spec is not None else job.source,
+        alive=frozenset(node for node, record in observer.members.items() if record.state in present),
+        committed=observer.safekeeping.committed(job.job),
+    )
+
+
+def _age(observer: Observer, job: JobRecord) -> float | None:
+    age = observer.safekeeping.age(job.job)
+    return None if age is None else round(age, 3)
+
+
+class _Words:
+    """The sentences."""
+
+    def __init__(self, observer: Observer, standing: Standing, *, works: bool) -> None:
+        self._observer = observer
+        self._standing = standing
+        self._works = works
+
+    def layers(self, cover: Cover) -> str:
+        runs = "live on" if self._works else "last run by"
+        where = f"{runs} {_listed([self._observer.name(node) for node in cover.live])}" if cover.live else "not live"
+        what = f"{layers_in_words(cover.first_layer, cover.last_layer)}: {where}"
+        if cover.replicas:
+            version = f"(version {self._standing.version})"
+            first, *others = [self._called(node) for node in cover.replicas]
+            word = "replicas" if others else "replica"
+            return f"{what}, {word} on {_listed([f'{first} {version}', *others])}"
+        return f"{what}, no replica yet"
+
+    def samples(self) -> str:
+        source, copyist = self._standing.source, self._standing.copyist
+        name = self._observer.name(source)
+        there = "" if source in self._standing.alive else ", which is not there"
+        if copyist is not None:
+            return f"samples: on {name}{there}, copy on {self._observer.name(copyist)}"
+        return f"samples: only on {name}: " + ("the job waits for it" if there else "if it dies the job waits for it")
+
+    def verdict(self, verdict: Verdict) -> str:
+        name = self._observer.name(verdict.node)
+        if verdict.version is None:
+            return f"if {name} died the job would wait for {name}, because {self._cause(verdict, name)}"
+        again = _steps(verdict.steps_again)
+        since = f" (from version {verdict.version})" if verdict.steps_again else ""
+        heir = f"; {self._observer.name(verdict.heir)} would draw the samples" if verdict.heir else ""
+        leads = "; another node would lead" if verdict.node == self._observer.leader else ""
+        return f"if {name} died: nothing is lost, {again}{since}{heir}{leads}"
+
+    def _cause(self, verdict: Verdict, name: str) -> str:
+        if verdict.last:
+            return "no other node is there"
+        if verdict.samples:
+            return f"only {name} can draw the samples"
+        ranges = [layers_in_words(first, last) for first, last in verdict.lost]
+        one = len(verdict.lost) == 1 and verdict.lost[0][0] == verdict.lost[0][1]
+        return f"{_listed(ranges)} {'lies' if one else 'lie'} nowhere else"
+
+    def _called(self, node: NodeId) -> str:
+        return self._observer.name(node) + (" (leader)" if node == self._observer.leader else "")
+
+
+def _steps(count: int) -> str:
+    if count == 0:
+        return "no step is done again"
+    return "1 step is done again" if count == 1 else f"{count} steps are done again"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

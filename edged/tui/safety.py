@@ -1,0 +1,45 @@
+"""Where replicas lie, how old they are, and what the job would survive, as lines."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from edged.tui import words
+
+
+def headline(status: Mapping[str, Any]) -> str:
+    """One line for the live view; empty without a job that goes on."""
+    protection = status.get("protection")
+    if not protection:
+        return ""
+    waited_for = [each for each in protection["if_died"] if not each["survives"]]
+    names = {member["node"]: member["name"] for member in status.get("members", ())}
+    if not protection["protected"]:
+        return "unprotected until a version is committed"
+    age = f"{protection['age_steps']} steps, {words.duration(protection['age_seconds'])} old"
+    kept = f"replicas: version {protection['version']}, {age}"
+    if not waited_for:
+        return f"{kept}; any one node may die"
+    return f"{kept}; the job would wait for {', '.join(names.get(each['node'], each['node']) for each in waited_for)}"
+
+
+def outlook(status: Mapping[str, Any], width: int) -> list[str]:
+    """What ``edged status`` prints: a line for each range of layers, for the samples, and for each node."""
+    protection = status.get("protection")
+    if not protection:
+        return []
+    sentences = [
+        *(cover["text"] for cover in protection["layers"]),
+        protection["samples"]["text"],
+        *(each["text"] for each in protection["if_died"]),
+    ]
+    lines = [line for each in sentences for line in textwrap.wrap(each, width - 2, subsequent_indent="  ")]
+    return ["what the job would survive", *(f"  {line}" for line in lines)]
+
+
+def replicas(member: Mapping[str, Any]) -> str:
+    """The layers that a member holds replicas of: ``holds 7–11``; empty if none. The headline tells their version."""
+    ranges = [each["layers"] for each in member.get("replicas") or ()]
+    return "holds " + ", ".join(f"{a}–{b}" if a != b else f"{a}" for a, b in ranges) if ranges else ""

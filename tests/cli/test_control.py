@@ -1,0 +1,98 @@
+"""pause, resume, leave NODE, expel: what the commands say, over a node whose answers the test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from edged.cli import control
+from tests.cli.shell import edged
+
+HERE = {"node": "b" * 16, "name": "pi", "state": "alive", "layers": [3, 5]}
+IDLE = {**HERE, "layers": None}
+
+
+class Scripted:
+    """A node: fixed answers, and one status after the other; the last one stays."""
+
+    answers: ClassVar[dict[str, dict[str, Any]]]
+    statuses: ClassVar[list[list[dict[str, Any]]]]
+    asked: ClassVar[list[tuple[str, dict[str, Any]]]]
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def ask(self, command: str, **fields: Any) -> dict[str, Any]:
+        if command == "status":
+            return {"members": self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]}
+        self.asked.append((command, fields))
+        return self.answers[command]
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
+    monkeypatch.setattr(control, "Client", Scripted)
+    monkeypatch.setattr(control, "LOOK_SECONDS", 0.0)
+    Scripted.asked = []
+    return Scripted
+
+
+def test_pausing_says_how_to_go_on(node: type[Scripted]) -> None:
+    node.answers = {"pause": {"job": "00aa", "state": "paused", "step": 12}}
+    told = edged("pause", "digits")
+    assert (told.status, told.out) == (0, "")
+    assert told.err == "00aa paused at step 12; `edged resume digits` lets it go on\n"
+    assert edged("pause", "digits", "--json").object == node.answers["pause"]
+    assert node.asked[0] == ("pause", {"job": "digits"})
+
+
+def test_a_job_that_does_not_stand_in_time_is_told(node: type[Scripted]) -> None:
+    node.answers = {"pause": {"job": "00aa", "state": "running", "step": 12}}
+    assert edged("pause", "digits").refuses(1, "still running", "edged status")
+
+
+def test_resuming_tells_the_new_state(node: type[Scripted]) -> None:
+    node.answers = {"resume": {"job": "00aa", "state": "queued", "step": 12}}
+    assert edged("resume", "digits").err == "00aa queued\n"
+    node.answers = {"resume": {"job": "00aa", "state": "paused", "step": 12}}
+    assert edged("resume", "digits").refuses(1, "still paused")
+
+
+def test_another_node_leaves_and_its_progress_is_told(node: type[Scripted]) -> None:
+    node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}
+    node.statuses = [[HERE], [HERE], [IDLE], [{**IDLE, "state": "left"}]]
+    told = edged("leave", "pi")
+    assert told.status == 0
+    assert told.err.splitlines() == [
+        "edged: pi: still runs layers 3–5",
+        "edged: pi: runs no layers any more, says goodbye",
+        "edged: pi: has left",
+    ]
+    assert node.asked == [("leave", {"node": "pi"})]
+
+
+def test_a_node_that_does_not_leave_in_time_is_told(node: type[Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "LEAVE_SECONDS", 0.01)
+    node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}
+    node.statuses = [[HERE]]
+    assert edged("leave", "pi").refuses(1, "pi has not left", "edged status")
+
+
+def test_the_own_node_leaves_by_itself(node: type[Scripted]) -> None:
+    node.answers = {"leave": {"left": True}}
+    assert edged("leave").status == 0
+    assert edged("leave", "desk").status == 0
+    assert node.asked == [("leave", {}), ("leave", {"node": "desk"})]
+
+
+def test_expelling_waits_until_the_node_is_gone(node: type[Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
+    node.answers = {"expel": {"node": HERE["node"], "name": "pi"}}
+    node.statuses = [[IDLE], []]
+    assert edged("expel", "pi").err.splitlines()[-1] == f"edged: {'b' * 16}: gone"
+    monkeypatch.setattr(control, "EXPEL_SECONDS", 0.01)
+    node.statuses = [[{**IDLE, "layers": [3, 3]}]]
+    told = edged("expel", "pi")
+    assert told.refuses(1, "pi is still there")
+    assert told.err.splitlines()[0] == "edged: pi: still runs layer 3"

@@ -1,0 +1,115 @@
+"""Orders to jobs and nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from edged.core.effects import TellMember
+from edged.core.events import ExpelAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
+from edged.core.ids import NodeId
+from edged.core.messages import JobState, MemberState
+from edged.errors import ConfigError, JobError
+from edged.roles import orders
+from tests.roles.conftest import record_of
+from tests.roles.test_commands import OWN, SPEC, Desk
+
+PEER, TWIN, GONE = NodeId("b" * 16), NodeId("bc" * 8), NodeId("d" * 16)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    for node, name, state in (
+        (PEER, "pi", MemberState.ALIVE),
+        (TWIN, "pi-2", MemberState.SUSPECT),
+        (GONE, "old", MemberState.DEAD),
+    ):
+        desk.observer.table()[TellMember](TellMember(record_of(node, name, state), None, ""))
+    return desk
+
+
+async def test_pausing_waits_until_the_job_stands(desk: Desk) -> None:
+    desk.job(JobState.RUNNING)
+    asking = asyncio.ensure_future(desk.ask("pause", job="tiny"))
+    await asyncio.sleep(0)
+    assert not asking.done()
+    desk.job(JobState.PAUSED)
+    assert await asking == {"job": SPEC.job, "state": "paused", "step": 4}
+    assert desk.posted == [PauseAsked(SPEC.job)]
+    assert (await desk.ask("pause", job="tiny"))["state"] == "paused"
+    assert len(desk.posted) == 1
+
+
+async def test_resuming_waits_until_the_job_is_in_the_queue(desk: Desk) -> None:
+    desk.job(JobState.PAUSED)
+    asking = asyncio.ensure_future(desk.ask("resume", job="tiny"))
+    await asyncio.sleep(0)
+    desk.job(JobState.QUEUED)
+    assert (await asking)["state"] == "queued"
+    assert desk.posted == [ResumeAsked(SPEC.job)]
+
+
+async def test_orders_that_nobody_hears_are_answered_with_what_is_known(desk: Desk, monkeypatch) -> None:
+    monkeypatch.setattr(orders, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(orders, "RESUME_SECONDS", 0.02)
+    desk.job(JobState.RUNNING)
+    assert (await desk.ask("pause", job="tiny"))["state"] == "running"
+    assert (await desk.ask("resume", job="tiny"))["state"] == "running"
+    assert desk.posted == [PauseAsked(SPEC.job)], "a job that runs needs no resuming"
+    desk.job(JobState.PAUSED)
+    assert (await desk.ask("resume", job="tiny"))["state"] == "paused"
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+async def test_a_job_that_is_over_stays_over(desk: Desk, command: str) -> None:
+    desk.job(JobState.FINISHED)
+    with pytest.raises(JobError, match="is finished"):
+        await desk.ask(command, job="tiny")
+
+
+async def test_a_paused_job_can_be_stopped_and_a_stopped_one_is_left_alone(desk: Desk, monkeypatch) -> None:
+    monkeypatch.setattr("edged.roles.commands.STOP_SECONDS", 0.02)
+    desk.job(JobState.PAUSED)
+    await desk.ask("stop", job="tiny")
+    assert len(desk.posted) == 1
+    desk.job(JobState.STOPPED)
+    await desk.ask("stop", job="tiny")
+    assert len(desk.posted) == 1
+
+
+@pytest.mark.parametrize("wanted", ["pi", PEER])
+async def test_another_node_leaves_by_name_or_id(desk: Desk, wanted: str) -> None:
+    assert await desk.ask("leave", node=wanted) == {"node": PEER, "name": "pi"}
+    assert desk.posted == [LeaveNodeAsked(PEER)]
+
+
+async def test_naming_the_own_node_is_the_same_as_naming_none(desk: Desk) -> None:
+    assert await desk.ask("leave", node="desk") == {"left": True}
+    assert desk.posted == [LeaveAsked()]
+
+
+async def test_expelling_takes_also_those_who_are_not_there_but_not_oneself(desk: Desk) -> None:
+    assert await desk.ask("expel", node="old") == {"node": GONE, "name": "old"}
+    assert desk.posted == [ExpelAsked(GONE)]
+    with pytest.raises(ConfigError, match="cannot expel itself"):
+        await desk.ask("expel", node=OWN)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [("bb", "type one of their ids|no node"), ("nobody", "known nodes: desk"), ("", "'node'"), (7, "'node'"),
+     ("old", "is not there")],
+)  # fmt: skip
+async def test_a_node_that_cannot_be_meant_is_told(desk: Desk, wanted: object, words: str) -> None:
+    if wanted == "bb":
+        desk.observer.table()[TellMember](TellMember(record_of("bb" + "e" * 14, "x", MemberState.ALIVE), None, ""))
+    with pytest.raises(ConfigError, match=words):
+        await desk.ask("leave", node=wanted)
+
+
+def test_a_name_that_a_dead_node_had_means_the_living_one(desk: Desk) -> None:
+    desk.observer.table()[TellMember](TellMember(record_of("e" * 16, "pi", MemberState.DEAD), None, ""))
+    assert orders.Orders(desk.observer, desk.posted.append).find("pi").node == PEER

@@ -1,0 +1,137 @@
+"""What the job would survive, in words and as an object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from edged.core.effects import TellLeader, TellMember
+from edged.core.ids import Stamp
+from edged.core.messages import Committed, JobState, Lying, MemberState, PlanChosen, StepReport
+from tests.roles.conftest import record_of
+from tests.roles.test_observer import AGAIN, OWN, PEER, PLAN, RING, SPEC, STAMP, Stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage()
+    stage.do(TellMember(record_of(PEER, "pi-4"), None, "joined"))
+    stage.do(TellLeader(PEER, 3))
+    stage.job(JobState.RUNNING)
+    stage.hear(PlanChosen(PLAN, SPEC))
+    for number in (1, 2, 3):
+        stage.now = float(number)
+        stage.hear(StepReport(STAMP, number, 0, 2.5, 100.0, 0.05))
+    return stage
+
+
+def protection(stage: Stage) -> dict:
+    return json.loads(json.dumps(stage.status()["protection"]))
+
+
+def sentences(stage: Stage) -> list[str]:
+    found = protection(stage)
+    return [
+        *(each["text"] for each in found["layers"]),
+        found["samples"]["text"],
+        *(each["text"] for each in found["if_died"]),
+    ]
+
+
+def test_before_a_version_is_committed_the_job_is_unprotected(stage: Stage) -> None:
+    found = protection(stage)
+    assert (found["protected"], found["version"], found["age_steps"], found["age_seconds"]) == (False, None, None, None)
+    assert sentences(stage) == [
+        "layer 0: live on desk, no replica yet",
+        "layer 1: live on pi-4, no replica yet",
+        "samples: only on desk: if it dies the job waits for it",
+        "if desk died the job would wait for desk, because only desk can draw the samples",
+        "if pi-4 died: nothing is lost, 3 steps are done again (from version 0); another node would lead",
+    ]
+
+
+def test_a_committed_version_with_its_replicas_and_their_age(stage: Stage) -> None:
+    stage.now = 4.5
+    stage.hear(Committed(STAMP, 2, 2, RING, PEER))
+    found = protection(stage)
+    assert {key: found[key] for key in ("job", "protected", "version", "every", "age_steps", "age_seconds")} == {
+        "job": SPEC.job,
+        "protected": True,
+        "version": 2,
+        "every": 2,
+        "age_steps": 1,
+        "age_seconds": 2.5,
+    }
+    assert found["layers"][1] == {
+        "first_layer": 1,
+        "last_layer": 1,
+        "live": [PEER],
+        "replicas": [OWN],
+        "text": "layer 1: live on pi-4, replica on desk (version 2)",
+    }
+    assert found["samples"] == {"source": OWN, "copies": [PEER], "text": "samples: on desk, copy on pi-4"}
+    assert found["if_died"][0] == {
+        "node": OWN,
+        "survives": True,
+        "steps_again": 1,
+        "text": "if desk died: nothing is lost, 1 step is done again (from version 2); pi-4 would draw the samples",
+    }
+    desk, pi = stage.status()["members"]
+    assert desk["replicas"] == [{"layers": [1, 1], "version": 2, "age_steps": 1, "age_seconds": 2.5}]
+    assert [each["layers"] for each in pi["replicas"]] == [[0, 0]]
+
+
+def test_several_replicas_are_listed_and_the_leader_is_named(stage: Stage) -> None:
+    third = "c" * 16
+    stage.do(TellMember(record_of(third, "shelf"), None, "joined"))
+    layers = (Lying(0, 0, (OWN, third, PEER)), Lying(1, 1, (PEER, OWN)))
+    stage.hear(Committed(STAMP, 3, 1, layers, ""))
+    assert sentences(stage)[0] == "layer 0: live on desk, replicas on shelf (version 3) and pi-4 (leader)"
+    assert sentences(stage)[-1] == "if shelf died: nothing is lost, no step is done again"
+
+
+def test_what_lies_nowhere_else_is_named(stage: Stage) -> None:
+    stage.records[SPEC.job] = replace(stage.records[SPEC.job], source=PEER)
+    stage.observer.specs[SPEC.job] = replace(SPEC, source=PEER)
+    stage.hear(Committed(STAMP, 2, 2, (Lying(0, 0, (OWN,)), Lying(1, 1, (PEER, OWN))), OWN))
+    assert sentences(stage)[3] == "if desk died: nothing is lost, 3 steps are done again (from version 0)"
+    stage.observer.specs[SPEC.job] = replace(SPEC, source="f" * 16)
+    assert sentences(stage)[3] == "if desk died the job would wait for desk, because layer 0 lies nowhere else"
+
+
+def test_the_committed_version_of_the_plan_before_still_counts_but_does_not_protect(stage: Stage) -> None:
+    stage.hear(Committed(STAMP, 2, 2, RING, PEER))
+    stage.hear(PlanChosen(AGAIN, SPEC))
+    stage.hear(Committed(AGAIN.stamp, -1, 2, (), ""))
+    stage.hear(Committed(STAMP, 4, 2, RING, PEER))
+    found = protection(stage)
+    assert (found["protected"], found["version"], found["samples"]["copies"]) == (False, 2, [])
+    stage.hear(Committed(Stamp(SPEC.job, 1, 2), 3, 2, RING, PEER))
+    assert (protection(stage)["protected"], protection(stage)["version"]) == (True, 3)
+
+
+def test_those_who_have_gone_hold_nothing(stage: Stage) -> None:
+    stage.hear(Committed(STAMP, 2, 2, RING, PEER))
+    stage.do(TellMember(record_of(PEER, "pi-4", MemberState.DEAD), MemberState.ALIVE, ""))
+    stage.job(JobState.WAITING, "layer 1 waits")
+    assert sentences(stage) == [
+        "layer 0: last run by desk, no replica yet",
+        "layer 1: not live, replica on desk (version 2)",
+        "samples: only on desk: if it dies the job waits for it",
+        "if desk died the job would wait for desk, because no other node is there",
+    ]
+
+
+def test_a_source_that_has_gone_is_waited_for(stage: Stage) -> None:
+    stage.do(TellMember(record_of("d" * 16, "phone", MemberState.DEAD), None, ""))
+    stage.records[SPEC.job] = replace(stage.records[SPEC.job], source="d" * 16)
+    assert protection(stage)["samples"]["text"] == "samples: only on phone: the job waits for it"
+
+
+@pytest.mark.parametrize("state", [JobState.FINISHED, JobState.STOPPED])
+def test_a_job_that_is_over_needs_no_protection(stage: Stage, state: JobState) -> None:
+    stage.job(state)
+    assert stage.status()["protection"] is None
+    assert stage.status()["members"][0]["replicas"] == []

@@ -1,0 +1,53 @@
+"""Where replicas lie and what the job would survive, as lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from edged.tui.safety import headline, outlook, replicas
+from edged.tui.view import lines, summary
+from tests.tui.sample import status
+
+
+def test_the_live_view_tells_version_and_age_and_who_would_be_waited_for() -> None:
+    line = "replicas: version 112, 8 steps, 2.4 s old; the job would wait for desk"
+    assert headline(status(4)) == line
+    assert line in lines(status(4), 80, 24)
+
+
+def test_the_live_view_says_that_any_one_node_may_die() -> None:
+    safe = status(2)
+    safe["protection"]["if_died"][0]["survives"] = True
+    assert headline(safe) == "replicas: version 112, 8 steps, 2.4 s old; any one node may die"
+
+
+def test_unprotected_until_a_version_is_committed() -> None:
+    bare = status(2)
+    bare["protection"] |= {"protected": False, "version": None, "age_steps": None, "age_seconds": None}
+    assert "unprotected until a version is committed" in lines(bare, 80, 24)
+
+
+def test_without_a_job_there_is_nothing_to_protect() -> None:
+    assert headline(status(2, job=False)) == ""
+    assert outlook(status(2, job=False), 80) == []
+    assert headline({}) == ""
+
+
+def test_members_show_what_they_hold_for_others() -> None:
+    members = status(3)["members"]
+    assert replicas(members[1]) == "holds 0–2"
+    several = {"replicas": [*members[1]["replicas"], {"layers": [7, 7], "version": 112}]}
+    assert replicas(several) == "holds 0–2, 7"
+    assert replicas({"replicas": []}) == ""
+    assert "● laptop       layers 3–5, holds 0–2" in "\n".join(lines(status(4), 80, 24))
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_summary_has_a_line_for_each_range_the_samples_and_each_node(width: int) -> None:
+    told = summary(status(3), width)
+    assert max(map(len, told)) <= width
+    joined = " ".join(" ".join(told).split())
+    assert "layers 6–8: live on pi-5, replica on desk (version 112)" in joined
+    assert "samples: only on desk" in joined
+    assert "because only desk can draw the samples" in joined
+    assert "if pi-5 died: 8 steps are done again" in joined
