@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edged.core.effects import DropJob, DropStages
-from edged.core.messages import Parcel, ProgramParcel
+from edged.core.messages import DataParcel, Parcel, ProgramParcel
+from edged.roles.keeper import Keeper
 from edged.roles.pump import Table
 from edged.roles.source import Source
 from edged.roles.worker import Worker
 
 
 class Cleaner:
-    """Drops stages, parcels, samples, programs and feeders."""
+    """Drops stages, parcels, samples, programs, feeders and held layers."""
 
     def __init__(
-        self, worker: Worker, source: Source, drop_parcels: Callable[[Callable[[Parcel], bool]], None]
+        self,
+        worker: Worker,
+        source: Source,
+        keeper: Keeper,
+        drop_parcels: Callable[[Callable[[Parcel], bool]], None],
     ) -> None:
         """``drop_parcels``: the transport's."""
         self._worker = worker
         self._source = source
+        self._keeper = keeper
         self._drop_parcels = drop_parcels
 
     def table(self) -> Table:
@@ -28,10 +34,11 @@ class Cleaner:
 
     def _drop_stages(self, effect: DropStages) -> None:
         stamp = effect.stamp
-        self._drop_parcels(lambda header: not isinstance(header, ProgramParcel) and header.stamp == stamp)
+        self._drop_parcels(lambda header: not isinstance(header, ProgramParcel | DataParcel) and header.stamp == stamp)
         self._worker.drop_stages(stamp)
         self._source.drop_samples(stamp.job)
 
     def _drop_job(self, effect: DropJob) -> None:
         self._worker.drop_job(effect.job)
         self._source.drop_job(effect.job)
+        self._keeper.drop_job(effect.job)

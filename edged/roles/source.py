@@ -1,4 +1,4 @@
-"""The source: the node that a job was handed to. It has program, first weights and samples, and writes the result."""
+"""The source: the node that a job was handed to. It has first weights and samples, and writes the result."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from edged.core.effects import (
     DropSample,
     SendFirstState,
     SendInputs,
-    SendProgram,
     StartFeeder,
     WriteWeights,
 )
 from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, WeightsWritten
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Work
-from edged.core.messages import Inputs, Message, ProgramParcel, Refused, StateParcel
+from edged.core.messages import Inputs, Message, Refused, StateParcel
 from edged.core.running import MOST_ASKED
 from edged.errors import JobError
 from edged.roles.engine import Engine
@@ -28,7 +27,7 @@ from edged.roles.feeders import FeederLink, FeederProcess, Sample
 from edged.roles.pump import Post, Table
 from edged.roles.samples import Kind, trouble
 from edged.roles.shelf import Shelf
-from edged.roles.spool import Feeder, Spool, copy_file, move_file
+from edged.roles.spool import Feeder, Spool, copy_file, move_file, open_jobs
 from edged.roles.worker import SendParcel, Worker
 from edged.telemetry.logs import topic_logger
 
@@ -93,9 +92,8 @@ class Source:
         self._tokens = 0
 
     def table(self) -> Table:
-        """Program, first state, samples, result."""
+        """First state, samples, result."""
         return {
-            SendProgram: self._send_program,
             SendFirstState: self._send_first_state,
             StartFeeder: self._start_feeder,
             DrawSample: self._draw,
@@ -111,7 +109,25 @@ class Source:
         if spec.job != job:
             raise JobError(f"the folder of job {job} holds job {spec.job}; submit it again")
         self._jobs.setdefault(job, Handed(spec, spool, feeder, output, spool.kinds()))
+        spool.accept()
         return spec
+
+    def take_on_again(self, own_id: NodeId) -> tuple[JobSpec, ...]:
+        """Jobs that were handed to this node before it was restarted, and are not over, as far as its disk knows."""
+        found = []
+        for job in open_jobs(self._home):
+            try:
+                spec = self.take_on(job)
+            except JobError as error:
+                topic_logger("source").warning("a job of before cannot go on: %s", error)
+                continue
+            if spec.source == own_id:
+                found.append(spec)
+        return tuple(found)
+
+    def program(self, job: JobId) -> bytes | None:
+        """The program of a job that was handed in here; any thread. Raises ``JobError`` for what is no job id."""
+        return _read(Spool(self._home, job).program)
 
     def result(self, job: JobId) -> Path | None:
         """The final weights of a finished job of this home, if they are still there."""
@@ -196,15 +212,7 @@ class Source:
             if handed.process is not None:
                 handed.process.kill()
 
-    # -- program and weights
-
-    def _send_program(self, effect: SendProgram) -> None:
-        handed = self._jobs.get(effect.job)
-        data = _read(handed.spool.program) if handed is not None else None
-        if data is None:
-            self._send(effect.to, Refused(effect.job, "its program is not here"))
-        else:
-            self._send_parcel(effect.to, ProgramParcel(effect.job, len(data)), (memoryview(data),))
+    # -- weights
 
     def _send_first_state(self, effect: SendFirstState) -> None:
         stamp, first, last = effect.stamp, effect.first_layer, effect.last_layer

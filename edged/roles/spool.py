@@ -6,6 +6,7 @@
     state.safetensors     the first weights                        (cleared when the job is over)
     job.json              {"spec": JobSpec, "feeder": {path, function, set, folder} | null, "output": path | null,
                            "inputs": [[name, dtype, shape without its first dimension], ...]}
+    accepted              empty: the node has taken the job on        (cleared when the job is over)
     result.safetensors    the final weights, written by the node
 
 Reading it needs no torch.
@@ -79,13 +80,38 @@ class Spool:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
 
+    def accept(self) -> None:
+        """Note that the node has taken the job on: it does so again after a restart. Raises ``JobError``."""
+        try:
+            self._accepted.touch()
+        except OSError as error:
+            raise JobError(f"cannot write {self._accepted}: {error.strerror}; is there room?") from error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the node has taken the job on and it is not over."""
+        return self._accepted.exists() and self.program.exists() and not self.result.exists()
+
+    @property
+    def _accepted(self) -> Path:
+        return self.folder / "accepted"
+
     def clear(self) -> None:
         """Remove what only a running job needs; a folder without a result goes as a whole."""
         if not self.result.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
             return
-        for path in (self.program, self.state):
+        for path in (self.program, self.state, self._accepted):
             path.unlink(missing_ok=True)
+
+
+def open_jobs(home: Path) -> list[JobId]:
+    """The jobs of this home that its node has taken on and that are not over, in the order of their submission."""
+    folders = (home / "jobs").glob("[0-9a-f]*")
+    spools = [Spool(home, JobId(folder.name)) for folder in folders if set(folder.name) <= _ID_DIGITS]
+    still_open = [spool for spool in spools if spool.is_open]
+    still_open.sort(key=lambda spool: (spool.folder / "job.json").stat().st_mtime_ns)
+    return [JobId(spool.folder.name) for spool in still_open]
 
 
 def read_spec(path: Path) -> tuple[JobSpec, Feeder | None, Path | None]:

@@ -36,7 +36,8 @@ from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
 from edged.core.parcels import PROGRAM_BYTES
-from edged.errors import ProgramRefusedError
+from edged.errors import MalformedError, ProgramRefusedError
+from edged.replication.snapshots import Snapshots, held_of
 from edged.roles.engine import Engine
 from edged.roles.pump import Post, Table
 from edged.roles.shelf import Shelf
@@ -59,19 +60,30 @@ class Worker:
     """Computes; holds outgoing values by place and work."""
 
     def __init__(
-        self, own_id: NodeId, engine: Engine, shelf: Shelf, post: Post, send_parcel: SendParcel, wants: Wants
+        self,
+        own_id: NodeId,
+        engine: Engine,
+        shelf: Shelf,
+        snapshots: Snapshots,
+        post: Post,
+        send_parcel: SendParcel,
+        wants: Wants,
     ) -> None:
-        """Results go to ``post``; parcels leave through ``send_parcel``; only what the core ``wants`` is taken in."""
+        """Results go to ``post``; parcels leave through ``send_parcel``; only what the core ``wants`` is taken in.
+
+        State that is to be run goes to the ``shelf``, replicas to the ``snapshots``.
+        """
         self._own_id = own_id
         self._engine = engine
         self._shelf = shelf
+        self._snapshots = snapshots
         self._post = post
         self._send_parcel = send_parcel
         self._wants = wants
         self._forward: dict[tuple[Stamp, int, int, Work], Outgoing] = {}
         self._backward: dict[tuple[Stamp, int, int, Work], Outgoing] = {}
         self._live: set[Stamp] = set()
-        self._programs: dict[JobId, str] = {}
+        self._programs: dict[JobId, tuple[str, bytes]] = {}
         self._loading: dict[JobId, list[Callable[[], None]]] = {}
         self._program_problems: dict[JobId, str] = {}
         self._forward_seconds: deque[float] = deque(maxlen=32)
@@ -139,6 +151,8 @@ class Worker:
         match header:
             case ProgramParcel(job, _):
                 self.load_program(job, buffers[0], arrived)
+            case StateParcel(replica=True):
+                self._hold(sender, header, buffers, arrived)
             case StateParcel():
                 self._shelf.put(header, buffers)
                 arrived()
@@ -151,6 +165,21 @@ class Worker:
                 )
                 arrived()
 
+    def _hold(
+        self, sender: NodeId, header: StateParcel, buffers: Sequence[memoryview], arrived: Callable[[], None]
+    ) -> None:
+        try:
+            self._snapshots.put(held_of(header, buffers))
+        except MalformedError as error:
+            topic_logger("worker").warning("a replica from %s was refused: %s", sender, error)
+            return
+        arrived()
+
+    def program(self, job: JobId) -> bytes | None:
+        """The bytes of a program that is loaded."""
+        loaded = self._programs.get(job)
+        return None if loaded is None else loaded[1]
+
     def load_program(self, job: JobId, data: bytes | memoryview, done: Callable[[], None]) -> None:
         """Load a program unless it is loaded. A refused one is remembered: building its stages then says why."""
         if job in self._programs:
@@ -161,13 +190,13 @@ class Worker:
             return
         self._loading[job] = [done]
 
-        def load(executor: Executor) -> str:
+        def load(executor: Executor) -> tuple[str, bytes]:
             executor.load_program(job, data)
-            return hashlib.sha256(data).hexdigest()
+            return hashlib.sha256(data).hexdigest(), bytes(data)
 
-        def loaded(digest: str) -> None:
+        def loaded(program: tuple[str, bytes]) -> None:
             if job in self._loading:
-                self._programs[job] = digest
+                self._programs[job] = program
                 self._program_problems.pop(job, None)
             settle()
 
@@ -201,7 +230,7 @@ class Worker:
     def _build(self, effect: BuildStages) -> None:
         plan, spec, stamp = effect.plan, effect.spec, effect.plan.stamp
         problem = self._program_problems.get(spec.job, "")
-        if not problem and self._programs.get(spec.job, spec.program) != spec.program:
+        if not problem and self._programs.get(spec.job, (spec.program,))[0] != spec.program:
             problem = "the program that arrived is not the one that the job names"
         states = self._shelf.take(stamp, effect.version)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import pairwise
@@ -119,7 +119,7 @@ class Chain:
         recipe: Recipe,
         cuts: Sequence[int],
         seed: int = 0,
-        states: Sequence[tuple[StateParcel, Any]] | None = None,
+        states: Sequence[tuple[StateParcel, Any]] | Callable[[Hop], list[tuple[StateParcel, Any]]] | None = None,
         version: int = 0,
     ) -> None:
         self.case, self.recipe, self.spec, self.captured = case, recipe, recipe.spec(), captured
@@ -136,7 +136,7 @@ class Chain:
         self.outcome = Outcome({}, {}, [])
         for hop, node in zip(hops, self.nodes, strict=True):
             node.load_program(STAMP.job, dump(self.program))
-            given = states if states is not None else [self._first(hop)]
+            given = states(hop) if callable(states) else states or [self._first(hop)]
             node.build(self.plan, hop.node, self.spec, version, given)
 
     def _first(self, hop: Hop) -> tuple[StateParcel, Any]:

@@ -16,9 +16,13 @@ from edged.core.ids import NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import Message, Parcel
 from edged.core.plan import Hop, Plan, Route
+from edged.replication.snapshots import Snapshots
+from edged.replication.store import Store
 from edged.roles.commands import NodeCommands
 from edged.roles.device import Device
+from edged.roles.disk import Disk
 from edged.roles.engine import Engine
+from edged.roles.keeper import Keeper
 from edged.roles.local import LocalServer
 from edged.roles.shelf import Shelf
 from edged.roles.source import Source
@@ -89,19 +93,38 @@ class Bench:
         self.wants: Callable[[Parcel], bool] = lambda _header: True
         device = Device("cpu", 1, 1.0, 10**9)
         self.engine = Engine(self.thread, device.executor)
+        self.disk, self.snapshots = Disk(), Snapshots()
         self.worker = Worker(
-            OWN, self.engine, self.shelf, self.post, self.send_parcel, lambda _sender, header: self.wants(header)
+            OWN,
+            self.engine,
+            self.shelf,
+            self.snapshots,
+            self.post,
+            self.send_parcel,
+            lambda _sender, header: self.wants(header),
         )
         socket = home / "node.sock"
         self.source = Source(
             home, socket, self.engine, self.worker, self.shelf, self.post, self._send, self.send_parcel
         )
+        self.keeper = Keeper(
+            self.engine,
+            self.disk,
+            Store(home),
+            self.snapshots,
+            self.worker,
+            self.source,
+            self.post,
+            self._send,
+            self.send_parcel,
+        )
         commands = NodeCommands("test", None, self.source, None, self.post)
         self.server = LocalServer(socket, commands)
-        self._table = {**self.worker.table(), **self.source.table()}
+        self._table = {**self.worker.table(), **self.source.table(), **self.keeper.table()}
 
     async def __aenter__(self) -> Self:
         await self.server.open()
+        self.disk.start()
         self.thread.start()
         self.worker.start(lambda _executor: (1.0, "cpu"), lambda: 10**9, self.problems.append)
         return self
@@ -110,6 +133,7 @@ class Bench:
         await self.server.close()
         await self.source.close()
         assert self.thread.stop()
+        assert self.disk.stop()
 
     def post(self, event: Event) -> None:
         self.events.append(event)

@@ -1,0 +1,171 @@
+"""Held state on the disk, so that a cluster that was switched off goes on: ``HOME/held/<job id>/``.
+
+::
+
+    job.json                           {"spec": JobSpec}
+    program.msgpack                    the program, if this node has it
+    VERSION-FIRST-LAST.safetensors     layers FIRST to LAST at VERSION
+
+Every file is there whole or not at all. Bounded: the two versions of a job that were written last, and the few jobs
+that were written to last; a job's folder goes with the job. All functions wait for the disk: call them on a thread of
+their own, one at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from edged.core.ids import JobId
+from edged.core.job import JobSpec
+from edged.core.messages import Holding
+from edged.errors import MalformedError
+from edged.replication.snapshots import HeldState, cut
+from edged.replication.tensor_file import look, read, sync_folder, write, write_file
+
+MOST_VERSIONS: Final = 2
+"""Of one job."""
+
+MOST_JOBS: Final = 8
+"""Folders; where one more is begun, that which was written to least recently goes."""
+
+_SUFFIX: Final = ".safetensors"
+_ID_DIGITS: Final = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies on the disk of one job. ``program``: whether the program is there, too; ``problems`` in sentences."""
+
+    job: JobId
+    holdings: tuple[Holding, ...]
+    program: bool
+    problems: tuple[str, ...]
+
+
+class Store:
+    """The folder of held state in one home."""
+
+    def __init__(self, home: Path) -> None:
+        """Touch nothing yet."""
+        self._folder = home / "held"
+
+    def save(self, spec: JobSpec, program: bytes | None, states: Sequence[HeldState]) -> None:
+        """Write states of one version, and what else it takes to go on from them. Raises ``OSError``.
+
+        What is there already is not written again: layers at a version have the same bits whoever computed them.
+        """
+        folder = self._folder / spec.job
+        if not folder.exists():
+            folder.mkdir(parents=True, mode=0o700)
+            sync_folder(self._folder)
+        document = json.dumps({"spec": asdict(spec)}).encode()
+        if _content(folder / "job.json") != document:
+            write_file(folder / "job.json", [document])
+        if program is not None and not (folder / "program.msgpack").exists():
+            write_file(folder / "program.msgpack", [program])
+        for state in states:
+            path = folder / f"{state.version}-{state.first_layer}-{state.last_layer}{_SUFFIX}"
+            if not path.exists():
+                write(path, state)
+        self._prune(folder, {state.version for state in states})
+
+    def load(self, job: JobId, version: int, first_layer: int, last_layer: int) -> HeldState | None:
+        """These layers, verified; ``None`` if they are not here.
+
+        Raises ``OSError``, or ``MalformedError`` if the file is damaged; it is gone then.
+        """
+        for path in self._files(job):
+            try:
+                holding = look(path)
+                if holding.version != version or not holding.first_layer <= first_layer <= last_layer:
+                    continue
+                if last_layer <= holding.last_layer:
+                    return cut(read(path), first_layer, last_layer)
+            except MalformedError:
+                path.unlink(missing_ok=True)
+                raise
+        return None
+
+    def program(self, job: JobId) -> bytes | None:
+        """The program's bytes, if they are here and those that the job names."""
+        folder = self._folder / job
+        data = _content(folder / "program.msgpack")
+        if data is None or hashlib.sha256(data).hexdigest() != _program_named(folder):
+            return None
+        return data
+
+    def drop(self, job: JobId, versions: Collection[int]) -> None:
+        """Remove these versions of a job. Raises ``OSError``."""
+        for path in [path for path in self._files(job) if _version(path) in versions]:
+            path.unlink(missing_ok=True)
+
+    def drop_job(self, job: JobId) -> None:
+        """Remove all of a job."""
+        shutil.rmtree(self._folder / job, ignore_errors=True)
+
+    def scan(self) -> tuple[Found, ...]:
+        """What lies here, by the headers of the files; half-written and damaged files go. Raises ``OSError``."""
+        return tuple(self._look(JobId(folder.name)) for folder in self._folders())
+
+    def _look(self, job: JobId) -> Found:
+        for part in (self._folder / job).glob(".*.part"):
+            part.unlink(missing_ok=True)
+        holdings, problems = [], []
+        for path in self._files(job):
+            try:
+                holdings.append(look(path))
+            except MalformedError as error:
+                problems.append(f"{error}; it was removed")
+                path.unlink(missing_ok=True)
+        ordered = sorted(holdings, key=lambda holding: (holding.version, holding.first_layer))
+        return Found(job, tuple(ordered), self.program(job) is not None, tuple(problems))
+
+    def _folders(self) -> list[Path]:
+        if not self._folder.exists():
+            return []
+        return sorted(path for path in self._folder.iterdir() if set(path.name) <= _ID_DIGITS and path.is_dir())
+
+    def _files(self, job: JobId) -> Iterator[Path]:
+        return iter(sorted((self._folder / job).glob(f"[0-9]*-*-*{_SUFFIX}")))
+
+    def _prune(self, folder: Path, versions: Collection[int]) -> None:
+        """Of this job, keep the version just written and those written latest before it; then as many jobs as may."""
+        kept = set(versions)
+        for path in sorted(self._files(JobId(folder.name)), key=_written_at, reverse=True):
+            if len(kept) < MOST_VERSIONS:
+                kept.add(_version(path))
+            if _version(path) not in kept:
+                path.unlink(missing_ok=True)
+        sync_folder(folder)
+        others = sorted((path for path in self._folders() if path != folder), key=_written_at)
+        for path in others[: max(0, len(others) + 1 - MOST_JOBS)]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _version(path: Path) -> int:
+    text = path.name.partition("-")[0]
+    return int(text) if text.isdecimal() else -1
+
+
+def _written_at(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _program_named(folder: Path) -> str:
+    try:
+        return str(json.loads(_content(folder / "job.json") or b"")["spec"]["program"])
+    except (ValueError, KeyError, TypeError):
+        return ""

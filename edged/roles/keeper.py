@@ -1,0 +1,198 @@
+"""The keeper: holds copies of layers, in memory and on disk, and hands them on; also the program, to whoever asks.
+
+::
+
+    TakeSnapshot ── compute thread ──┐                        ┌─> SendHeld: a parcel, whole or cut
+    replica (StateParcel) ───────────┼─> memory ── StoreHeld ─┤
+    HOME/held, at the start ─────────┴── disk's thread ───────┘
+
+What the disk cannot take stays in memory, with one warning; training never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
+from edged.core.events import HeldFound, HeldStored, SnapshotTaken
+from edged.core.ids import JobId, NodeId
+from edged.core.messages import Message, ProgramParcel, Refused
+from edged.replication.snapshots import HeldState, Snapshots, cut
+from edged.replication.store import Found, Store
+from edged.roles.disk import Disk
+from edged.roles.engine import Engine
+from edged.roles.pump import Post, Table
+from edged.roles.source import Source
+from edged.roles.worker import SendParcel, Worker
+from edged.telemetry.logs import topic_logger
+
+if TYPE_CHECKING:
+    from edged.compute.executor import SnapshotResult
+
+ENDED_KEPT = 64
+"""Jobs of which what comes late is not held any more."""
+
+
+class Keeper:
+    """Performs what the core decides about held layers and programs."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        disk: Disk,
+        store: Store,
+        snapshots: Snapshots,
+        worker: Worker,
+        source: Source,
+        post: Post,
+        send: Callable[[NodeId, Message], None],
+        send_parcel: SendParcel,
+    ) -> None:
+        """``disk`` is started and stopped by somebody else; into ``snapshots`` the worker puts replicas.
+
+        ``worker`` and ``source`` know programs.
+        """
+        self._engine = engine
+        self._disk = disk
+        self._store = store
+        self._post = post
+        self._send = send
+        self._send_parcel = send_parcel
+        self._snapshots = snapshots
+        self._worker = worker
+        self._source = source
+        self._ended: deque[JobId] = deque(maxlen=ENDED_KEPT)
+        self._told_of_disk = False
+
+    def table(self) -> Table:
+        """Taking, sending, dropping, storing; and the program."""
+        return {
+            TakeSnapshot: self._take_snapshot,
+            SendHeld: self._send_held,
+            DropHeld: self._drop_held,
+            StoreHeld: self._store_held,
+            SendProgram: self._send_program,
+        }
+
+    async def open(self) -> None:
+        """Post a ``HeldFound`` for each job of which something lies on the disk."""
+        found: asyncio.Future[tuple[Found, ...]] = asyncio.get_running_loop().create_future()
+
+        def unreadable(reason: str) -> None:
+            topic_logger("keeper").warning("what was held on disk cannot be read: %s", reason)
+            found.set_result(())
+
+        self._disk.run(self._store.scan, found.set_result, unreadable)
+        for each in await found:
+            for problem in each.problems:
+                topic_logger("keeper").warning("%s", problem)
+            if each.holdings or each.program:
+                self._post(HeldFound(each.job, each.holdings, each.program, data=False))
+
+    def drop_job(self, job: JobId) -> None:
+        """The job is over: forget all of it, on disk too."""
+        self._ended.append(job)
+        self._snapshots.drop_job(job)
+        self._disk.run(lambda: self._store.drop_job(job), _nothing, _complain)
+
+    # -- held layers
+
+    def _take_snapshot(self, effect: TakeSnapshot) -> None:
+        stamp, first, last, version = effect.stamp, effect.first_layer, effect.last_layer, effect.version
+
+        def done(result: SnapshotResult) -> None:
+            if stamp.job in self._ended:
+                failed("the job is over")
+                return
+            copy = result.copy
+            held = HeldState(stamp.job, first, last, version, copy.tensors, copy.buffers, copy.extra)
+            self._snapshots.put(held)
+            self._post(SnapshotTaken(stamp, first, last, version, result.seconds, held.size_bytes, ""))
+
+        def failed(reason: str) -> None:
+            self._post(SnapshotTaken(stamp, first, last, version, 0.0, 0, reason))
+
+        self._engine.run(lambda executor: executor.snapshot(stamp, first, last, version), done, failed)
+
+    def _send_held(self, effect: SendHeld) -> None:
+        job, version, first, last = effect.stamp.job, effect.version, effect.first_layer, effect.last_layer
+        held = self._snapshots.find(job, version, first, last)
+        if held is not None:
+            self._hand_on(effect, held)
+            return
+        self._disk.run(
+            lambda: self._store.load(job, version, first, last),
+            lambda loaded: self._hand_on(effect, loaded),
+            lambda reason: self._refuse(effect, reason),
+        )
+
+    def _hand_on(self, effect: SendHeld, held: HeldState | None) -> None:
+        if held is None:
+            self._refuse(effect, "they are not here")
+            return
+        part = cut(held, effect.first_layer, effect.last_layer)
+        self._send_parcel(effect.to, part.parcel(effect.stamp, replica=effect.replica), part.buffers)
+
+    def _refuse(self, effect: SendHeld, why: str) -> None:
+        reason = f"layers {effect.first_layer}..{effect.last_layer} at version {effect.version}: {why}"
+        if effect.replica:  # nobody waits for it
+            topic_logger("keeper").warning("a replica was not sent: %s", reason)
+        else:
+            self._send(effect.to, Refused(effect.stamp.job, reason))
+
+    def _drop_held(self, effect: DropHeld) -> None:
+        job, versions = effect.job, effect.versions
+        self._snapshots.drop(job, versions)
+        self._disk.run(lambda: self._store.drop(job, versions), _nothing, _complain)
+
+    def _store_held(self, effect: StoreHeld) -> None:
+        spec, version = effect.spec, effect.version
+        job, states = spec.job, self._snapshots.at(spec.job, version)
+        if not states or job in self._ended:
+            self._post(HeldStored(job, version, f"nothing is held of version {version}"))
+            return
+        program = self._worker.program(job)
+
+        def done(_nothing: None) -> None:
+            self._told_of_disk = False
+            self._post(HeldStored(job, version, ""))
+
+        def failed(reason: str) -> None:
+            if not self._told_of_disk:
+                topic_logger("keeper").warning("copies of layers stay in memory only: %s", reason)
+            self._told_of_disk = True
+            self._post(HeldStored(job, version, reason))
+
+        self._disk.run(lambda: self._store.save(spec, program or self._source.program(job), states), done, failed)
+
+    # -- the program
+
+    def _send_program(self, effect: SendProgram) -> None:
+        job = effect.job
+
+        def hand_on(data: bytes | None) -> None:
+            if data is None:
+                self._send(effect.to, Refused(job, "its program is not here"))
+            else:
+                self._send_parcel(effect.to, ProgramParcel(job, len(data)), (memoryview(data),))
+
+        data = self._worker.program(job)
+        if data is not None:
+            hand_on(data)
+            return
+        self._disk.run(
+            lambda: self._source.program(job) or self._store.program(job),
+            hand_on,
+            lambda reason: self._send(effect.to, Refused(job, reason)),
+        )
+
+
+def _nothing(_result: None) -> None:
+    """Nobody waits for this."""
+
+
+def _complain(reason: str) -> None:
+    topic_logger("keeper").warning("%s", reason)

@@ -1,0 +1,90 @@
+"""Held layers are cut, found and let go as values."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from edged.core.ids import JobId, Stamp
+from edged.errors import MalformedError
+from edged.replication.snapshots import HeldState, Snapshots, cut, held_of
+from tests.replication.held import JOB, held, same
+
+
+def names(part: HeldState) -> list[str]:
+    return [spec.name for spec in part.tensors]
+
+
+def test_a_cut_has_the_tensors_and_numbers_of_its_layers_and_shares_their_memory() -> None:
+    whole = held()
+    part = cut(whole, 4, 4)
+    assert names(part) == ["parameter/a.w", "buffer/a.b", "optimizer/a.w/exp_avg"]
+    assert part.buffers[0] is whole.buffers[0]
+    assert (part.first_layer, part.last_layer, part.version) == (4, 4, 32)
+    document, before = json.loads(part.extra), json.loads(whole.extra)
+    assert document["entries"] == {"a.w": {"step": 3}}
+    assert (document["group"], document["scheduler"]) == (before["group"], before["scheduler"])
+    assert cut(whole, 4, 6) is whole
+
+
+def test_cuts_of_cuts_are_cuts() -> None:
+    whole = held()
+    assert same(cut(cut(whole, 5, 6), 6, 6), cut(whole, 6, 6))
+    assert cut(whole, 5, 5).tensors == ()
+    assert sorted(names(cut(whole, 4, 5)) + names(cut(whole, 6, 6))) == sorted(names(whole))
+
+
+def test_layers_that_are_not_held_cannot_be_cut_out() -> None:
+    for first, last in ((3, 4), (6, 7), (5, 4)):
+        with pytest.raises(MalformedError, match="are not in"):
+            cut(held(), first, last)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"entries": []}',
+        b'{"entries": {}}',
+        b'{"entries": {}, "layers": [[0, 1], []]}',
+        b'{"entries": {}, "layers": [[0, 1], 5, [2, 3, 4, 5, 6, 7]]}',
+        b'{"entries": {}, "layers": [[0, 1], [], [2, 3, 4, 5, 6, "7"]]}',
+        b'{"entries": {}, "layers": [[0, 1], [1], [2, 3, 4, 5, 6, 7]]}',
+        b'{"entries": {}, "layers": [[0, 1], [], [2, 3, 4, 5, 6, 7, 8]]}',
+    ],
+)
+def test_a_replica_that_does_not_say_whose_tensors_are_whose_is_refused(extra: bytes) -> None:
+    sound = held().parcel(Stamp(JOB, 1, 1), replica=True)
+    assert same(held_of(sound, held().buffers), held())
+    with pytest.raises(MalformedError):
+        held_of(replace(sound, extra=extra), held().buffers)
+    with pytest.raises(MalformedError, match="buffers"):
+        held_of(sound, held().buffers[1:])
+
+
+def test_the_smallest_holding_that_has_the_layers_is_found() -> None:
+    snapshots = Snapshots()
+    assert snapshots.find(JOB, 32, 4, 4) is None
+    whole, part = held(), cut(held(), 5, 6)
+    snapshots.put(whole)
+    snapshots.put(part)
+    assert snapshots.find(JOB, 32, 6, 6) is part
+    assert snapshots.find(JOB, 32, 4, 5) is whole
+    assert snapshots.find(JOB, 32, 4, 7) is None
+    assert snapshots.find(JOB, 33, 4, 4) is None
+    assert snapshots.at(JOB, 32) == (whole, part)
+    assert snapshots.size_bytes == whole.size_bytes + part.size_bytes
+
+
+def test_what_is_let_go_is_gone_and_nothing_else() -> None:
+    snapshots, other = Snapshots(), JobId("0" * 12)
+    for version in (1, 2, 3):
+        snapshots.put(held(version))
+    snapshots.put(held(2, job=other))
+    snapshots.drop(JOB, (2, 9))
+    assert [bool(snapshots.at(JOB, version)) for version in (1, 2, 3)] == [True, False, True]
+    snapshots.drop_job(JOB)
+    assert snapshots.size_bytes == held().size_bytes
+    assert len(snapshots.at(other, 2)) == 1
