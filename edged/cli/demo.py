@@ -1,7 +1,8 @@
 """``edged demo``: several nodes of different speed on this machine train one network together, for real.
 
-Separate processes, encrypted ZeroMQ on loopback, the shipped digits. It ends with the test accuracy, the proof that
-the weights equal those of an undisturbed run on one device, and the path of the weights. Exit status 1 if not.
+Separate processes, encrypted ZeroMQ on loopback, the shipped digits. On the way one node is killed and a new one joins.
+It ends with the test accuracy, the proof that no step was lost (the weights equal those of an undisturbed run on one
+device), and the path of the weights. Exit status 1 if not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli.demo_nodes import DemoNode, finish, lines_of, run_edged, start_nodes, wait_until_known
+from edged.cli.demo_faults import Mishaps
+from edged.cli.demo_nodes import DemoNode, add_node, finish, lines_of, run_edged, start_nodes, wait_until_known
 from edged.cli.options import JsonOption, print_json
 from edged.errors import ConfigError, JobFailedError
 from edged.tui.words import duration
@@ -34,8 +36,7 @@ def demo(
     no_kill: Annotated[bool, typer.Option("--no-kill", help="Leave all nodes alive.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the shipped digits on several nodes here; prove the result."""
-    del no_kill  # nothing is killed yet: recovery comes with the next release
+    """Train the shipped digits on several nodes here, kill one; prove the result."""
     if not job.is_file():
         raise ConfigError(f"--job {job}: there is no such file")
     began = time.monotonic()
@@ -46,20 +47,22 @@ def demo(
         wait_until_known(cluster)
         _tell(f"{nodes} nodes found each other over encrypted ZeroMQ", as_json=as_json)
         output = Path.cwd() / "edged-demo.safetensors"
-        together = _train(cluster[0], job, output, as_json=as_json)
-        for node in cluster:
-            finish(node.process)
+        mishaps = Mishaps(cluster, lambda: add_node(stack, folder, cluster[0], nodes, SLOWDOWNS[0]))
+        together = _train(cluster[0], job, output, None if no_kill else mishaps, as_json=as_json)
+        for process in (*(node.process for node in cluster), mishaps.newcomer):
+            if process is not None:
+                finish(process)
         _tell("the same job on one device, undisturbed, to compare …", as_json=as_json)
         alone = _last(
             lines_of(run_edged(["train", str(job), "--local", "--json", "--output", str(folder / "alone.safetensors")]))
         )
-    _verdict(together, alone, time.monotonic() - began, as_json=as_json)
+    _verdict(together, alone, mishaps, time.monotonic() - began, as_json=as_json)
 
 
-def _train(node: DemoNode, job: Path, output: Path, *, as_json: bool) -> Mapping[str, Any]:
+def _train(node: DemoNode, job: Path, output: Path, mishaps: Mishaps | None, *, as_json: bool) -> Mapping[str, Any]:
     arguments = ["train", str(job), "--home", str(node.home), "--json", "--output", str(output)]
     process = run_edged(arguments)
-    events = lines_of(process)
+    events = lines_of(process) if mishaps is None else mishaps.follow(lines_of(process))
     if as_json:
         return _last(_echo(events))
     if sys.stdout.isatty():
@@ -101,7 +104,9 @@ def _last(events: Iterator[Mapping[str, Any]]) -> Mapping[str, Any]:
     return {**closing, "metrics": metrics}
 
 
-def _verdict(together: Mapping[str, Any], alone: Mapping[str, Any], seconds: float, *, as_json: bool) -> None:
+def _verdict(
+    together: Mapping[str, Any], alone: Mapping[str, Any], mishaps: Mishaps, seconds: float, *, as_json: bool
+) -> None:
     equal = together["state_sha256"] == alone["state_sha256"]
     accuracy = together["metrics"].get("accuracy")
     if as_json:
@@ -109,16 +114,20 @@ def _verdict(together: Mapping[str, Any], alone: Mapping[str, Any], seconds: flo
             "event": "demo",
             "accuracy": accuracy,
             "equal": equal,
+            "killed": mishaps.killed,
+            "joined": mishaps.joined,
             "state_sha256": together["state_sha256"],
             "output": together["output"],
             "seconds": round(seconds, 2),
         }
         print_json(summary)
     else:
-        verdict = "equal, bit for bit," if equal else "NOT equal"
+        _tell_mishaps(mishaps)
+        verdict = "equal bit for bit" if equal else "NOT equal"
+        lost = "no step was lost: " if equal and mishaps.killed else ""
         if accuracy is not None:
             print(f"test accuracy {accuracy:.2%}")
-        print(f"weights {verdict} to the undisturbed run on one device (sha256 {together['state_sha256'][:16]}…)")
+        print(f"{lost}weights {verdict} to the undisturbed run on one device (sha256 {together['state_sha256'][:16]}…)")
         print(f"trained in {duration(together['seconds'])} (alone {duration(alone['seconds'])}); all of it took "
               f"{duration(seconds)}")  # fmt: skip
         print(f"weights: {together['output']}")
@@ -126,6 +135,15 @@ def _verdict(together: Mapping[str, Any], alone: Mapping[str, Any], seconds: flo
         raise JobFailedError("the weights differ from the single device's: please report this with both files")
     if accuracy is not None and accuracy < LEAST_ACCURACY:
         raise JobFailedError(f"the accuracy is below {LEAST_ACCURACY:.0%}")
+
+
+def _tell_mishaps(mishaps: Mishaps) -> None:
+    if mishaps.killed is None:
+        return
+    new = f"{mishaps.joined} joined" if mishaps.joined else "the new node came too late to be given layers"
+    print(f"{mishaps.killed} was killed (SIGKILL) after step {mishaps.killed_at}; {new}")
+    for recovery in mishaps.recoveries:
+        print(f"  {recovery['text']}")
 
 
 def _tell(text: str, *, as_json: bool) -> None:

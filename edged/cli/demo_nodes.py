@@ -17,18 +17,19 @@ from typing import Any
 from edged.client import Client
 from edged.errors import JobFailedError
 
-NAMES = ("desk", "laptop", "pi-5", "pi-4")
+NAMES = ("desk", "laptop", "pi-5", "pi-4", "jetson")
 LEAVE_SECONDS = 5.0
 WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class DemoNode:
-    """One running node: its process, its home, its address."""
+    """One running node: its process, its home, its address, its id."""
 
     process: subprocess.Popen[str]
     home: Path
     address: str
+    node: str
 
 
 def start_nodes(stack: ExitStack, folder: Path, slowdowns: Sequence[float]) -> list[DemoNode]:
@@ -40,12 +41,17 @@ def start_nodes(stack: ExitStack, folder: Path, slowdowns: Sequence[float]) -> l
 
     key = new_cluster_key()
     first = _ready(_spawn(stack, folder, 0, key, ["--slowdown", str(slowdowns[0])]), folder, 0)
-    seed = ["--seed", first.address.removeprefix("tcp://")]
     rest = [
-        _spawn(stack, folder, index, key, [*seed, "--slowdown", str(slowdown)])
+        _spawn(stack, folder, index, key, [*_seeded(first), "--slowdown", str(slowdown)])
         for index, slowdown in enumerate(slowdowns[1:], 1)
     ]
     return [first, *(_ready(process, folder, index) for index, process in enumerate(rest, 1))]
+
+
+def add_node(stack: ExitStack, folder: Path, first: DemoNode, index: int, slowdown: float) -> subprocess.Popen[str]:
+    """Start one more node, which joins by ``first``; it is not waited for. ``stack`` ends it."""
+    key = (first.home / "key.txt").read_text(encoding="utf-8")
+    return _spawn(stack, folder, index, key, [*_seeded(first), "--slowdown", str(slowdown)])
 
 
 def wait_until_known(cluster: list[DemoNode]) -> None:
@@ -98,6 +104,10 @@ def finish(process: subprocess.Popen[str]) -> None:
             stream.close()
 
 
+def _seeded(first: DemoNode) -> list[str]:
+    return ["--seed", first.address.removeprefix("tcp://")]
+
+
 def _spawn(stack: ExitStack, folder: Path, index: int, key: str, more: list[str]) -> subprocess.Popen[str]:
     name = NAMES[index] if index < len(NAMES) else f"node-{index}"
     home = folder / name
@@ -126,6 +136,6 @@ def _ready(process: subprocess.Popen[str], folder: Path, index: int) -> DemoNode
     for line in process.stdout:
         event = json.loads(line)
         if event.get("event") == "ready":
-            return DemoNode(process, folder / name, event["address"])
+            return DemoNode(process, folder / name, event["address"], event["node"])
     log = (folder / name / "log.jsonl").read_text(encoding="utf-8").strip().splitlines()
     raise JobFailedError(f"the demo's node {name} did not start: {log[-1] if log else 'it said nothing'}")

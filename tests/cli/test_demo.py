@@ -16,7 +16,7 @@ def test_the_demo_proves_its_result_and_leaves_only_the_weights(tmp_path: Path) 
         "demo", "--nodes", "2", "--job", JOBS, "--json", cwd=tmp_path, TMPDIR=str(tmp_path / "temporary")
     )
     summary = outcome.objects[-1]
-    assert set(summary) == {"event", "accuracy", "equal", "state_sha256", "output", "seconds"}
+    assert set(summary) == {"event", "accuracy", "equal", "killed", "joined", "state_sha256", "output", "seconds"}
     assert (summary["event"], summary["equal"]) == ("demo", True)
     assert Path(summary["output"]) == tmp_path / "edged-demo.safetensors"
     assert outcome.status == 1  # two epochs of random points are not learnt to 96 %

@@ -1,4 +1,4 @@
-"""The demo as a new user runs it: four nodes, the digits, the proof. Nothing of it is left but the weights."""
+"""The demo as a new user runs it: four nodes, one killed, one that joins, the proof. Only the weights are left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command_of(process: psutil.Process) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_four_nodes_learn_the_digits_and_the_weights_equal_one_devices(
+def test_four_nodes_learn_the_digits_through_a_kill_and_a_join_and_the_weights_equal_one_devices(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     temporary = tmp_path / "temporary"
@@ -42,6 +42,12 @@ def test_four_nodes_learn_the_digits_and_the_weights_equal_one_devices(
     assert plans, "the plan is told"
     runners = {hop["node"] for route in plans[-1]["routes"] for hop in route["hops"]}
     assert len(runners) > 1, "nothing was shared"
+    told = [event for event in outcome.objects if event["event"] == "recovery"]
+    assert summary["killed"] in {"laptop", "pi-5", "pi-4"}
+    assert told[0]["cause"] == "died"
+    assert summary["killed"] in told[0]["text"]
+    assert summary["joined"] == "jetson", [event["text"] for event in told]
+    assert [event["step"] for event in outcome.objects if event["event"] == "step"][-1] == 440
     record_property("seconds", summary["seconds"])
     assert 0.0 < summary["seconds"] <= MOST_SECONDS
     assert Path(summary["output"]) == tmp_path / "edged-demo.safetensors"
