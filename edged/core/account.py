@@ -42,6 +42,10 @@ class Account:
         self._results = {work: result for work, result in self._results.items() if work.version >= oldest}
         return SendMessage(self._source, updated)
 
+    def say(self, updated: Updated) -> Effect:
+        """Tell what the source knows already."""
+        return SendMessage(self._source, updated)
+
     def again(self, want: WantProgress) -> list[Effect]:
         """Say again what the source may have missed, oldest first."""
         self._results = {work: result for work, result in self._results.items() if work >= want.first_missing}

@@ -46,6 +46,10 @@ class Collecting:
                 return self._begin(version, token, now)
         return self._begin(min(newest + self._ahead, self._steps), token, now)
 
+    def tokens(self) -> tuple[int, ...]:
+        """The exports that nothing has been written for yet."""
+        return tuple(token for tokens in self._tokens.values() for token in tokens if token != RESULT_TOKEN)
+
     def refused(self, newest: int, now: float) -> list[Effect]:
         """A hop was past the export's version: choose one further ahead."""
         late = [version for version, missing in self._missing.items() if missing and version < self._steps]
@@ -68,9 +72,13 @@ class Collecting:
     def expects(self, sender: NodeId, parcel: StateParcel) -> bool:
         """Whether this hop was asked for these layers at this version, and they have not come. Changes nothing."""
         missing = self._missing.get(parcel.version, ())
-        return parcel.stamp == self._stamp and any(
-            (hop.node, hop.first_layer, hop.last_layer) == (sender, parcel.first_layer, parcel.last_layer)
-            for hop in missing
+        return (
+            parcel.stamp == self._stamp
+            and not parcel.replica
+            and any(
+                (hop.node, hop.first_layer, hop.last_layer) == (sender, parcel.first_layer, parcel.last_layer)
+                for hop in missing
+            )
         )
 
     def remind(self, now: float) -> list[Effect]:

@@ -5,6 +5,8 @@
     feeder ──DrawSample/SampleDrawn──> queue ──SendInputs──> hops that use inputs, at most window + 2 ahead of Taken
     Result, Updated ──> progress ──> StepReport, EvalReport to all members
     all steps done ──> WantState to every hop ──> WriteWeights ──> FinishedReport to all, JobDone to the leader
+    Drain ──> nothing of later versions is fed ──> all hops stand at one version ──> Drained to the leader
+    a silent node ──> Stuck to the leader
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from edged.core.events import (
     ExportAsked,
     FeederFailed,
     LeaderChanged,
+    LoopWasLate,
     MessageReceived,
     ParcelArrived,
     SampleDrawn,
@@ -29,6 +32,8 @@ from edged.core.events import (
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import (
+    Drain,
+    Drained,
     End,
     FinishedReport,
     JobDone,
@@ -36,11 +41,14 @@ from edged.core.messages import (
     Refused,
     Result,
     StateParcel,
+    StepReport,
+    Stuck,
     Taken,
     Updated,
     WantProgress,
     WorkFailed,
 )
+from edged.core.patience import Patience
 from edged.core.plan import Plan
 from edged.core.progress import Progress
 from edged.errors import BrokenInvariantError
@@ -56,9 +64,9 @@ class Feeding:
     so wake it at once. ``members()`` gives the nodes to report to (alive ones; this node itself is added). Drop it on
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``ExportAsked``;
-    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``, ``End``;
-    ``StateCollected`` (or ``ParcelArrived`` with a ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``,
-    ``TimerFired``.
+    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed`` (a final one ends the job, any other is
+    the leader's to mend), ``Refused``, ``Drain``, ``End``; ``StateCollected`` (or ``ParcelArrived`` with a
+    ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
     """
 
     def __init__(
@@ -91,6 +99,10 @@ class Feeding:
         self._drawn: set[Work] = set()
         self._queue_limit = _DRAWN_AHEAD + sum(route.hops[0].window + 2 for route in plan.routes)
         self._newest = version
+        self._boundary = version
+        self._drains = False
+        self._drained = False
+        self._patience = Patience(plan.nodes(), 0.0)
         self._feeder_delivers = True
         self._began: float | None = None
         self._ask_at = 0.0
@@ -103,6 +115,11 @@ class Feeding:
     def step(self) -> int:
         """Steps that are done on every hop."""
         return self._progress.version
+
+    @property
+    def exports(self) -> tuple[int, ...]:
+        """The exports that are still owed; another plan has to bring them."""
+        return self._collecting.tokens()
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one fact in, give the decisions out."""
@@ -139,6 +156,7 @@ class Feeding:
         if self._began is not None:
             return []
         self._began = now
+        self._patience.forgive(now)
         self._ask_at = now + REPEAT_SECONDS
         return [StartFeeder(self._spec)]
 
@@ -162,20 +180,20 @@ class Feeding:
             case LeaderChanged(leader=leader):
                 self._leader = leader
                 self._repeat_at = now
+            case LoopWasLate():
+                self._patience.forgive(now)
             case _:
                 pass
         return []
 
     def _take_message(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         match message:
-            case Taken(stamp=stamp) if stamp == self._stamp:
-                self._progress.take_taken(sender, message)
-            case Result(stamp=stamp) if stamp == self._stamp:
-                self._progress.take_result(sender, message)
-            case Updated(stamp=stamp) if stamp == self._stamp:
-                self._progress.take_updated(sender, message)
-            case WorkFailed(stamp=stamp, reason=reason) if stamp == self._stamp and sender in self._plan.nodes():
-                return self._finish(reason, now)
+            case Taken(stamp=stamp) | Result(stamp=stamp) | Updated(stamp=stamp) if stamp == self._stamp:
+                self._take_word(sender, message, now)
+            case WorkFailed(stamp=stamp, final=True) if stamp == self._stamp and sender in self._plan.nodes():
+                return self._finish(message.reason, now)
+            case Drain(stamp=stamp) if stamp == self._stamp:
+                self._drains, self._drained = True, False
             case Refused(job=job) if job == self._stamp.job:
                 return self._collecting.refused(self._newest, now)
             case End(stamp=stamp) if stamp >= self._stamp and stamp.job == self._stamp.job:
@@ -183,6 +201,19 @@ class Feeding:
             case _:
                 pass
         return []
+
+    def _take_word(self, sender: NodeId, message: Taken | Result | Updated, now: float) -> None:
+        moves = self._progress.moves
+        match message:
+            case Taken():
+                self._progress.take_taken(sender, message)
+            case Result():
+                self._progress.take_result(sender, message)
+            case Updated():
+                self._progress.take_updated(sender, message)
+        self._patience.hear(sender, now)
+        if self._progress.moves != moves:
+            self._patience.move(now)
 
     def _feeder_failed(self, failed: FeederFailed, now: float) -> list[Effect]:
         """Start a feeder that merely died once more, unless it has delivered nothing since the last time."""
@@ -225,8 +256,10 @@ class Feeding:
             return self._tell_leader(self._done, now)
         effects: list[Effect] = []
         for report in self._progress.reports(now):
+            if isinstance(report, StepReport):
+                self._patience.step(now)
             effects += self._broadcast(report)
-        effects += [*self._draw(), *self._feed(now)]
+        effects += [*self._draw(), *self._feed(now), *self._tell_drained()]
         if self._progress.complete and not self._collects:
             self._collects = True
             effects += self._collecting.begin_result(now)
@@ -243,24 +276,46 @@ class Feeding:
     def _feed(self, now: float) -> list[Effect]:
         """Send what is drawn, in order, as far as the routes have room, and draw on."""
         effects: list[Effect] = []
-        while self._queue and self._queue[0] in self._drawn and self._progress.has_room(self._queue[0]):
+        while self._queue and self._queue[0] in self._drawn and self._may_go(self._queue[0]):
             work = self._queue.popleft()
             self._drawn.discard(work)
             self._progress.feed(work, now)
             if work.phase is Phase.TRAIN:
                 self._newest = work.version
+                self._boundary = work.version + 1
             route = self._dealing.route_of(work)
             effects += [SendInputs(node, self._stamp, route, h, work, used) for h, node, used in self._inputs[route]]
             effects.append(DropSample(self._stamp.job, work))
         return [*effects, *self._draw()]
 
+    def _may_go(self, work: Work) -> bool:
+        """Whether this work may be fed: there is room, and it lies before the version at which all come to stand."""
+        return self._progress.has_room(work) and not (self._stops and work.version >= self._boundary)
+
+    @property
+    def _stops(self) -> bool:
+        """Whether the plan is being drained; one that has fed its last step comes to its end faster."""
+        return self._drains and self._boundary < self._spec.steps
+
+    def _tell_drained(self) -> list[Effect]:
+        """Answer each ``Drain``, once nothing is on its way and all hops stand at one version."""
+        stands = self._progress.version == self._boundary and self._progress.idle
+        if not self._stops or self._drained or not stands or self._leader is None:
+            return []
+        self._drained = True
+        return [SendMessage(self._leader, Drained(self._stamp, self._boundary))]
+
     def _ask(self, now: float) -> list[Effect]:
-        """Twice a second: what did I miss?"""
+        """Twice a second: what did I miss? Whoever has not answered for long is told to the leader."""
         if self._progress.complete or now < self._ask_at:
             return []
         self._ask_at = now + REPEAT_SECONDS
         question = WantProgress(self._stamp, self._progress.version, self._progress.first_missing())
-        return [SendMessage(node, question) for node in self._plan.nodes()]
+        effects: list[Effect] = [SendMessage(node, question) for node in self._plan.nodes()]
+        if self._leader is not None:
+            stuck = [node for node in self._patience.stuck(now) if node != self._node]
+            effects += [SendMessage(self._leader, Stuck(self._stamp, node)) for node in stuck]
+        return effects
 
     def _tell_leader(self, done: JobDone, now: float) -> list[Effect]:
         if now < self._repeat_at:

@@ -7,10 +7,14 @@
     questions, verdicts  drop      admit     admit     drop      admit
     reports              drop      admit     admit     admit     admit
 
-A node learns a plan from the leader's ``Prepare``, ``Start`` or ``PlanChosen``, and that it is over from ``End``; these
-four are judged by the machines that read them and only *raise* the fence. The plan's own traffic may be dropped when it
-is ahead of what this node knows, because no node works before every node of the plan has said ``Prepared``: what comes
-early has no honest sender. Reports are for people, and may come after the leader's ``End`` by another road.
+A node learns a plan from the leader's ``Halt``, ``Prepare``, ``Start`` or ``PlanChosen``, and that it is over from
+``End``; these are judged by the machines that read them and only *raise* the fence. The plan's own traffic may be
+dropped when it is ahead of what this node knows, because no node works before every node of the plan has said
+``Prepared``: what comes early has no honest sender. Reports are for people, and may come after the leader's ``End`` by
+another road.
+
+A replica of an older plan would hold the right bits, and is dropped all the same: the leader has counted who holds what
+when it halted that plan, the next plan copies what it starts from anew, and one rule for all is easier to trust.
 """
 
 from __future__ import annotations
@@ -18,21 +22,29 @@ from __future__ import annotations
 from edged.core.ids import JobId, Stamp
 from edged.core.messages import (
     Activation,
+    Committed,
+    Drain,
+    Drained,
     EvalReport,
     FinishedReport,
     Gradient,
     GradientNorms,
+    Held,
     Inputs,
+    Inventory,
     JobDone,
     Message,
     Parcel,
     Prepared,
+    RecoveryReport,
     Result,
     StateParcel,
     StepReport,
+    Stuck,
     Taken,
     Updated,
     WantProgress,
+    WantSnapshot,
     WantState,
     WorkFailed,
 )
@@ -69,7 +81,8 @@ class Fence:
     def refusal(self, subject: Message | Parcel) -> str:
         """Why this message or parcel must be dropped, in one sentence; empty if it may pass.
 
-        What carries no stamp, and the leader's ``Prepare``, ``Start``, ``PlanChosen`` and ``End``, always pass.
+        What carries no stamp always passes, and so do the leader's ``Halt``, ``Prepare``, ``Start``, ``PlanChosen`` and
+        ``End``.
         """
         match subject:
             case (
@@ -84,9 +97,26 @@ class Fence:
                 | WantProgress(stamp=stamp)
             ):
                 return self._judge(stamp, type(subject).__name__, ahead=False, after=False)
-            case WantState(stamp=stamp) | Prepared(stamp=stamp) | WorkFailed(stamp=stamp) | JobDone(stamp=stamp):
+            case (
+                WantState(stamp=stamp)
+                | WantSnapshot(stamp=stamp)
+                | Prepared(stamp=stamp)
+                | Inventory(stamp=stamp)
+                | Held(stamp=stamp)
+                | Committed(stamp=stamp)
+                | Drain(stamp=stamp)
+                | Drained(stamp=stamp)
+                | Stuck(stamp=stamp)
+                | WorkFailed(stamp=stamp)
+                | JobDone(stamp=stamp)
+            ):
                 return self._judge(stamp, type(subject).__name__, ahead=True, after=False)
-            case StepReport(stamp=stamp) | EvalReport(stamp=stamp) | FinishedReport(stamp=stamp):
+            case (
+                StepReport(stamp=stamp)
+                | EvalReport(stamp=stamp)
+                | FinishedReport(stamp=stamp)
+                | RecoveryReport(stamp=stamp)
+            ):
                 return self._judge(stamp, type(subject).__name__, ahead=True, after=True)
             case _:
                 return ""

@@ -2,21 +2,23 @@
 
 ::
 
-    Prepare --> WantProgram, WantState ... --> parcels --> BuildStages --> StagesBuilt --> Prepared
-                     |  repeated, slower each time                             ^
-                     +--> Refused ---------------------------------------------+ (with the problem)
+    Prepare --> WantProgram, WantSnapshot ... --> parcels --> BuildStages --> StagesBuilt --> Prepared
+                     |  repeated, slower each time
+                     +--> Refused --> WorkFailed, which blames the holder: another plan may find another
 
 Parcels are large, so a question that is repeated because an answer takes its time must not be answered twice: the one
 who is asked serves each question once for as long as the session lasts, the one who asks repeats it ever more slowly.
+Programs are handed out here, by whoever has one; snapshots in ``keeping.py``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edged.core.effects import BuildStages, DropStages, Effect, SendFirstState, SendMessage, SendProgram
+from edged.core.effects import BuildStages, DropStages, Effect, SendMessage, SendProgram
 from edged.core.events import (
     Event,
+    HeldFound,
     JobSubmitted,
     LinkLost,
     MemberChanged,
@@ -36,7 +38,8 @@ from edged.core.messages import (
     StateParcel,
     Transfer,
     WantProgram,
-    WantState,
+    WantSnapshot,
+    WorkFailed,
 )
 from edged.core.watch import GONE
 
@@ -49,13 +52,13 @@ SLOWEST_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Preparation:
-    """One plan on its way: what is still missing, and the verdict (``None``: open, empty: ready)."""
+    """One plan on its way: what is still missing, and the verdict (``None``: open)."""
 
     prepare: Prepare
     leader: NodeId
     missing: set[Transfer]
     building: bool = False
-    problem: str | None = None
+    verdict: Prepared | WorkFailed | None = None
     repeat_at: float | None = None
     pause: float = field(default=REPEAT_SECONDS)
 
@@ -67,11 +70,11 @@ class Preparation:
     @property
     def version(self) -> int:
         """The weight version from which the plan goes on."""
-        return self.prepare.transfers[0].version if self.prepare.transfers else 0
+        return self.prepare.version
 
 
 class Migration:
-    """Prepares plans on ``node``, one at a time, and serves programs and first weights of the jobs handed in here."""
+    """Prepares plans on ``node``, one at a time, and serves the programs that it has."""
 
     def __init__(self, node: NodeId) -> None:
         """Begin with nothing held."""
@@ -80,7 +83,7 @@ class Migration:
         self.programs: set[JobId] = set()
         self._asked: dict[JobId, NodeId] = {}  # whose program, of whom; a plan may be replaced while it is on its way
         self._sources: set[JobId] = set()
-        self._served: set[tuple[NodeId, WantProgram | WantState]] = set()
+        self._served: set[tuple[NodeId, JobId]] = set()
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one fact, then ask for what is missing."""
@@ -96,16 +99,22 @@ class Migration:
         preparation = self.preparation
         if preparation is None:
             return
-        open_ = preparation.problem is None
+        open_ = preparation.verdict is None
         assert (preparation.repeat_at is not None) == (open_ and not preparation.building), "asking exactly while open"
         if preparation.building:
             assert not preparation.missing, "nothing is built before everything has come"
 
-    def expects(self, sender: NodeId, parcel: ProgramParcel | StateParcel) -> bool:
+    def has_program(self, job: JobId) -> bool:
+        """Whether others can have the job's program from here."""
+        return job in self.programs or job in self._sources
+
+    def expects(self, sender: NodeId, parcel: Parcel) -> bool:
         """Whether this parcel is what ``sender`` was asked for, and has not come. Changes nothing."""
         if isinstance(parcel, ProgramParcel):
             return parcel.job not in self.programs and self._asked.get(parcel.job) == sender
         preparation = self.preparation
+        if not isinstance(parcel, StateParcel) or parcel.replica:
+            return False
         if preparation is None or preparation.repeat_at is None or preparation.stamp != parcel.stamp:
             return False
         return Transfer(parcel.first_layer, parcel.last_layer, parcel.version, holder=sender) in preparation.missing
@@ -120,13 +129,18 @@ class Migration:
         plan = set() if self.preparation is None else {self.preparation.stamp.job}
         return plan | self.programs | self._sources | self._asked.keys()
 
+    def halt(self, stamp: Stamp) -> list[Effect]:
+        """All plans of the job that are older than ``stamp`` are over; the program stays."""
+        known = self.preparation
+        return self._drop_plan() if known is not None and known.stamp.job == stamp.job and known.stamp < stamp else []
+
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job: its plan, its program, and that it came from here."""
         effects = self._drop_plan() if self.preparation is not None and self.preparation.stamp.job == job else []
         self.programs.discard(job)
         self._asked.pop(job, None)
         self._sources.discard(job)
-        self._served = {(n, q) for n, q in self._served if _job_of(q) != job}
+        self._served = {(node, served) for node, served in self._served if served != job}
         return effects
 
     # --------------------------------------------------------------------------------------------- taking in
@@ -135,8 +149,8 @@ class Migration:
         match event:
             case MessageReceived(sender, Prepare() as prepare):
                 return self._prepare(sender, prepare, now)
-            case MessageReceived(sender, WantProgram() | WantState(version=0) as question):
-                return self._serve(sender, question)
+            case MessageReceived(sender, WantProgram(job)):
+                return self._serve(sender, job)
             case MessageReceived(sender, Refused(job, reason)):
                 return self._refused(sender, job, reason)
             case ParcelArrived(sender, parcel):
@@ -145,8 +159,10 @@ class Migration:
                 return self._built(stamp, problem)
             case JobSubmitted(spec):
                 self._sources.add(spec.job)
+            case HeldFound(job, program=True):
+                self.programs.add(job)
             case ParcelRefused(sender, ProgramParcel() | StateParcel() as parcel) if self.expects(sender, parcel):
-                return self._judge(_why_refused(parcel))
+                return self._find(_why_refused(parcel))
             case LinkLost(node) | ParcelLost(node):
                 self._parted(node)
             case MemberChanged(record) if record.state in GONE:
@@ -160,12 +176,12 @@ class Migration:
         known = self.preparation
         if known is not None and known.stamp == prepare.plan.stamp:
             known.leader = sender
-            return [] if known.problem is None else self._judge(known.problem)
+            return [] if known.verdict is None else self._judge(known.verdict)
         if known is not None:
             effects += self._drop_plan()
         self.preparation = Preparation(prepare, sender, set(prepare.transfers), repeat_at=now)
         if prepare.plan.hops_of(self.node):
-            self._asked[prepare.spec.job] = prepare.spec.source
+            self._asked[prepare.spec.job] = prepare.program_holder
         return effects
 
     def _arrived(self, sender: NodeId, parcel: Parcel) -> None:
@@ -182,38 +198,35 @@ class Migration:
         if self.preparation is None or self.preparation.stamp != stamp or not self.preparation.building:
             return []
         self.preparation.building = False
-        return self._judge(problem)
+        return self._find(problem)
 
     def _parted(self, node: NodeId) -> None:
         """The session with this node is over: what was on its way to it is lost, and it may ask again."""
-        self._served = {(n, q) for n, q in self._served if n != node}
+        self._served = {(other, job) for other, job in self._served if other != node}
 
     def _refused(self, sender: NodeId, job: JobId, reason: str) -> list[Effect]:
         preparation = self.preparation
         if preparation is None or preparation.stamp.job != job or preparation.repeat_at is None:
             return []
         asked = {t.holder for t in preparation.missing}
-        if sender in asked or (sender == self._source() and job not in self.programs):
-            return self._judge(reason)
+        if sender in asked or (sender == preparation.prepare.program_holder and job not in self.programs):
+            return self._judge(WorkFailed(preparation.stamp, reason, final=False, peer=sender))
         return []
 
-    def _serve(self, sender: NodeId, question: WantProgram | WantState) -> list[Effect]:
-        job = _job_of(question)
-        if job not in self._sources:
-            return [SendMessage(sender, Refused(job, f"node {self.node} is not the source of job {job}"))]
-        if (sender, question) in self._served:
+    def _serve(self, sender: NodeId, job: JobId) -> list[Effect]:
+        if not self.has_program(job):
+            return [SendMessage(sender, Refused(job, f"the program of job {job} is not on node {self.node}"))]
+        if (sender, job) in self._served:
             return []
-        self._served.add((sender, question))
-        if isinstance(question, WantProgram):
-            return [SendProgram(sender, job)]
-        return [SendFirstState(sender, question.stamp, question.first_layer, question.last_layer)]
+        self._served.add((sender, job))
+        return [SendProgram(sender, job)]
 
     # ---------------------------------------------------------------------------------------------- going on
 
     def _go_on(self, now: float) -> list[Effect]:
         """Do the next thing: ask, build, or wait."""
         preparation = self.preparation
-        if preparation is None or preparation.building or preparation.problem is not None:
+        if preparation is None or preparation.building or preparation.verdict is not None:
             return []
         questions = self._questions(preparation)
         if not questions:
@@ -229,39 +242,36 @@ class Migration:
         plan, job = preparation.prepare.plan, preparation.stamp.job
         effects: list[Effect] = []
         if job not in self.programs and plan.hops_of(self.node):
-            effects.append(SendMessage(preparation.prepare.spec.source, WantProgram(job)))
+            effects.append(SendMessage(preparation.prepare.program_holder, WantProgram(job)))
         missing = sorted(preparation.missing, key=lambda t: t.first_layer)
-        wants = [(t.holder, WantState(plan.stamp, t.first_layer, t.last_layer, t.version)) for t in missing]
+        wants = [(t.holder, WantSnapshot(plan.stamp, t.first_layer, t.last_layer, t.version)) for t in missing]
         return effects + [SendMessage(holder, want) for holder, want in wants]
 
     def _build(self, preparation: Preparation) -> list[Effect]:
         plan, spec = preparation.prepare.plan, preparation.prepare.spec
         preparation.repeat_at = None
         if not plan.hops_of(self.node):
-            return self._judge("")
+            return self._find("")
         preparation.building = True
         return [BuildStages(plan, spec, preparation.version)]
 
-    def _judge(self, problem: str) -> list[Effect]:
+    def _find(self, problem: str) -> list[Effect]:
+        """This node is ready, or no other holder could help it."""
+        return [] if self.preparation is None else self._judge(Prepared(self.preparation.stamp, problem))
+
+    def _judge(self, verdict: Prepared | WorkFailed) -> list[Effect]:
         """Tell the leader, now and whenever it asks again."""
         if self.preparation is None:
             return []
-        self.preparation.problem = problem
+        self.preparation.verdict = verdict
         self.preparation.repeat_at = None
-        return [SendMessage(self.preparation.leader, Prepared(self.preparation.stamp, problem))]
+        return [SendMessage(self.preparation.leader, verdict)]
 
     def _drop_plan(self) -> list[Effect]:
         if self.preparation is None:
             return []
         stamp, self.preparation = self.preparation.stamp, None
         return [DropStages(stamp)]
-
-    def _source(self) -> NodeId | None:
-        return None if self.preparation is None else self.preparation.prepare.spec.source
-
-
-def _job_of(question: WantProgram | WantState) -> JobId:
-    return question.job if isinstance(question, WantProgram) else question.stamp.job
 
 
 def _why_refused(parcel: ProgramParcel | StateParcel) -> str:

@@ -2,15 +2,18 @@
 
 ::
 
-    event --> fence --> membership --TellMember--> +-----------+
-                |       election   --TellLeader--> | jobs      |
-                |                                  | migration | --> effects
-                +--------------------------------> | running   |
-                                                   +-----------+
+    event --> fence --> membership --TellMember--> +-----------------+
+                |       election   --TellLeader--> | jobs            |
+                |                                  | migration       |
+                |                                  | keeping sharing | --> effects
+                |                                  | leaving pausing |
+                +--------------------------------> | running         |
+                                                   +-----------------+
     a message that a node sends to itself goes round inside, in the same ``handle``
 
 Nothing is decided here but who hears what. A plan's machines begin when its stages are built and its ``Start`` has
-come; everything of a job goes when the list says that it is over.
+come; they end with ``Halt``, once what is live and stands still has been copied; everything of a job goes when the list
+says that it is over.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from edged.core.events import (
     Event,
     ForwardDone,
     LeaderChanged,
+    LeaveAsked,
     MemberChanged,
     MessageReceived,
     NormsTaken,
@@ -36,22 +40,29 @@ from edged.core.events import (
     ParcelLost,
     ParcelRefused,
     SampleDrawn,
+    SnapshotTaken,
     StagesBuilt,
     TimerFired,
     UpdateDone,
 )
 from edged.core.fence import Fence
-from edged.core.ids import NodeId, Stamp
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.jobs import JobBoard
+from edged.core.keeping import Keeping
+from edged.core.leaving import Leaving
 from edged.core.membership import Membership, MembershipOptions
 from edged.core.messages import (
     Accusation,
     Ack,
+    Committed,
+    Drain,
     End,
     Exchange,
     Gossip,
+    Halt,
     Heartbeat,
     HeartbeatReply,
+    LeaveGranted,
     MemberRecord,
     Message,
     Nack,
@@ -60,23 +71,29 @@ from edged.core.messages import (
     PingRequest,
     PlanChosen,
     Prepare,
-    ProgramParcel,
+    RecoveryReport,
     Start,
-    StateParcel,
     Testimony,
     VoteReply,
     VoteRequest,
     WorkFailed,
 )
 from edged.core.migration import Migration
+from edged.core.pausing import Pausing
+from edged.core.protection import Interval, usual_interval
 from edged.core.running import Running
+from edged.core.sharing import Sharing
 from edged.core.voter import ElectionOptions
 from edged.errors import BrokenInvariantError
 
 MOST_EVENTS = 10_000
 """More events than this inside one ``handle`` mean that the machines talk in circles."""
 
-_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _RUNNING = EVERYONE = range(5)
+_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _RUNNING = EVERYONE = range(9)
+_OF_JOBS = (_BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _RUNNING)
+_OF_PARCELS = (_MIGRATION, _KEEPING, _SHARING, _RUNNING)
+
+_Machine = Membership | Election | JobBoard | Migration | Keeping | Sharing | Leaving | Pausing | Running
 _OF_MEMBERSHIP = (Ping, PingRequest, Ack, Nack, Accusation, Testimony, Gossip, Exchange)
 _OF_ELECTION = (VoteRequest, VoteReply, Heartbeat, HeartbeatReply)
 _COMPUTED = (ForwardDone, BackwardDone, NormsTaken, UpdateDone, ComputeFailed, SampleDrawn)
@@ -84,16 +101,23 @@ _COMPUTED = (ForwardDone, BackwardDone, NormsTaken, UpdateDone, ComputeFailed, S
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """The options of the machines that have any."""
+    """The options of the machines that have any.
+
+    ``interval`` chooses how often a job's state is copied, from the seconds that a copy and a step take; ``replicas`` is
+    how many other nodes of a plan hold each node's layers.
+    """
 
     membership: MembershipOptions = field(default_factory=MembershipOptions)
     election: ElectionOptions = field(default_factory=ElectionOptions)
+    interval: Interval = usual_interval
+    replicas: int = 1
 
 
 class Node:
     """One node as a pure machine: ``handle(event, now)`` gives the effects, ``deadline()`` the next moment.
 
-    ``membership``, ``election``, ``board`` (jobs), ``migration`` and ``running`` are for reading by status and tests.
+    ``membership``, ``election``, ``board`` (jobs), ``migration``, ``keeping``, ``sharing``, ``leaving`` and ``running``
+    are for reading by status and tests.
     """
 
     def __init__(
@@ -114,7 +138,7 @@ class Node:
         self.name = record.name
         self.membership = Membership(record, options.membership, rng, known)
         self.election = Election(record.node, options.election, rng, saved)
-        self.board = JobBoard(record)
+        self.board = JobBoard(record, interval=options.interval, replicas=options.replicas)
         self.migration = Migration(record.node)
         self.running = Running(
             record.node,
@@ -122,11 +146,27 @@ class Node:
             self._record_of,
         )
         self.fence = Fence()
-        self._machines: tuple[Membership | Election | JobBoard | Migration | Running, ...]
-        self._machines = (self.membership, self.election, self.board, self.migration, self.running)
+        plan_of = self.board.plans.get
+        self.sharing = Sharing(record.node, plan_of)
+        self.keeping = Keeping(
+            record.node, plan_of, self.running.standing, self.migration.has_program, self.sharing.has
+        )
+        self.leaving = Leaving(record.node, lambda: self.board.leader, self._is_needed)
+        self._machines: tuple[_Machine, ...] = (
+            self.membership,
+            self.election,
+            self.board,
+            self.migration,
+            self.keeping,
+            self.sharing,
+            self.leaving,
+            Pausing(self.board.jobs),
+            self.running,
+        )
         self._deadlines = [machine.deadline() for machine in self._machines]
         self._watch = watch
         self._last_refusal = ""
+        self._says_goodbye = False
 
     # ------------------------------------------------------------------------------------------- contract
 
@@ -158,9 +198,8 @@ class Node:
         """
         if self.fence.refusal(parcel):
             return False
-        if isinstance(parcel, ProgramParcel | StateParcel) and self.migration.expects(sender, parcel):
-            return True
-        return not isinstance(parcel, ProgramParcel) and self.running.expects(sender, parcel)
+        readers = (self.migration, self.keeping, self.sharing, self.running)
+        return any(reader.expects(sender, parcel) for reader in readers)
 
     def deadline(self) -> float | None:
         """Return the earliest moment at which some machine wants to be woken."""
@@ -176,7 +215,7 @@ class Node:
         if self.running.stamp is not None:
             assert preparation is not None, "a plan runs that was never prepared"
             assert preparation.stamp == self.running.stamp, "what runs and what is prepared are different plans"
-        for job in self.migration.jobs():
+        for job in self._jobs():
             assert not self.board.jobs.ended(job), f"something is left of job {job}, which is over"
 
     # ------------------------------------------------------------------------------------- who hears what
@@ -194,9 +233,10 @@ class Node:
             effects += self._machines[index].handle(event, now)
             self._deadlines[index] = self._machines[index].deadline()
         if isinstance(event, StagesBuilt):
-            self._stages_built(event)
+            effects += self._stages_built(event, now)
         elif isinstance(event, MessageReceived):
             effects += self._hear_of_plan(event.message, now)
+        effects += self._say_goodbye(now)
         if self._watch is not None:
             self._watch(event)
         return effects + self._drop_what_is_over()
@@ -208,9 +248,13 @@ class Node:
         if isinstance(event, MessageReceived):
             if isinstance(event.message, _OF_MEMBERSHIP):
                 return (_MEMBERSHIP,)
-            return (_ELECTION,) if isinstance(event.message, _OF_ELECTION) else (_BOARD, _MIGRATION, _RUNNING)
+            return (_ELECTION,) if isinstance(event.message, _OF_ELECTION) else _OF_JOBS
         if isinstance(event, ParcelArrived | ParcelRefused | ParcelLost):
-            return (_MIGRATION, _RUNNING)
+            return _OF_PARCELS
+        if isinstance(event, SnapshotTaken):
+            return (_KEEPING,)
+        if isinstance(event, LeaveAsked):
+            return (_LEAVING,)
         return (_RUNNING,) if isinstance(event, _COMPUTED) else EVERYONE
 
     # ----------------------------------------------------------------------------------------- the fence
@@ -224,8 +268,10 @@ class Node:
         match message:
             case Prepare(plan) | PlanChosen(plan):
                 stamp = plan.stamp
-            case Start(stamp) | End(stamp):
+            case Halt(stamp) | Start(stamp) | End(stamp) | Drain(stamp) | Committed(stamp) | RecoveryReport(stamp):
                 pass
+            case LeaveGranted() if sender != self.board.leader:
+                return f"LeaveGranted from {self._name_of(sender)}, who does not lead"
             case _:
                 return ""
         leader, term = self.board.leader, self.board.term
@@ -249,7 +295,7 @@ class Node:
         match subject:
             case Prepare(plan) | PlanChosen(plan):
                 known = self.fence.learn(plan.stamp)
-            case Start(stamp):
+            case Start(stamp) | Halt(stamp):
                 known = self.fence.learn(stamp)
             case End(stamp):
                 known = self.fence.learn(stamp)
@@ -267,20 +313,25 @@ class Node:
 
     # -------------------------------------------------------------------------------- a plan's machines
 
-    def _stages_built(self, built: StagesBuilt) -> None:
+    def _stages_built(self, built: StagesBuilt, now: float) -> list[Effect]:
         preparation = self.migration.preparation
         if preparation is None or preparation.stamp != built.stamp or built.problem:
-            return
-        self.running.ready(preparation.prepare.plan, preparation.prepare.spec, preparation.version)
+            return []
+        plan, spec = preparation.prepare.plan, preparation.prepare.spec
+        effects = self.running.ready(plan, spec, preparation.version, now)
         self._rewind()
+        return effects
 
     def _hear_of_plan(self, message: Message, now: float) -> list[Effect]:
         match message:
             case Prepare(plan) if self.running.stamp not in {None, plan.stamp}:
                 self.running.drop()
                 effects: list[Effect] = []
-            case Start(stamp, version) if (prepare := self.migration.holds(stamp)) is not None:
-                effects = self.running.start(prepare.plan, prepare.spec, version, now)
+            case Halt(stamp):  # what is live has been copied first, by keeping
+                self.running.halt(stamp)
+                effects = self.migration.halt(stamp)
+            case Start(stamp) if (prepare := self.migration.holds(stamp)) is not None:
+                effects = self.running.start(prepare.plan, prepare.spec, message, now)
             case PlanChosen(plan, spec) if self.node in {spec.source, *plan.nodes()}:
                 effects = self._must_hold(plan.stamp)
             case _:
@@ -289,25 +340,43 @@ class Node:
         return effects
 
     def _must_hold(self, stamp: Stamp) -> list[Effect]:
-        """A plan counts on this node: if it holds nothing of it, this process began after the plan."""
+        """A plan counts on this node: if it has nothing of it, this process began after the plan."""
         leader = self.board.leader
         if leader is None or self.board.jobs.ended(stamp.job) or self.migration.holds(stamp) is not None:
             return []
         reason = f"node {self.name} was restarted; what it held of the job is lost"
-        return [SendMessage(leader, WorkFailed(stamp, reason))]
+        return [SendMessage(leader, WorkFailed(stamp, reason, final=False, peer=self.node))]
 
     def _rewind(self) -> None:
         """Note the moments of the plan's machines anew."""
-        for index in (_MIGRATION, _RUNNING):
+        for index in _OF_PARCELS:
             self._deadlines[index] = self._machines[index].deadline()
+
+    def _is_needed(self) -> bool:
+        """Whether there are others, and jobs that are not over."""
+        return len(self.membership.alive()) > 1 and bool(self.board.jobs.unended())
+
+    def _say_goodbye(self, now: float) -> list[Effect]:
+        """Nothing holds this node any more: membership tells the others."""
+        if not self.leaving.goes or self._says_goodbye:
+            return []
+        self._says_goodbye = True
+        effects = self.membership.handle(LeaveAsked(), now)
+        self._deadlines[_MEMBERSHIP] = self.membership.deadline()
+        return effects
+
+    def _jobs(self) -> set[JobId]:
+        """Every job of which this node holds anything."""
+        return self.migration.jobs() | self.keeping.jobs() | self.sharing.jobs()
 
     def _drop_what_is_over(self) -> list[Effect]:
         """Whatever this node holds of a job goes as soon as the list says that it has ended."""
         effects: list[Effect] = []
-        for job in [job for job in self.migration.jobs() if self.board.jobs.ended(job)]:
+        for job in sorted(job for job in self._jobs() if self.board.jobs.ended(job)):
             if self.running.stamp is not None and self.running.stamp.job == job:
                 self.running.drop()
             self.running.forget(job)
-            effects += [*self.migration.drop(job), DropJob(job)]
+            effects += [*self.migration.drop(job), *self.keeping.drop(job), DropJob(job)]
+            self.sharing.drop(job)
             self._rewind()
         return effects

@@ -16,7 +16,10 @@ from edged.core.plan import Plan
 
 
 class Progress:
-    """``version`` is the oldest weight version whose works have not all been answered, or that a hop has not left."""
+    """``version`` is the oldest weight version whose works have not all been answered, or that a hop has not left.
+
+    ``moves`` counts everything that was told for the first time.
+    """
 
     def __init__(self, plan: Plan, spec: JobSpec, dealing: Dealing, version: int) -> None:
         """Nothing has been fed yet; every hop is at ``version``."""
@@ -33,6 +36,7 @@ class Progress:
         self._answered = 0
         self._evaluated = False
         self._step_began: float | None = None
+        self.moves = 0
 
     # --------------------------------------------------------------------------------------------------- feeding
 
@@ -60,6 +64,7 @@ class Progress:
         """The last hop of a route has a loss."""
         route = self._route(message.work)
         if route is not None and sender == self._plan.routes[route].hops[-1].node:
+            self.moves += message.work not in self._results
             self._results[message.work] = message
             self._close(route, message.work)
 
@@ -69,6 +74,7 @@ class Progress:
         if place not in self._reached or sender != self._plan.routes[message.route].hops[message.hop].node:
             return
         if self.version < message.version <= min(self.version + VERSIONS_AHEAD, self._spec.steps):
+            self.moves += message.version > self._reached[place]
             self._reached[place] = max(self._reached[place], message.version)
             self._rates.setdefault(message.version, message.learning_rate)
 
@@ -78,6 +84,11 @@ class Progress:
     def complete(self) -> bool:
         """Whether every step and the last evaluation are done."""
         return self.version == self._spec.steps and self._answered == len(self._dealing.works_at(self.version))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that was fed is still on its way."""
+        return not any(self._open)
 
     def first_missing(self) -> Work:
         """The oldest work whose result is not here."""
@@ -149,6 +160,7 @@ class Progress:
 
         Nothing flows back from an evaluation, so its results are what holds the source back.
         """
+        self.moves += work > self._taken[route]
         self._taken[route] = max(self._taken[route], work)
         waiting = self._open[route]
         while waiting and waiting[0] <= self._taken[route]:

@@ -1,14 +1,17 @@
 """A node's part in the plan that is in force: the schedule of its hops and, on the source, the feeding.
 
 The schedule begins as soon as the stages are built: work may come before this node's own ``Start``, because others have
-had theirs. Feeding begins with ``Start``. Both end together, with ``End`` or when a newer plan is prepared.
+had theirs. Feeding begins with ``Start``. Both end together: with ``End``, with the leader's ``Halt``, or when a
+newer plan is prepared. Parcels are never sent twice, so a plan does not outlive a connection that held some: that is
+told to the leader, who makes another plan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from edged.core.effects import Effect
+from edged.core.copying import Standing
+from edged.core.effects import Effect, SendMessage
 from edged.core.events import (
     BackwardDone,
     ComputeFailed,
@@ -17,7 +20,6 @@ from edged.core.events import (
     FeederFailed,
     ForwardDone,
     LeaderChanged,
-    MessageReceived,
     NormsTaken,
     ParcelLost,
     ParcelRefused,
@@ -36,9 +38,10 @@ from edged.core.messages import (
     Inputs,
     MemberRecord,
     MemberState,
-    ProgramParcel,
+    Parcel,
+    Start,
     StateParcel,
-    WantState,
+    WorkFailed,
 )
 from edged.core.plan import Plan
 from edged.core.schedule import Schedule
@@ -46,11 +49,13 @@ from edged.core.schedule import Schedule
 MOST_ASKED = 16
 """Exports that wait for a job to be fed; the source hands in no more than that."""
 
-BROKEN_SECONDS = 2.0
-"""How long a broken connection waits for membership to say that a death was the cause, which is the better sentence."""
+BROKEN_SECONDS = 1.0
+"""How long a broken connection waits for membership to say that a death was the cause, which is the better sentence.
+
+Also the pause between two tellings that it broke, and while membership is in doubt about the node."""
 
 SUSPECT_SECONDS = 30.0
-"""The same, while membership is in doubt about the node."""
+"""How long membership may be in doubt before the connection is told all the same."""
 
 _MOST_NAMED = 4
 
@@ -75,19 +80,26 @@ class Running:
         self._asked: list[ExportAsked] = []
         self._broken: dict[NodeId, float] = {}
         self._broken_at: float | None = None
+        self._every = 0
 
-    def ready(self, plan: Plan, spec: JobSpec, version: int) -> None:
-        """The stages of this plan are built: work may come."""
+    def ready(self, plan: Plan, spec: JobSpec, version: int, now: float) -> list[Effect]:
+        """The stages of this plan are built: work may come. The state that it begins with is copied at once."""
         self._take(plan.stamp)
-        if self.schedule is None:
-            self.schedule = Schedule(plan, spec, self.node, version, self.leader)
+        if self.schedule is not None:
+            return []
+        self.schedule = Schedule(plan, spec, self.node, version, self.leader)
+        self.schedule.snapshots.every = self._every
+        return self.schedule.handle(TimerFired(), now)
 
-    def start(self, plan: Plan, spec: JobSpec, version: int, now: float) -> list[Effect]:
-        """The leader has said ``Start``; again or for the first time."""
+    def start(self, plan: Plan, spec: JobSpec, start: Start, now: float) -> list[Effect]:
+        """The leader has said ``Start``; again, with another interval perhaps, or for the first time."""
         self._take(plan.stamp)
+        self._every = start.every
+        if self.schedule is not None:
+            self.schedule.snapshots.every = start.every
         if spec.source != self.node or self.feeding is not None:
             return []
-        self.feeding = Feeding(plan, spec, self.node, version, self.leader, self._members)
+        self.feeding = Feeding(plan, spec, self.node, start.version, self.leader, self._members)
         effects = self.feeding.handle(TimerFired(), now)
         for asked in [asked for asked in self._asked if asked.job == spec.job]:
             effects += self.feeding.handle(asked, now)
@@ -95,9 +107,23 @@ class Running:
         return effects
 
     def drop(self) -> None:
-        """The plan is over."""
+        """The plan is over. Exports that it still owed wait for the next one of the job."""
+        if self.feeding is not None and self.stamp is not None:
+            owed = [ExportAsked(self.stamp.job, token) for token in self.feeding.exports]
+            self._asked = [*self._asked, *owed][-MOST_ASKED:]
         self.stamp = self.schedule = self.feeding = None
-        self._broken, self._broken_at = {}, None
+        self._broken, self._broken_at, self._every = {}, None, 0
+
+    def halt(self, stamp: Stamp) -> None:
+        """All plans of the job that are older than ``stamp`` are over."""
+        if self.stamp is not None and self.stamp.job == stamp.job and self.stamp < stamp:
+            self.drop()
+
+    def standing(self, stamp: Stamp) -> Standing | None:
+        """What may be copied as it is, of a plan of the same job that is older than ``stamp``."""
+        if self.stamp is None or self.stamp.job != stamp.job or self.stamp >= stamp or self.schedule is None:
+            return None
+        return self.schedule.standing()
 
     def forget(self, job: JobId) -> None:
         """What was asked of this job has been passed on, or the job is over."""
@@ -120,23 +146,25 @@ class Running:
         effects = [] if self.schedule is None else self.schedule.handle(event, now)
         effects += [] if self.feeding is None else self.feeding.handle(event, now)
         match event:
-            case ParcelRefused(sender, parcel) if not isinstance(parcel, ProgramParcel) and self.expects(
+            case ParcelRefused(sender, Inputs() | Activation() | Gradient() | StateParcel() as parcel) if self.expects(
                 sender, parcel
             ):
                 effects += self._fail(f"{_in_words(parcel)} from {self._name(sender)} cannot be taken", now)
             case ParcelLost(node, Inputs() | Activation() | Gradient()):
                 self._breaks(node, now)
-            case ParcelLost(node, StateParcel(version=version)) if version > 0:  # first weights are asked for again
-                self._breaks(node, now)
             case _:
                 pass
         return effects + self._judge_broken(now)
 
-    def expects(self, sender: NodeId, parcel: Inputs | Activation | Gradient | StateParcel) -> bool:
+    def expects(self, sender: NodeId, parcel: Parcel) -> bool:
         """Whether the plan in force waits for this parcel from this sender. Changes nothing."""
-        if isinstance(parcel, StateParcel):
-            return self.feeding is not None and self.feeding.expects(sender, parcel)
-        return self.schedule is not None and self.schedule.expects(sender, parcel)
+        match parcel:
+            case StateParcel():
+                return self.feeding is not None and self.feeding.expects(sender, parcel)
+            case Inputs() | Activation() | Gradient():
+                return self.schedule is not None and self.schedule.expects(sender, parcel)
+            case _:
+                return False
 
     def deadline(self) -> float | None:
         """Return the earlier of the machines' moments."""
@@ -151,22 +179,22 @@ class Running:
                 machine.check()
 
     def _breaks(self, node: NodeId, now: float) -> None:
-        """Parcels are never sent twice, so a plan does not outlive a connection that held some."""
         if self._broken.setdefault(node, now) == now and self._broken_at is None:
             self._broken_at = now + BROKEN_SECONDS
 
     def _judge_broken(self, now: float) -> list[Effect]:
-        """Fail, unless the node at the other end is about to be called dead."""
-        if self._broken_at is None or now < self._broken_at:
+        """Tell the leader, until it halts the plan, unless the node at the other end is about to be called dead."""
+        if self._broken_at is None or self.stamp is None or now < self._broken_at:
             return []
+        self._broken_at = now + BROKEN_SECONDS
+        effects: list[Effect] = []
         for node, since in self._broken.items():
             record = self._record(node)
             alive = record is not None and record.state is MemberState.ALIVE
-            if alive or now - since >= SUSPECT_SECONDS:
-                self._broken, self._broken_at = {}, None
-                return self._fail(f"the connection between {self._name(self.node)} and {self._name(node)} broke", now)
-        self._broken_at = now + BROKEN_SECONDS
-        return []
+            if self.leader is not None and (alive or now - since >= SUSPECT_SECONDS):
+                reason = f"the connection between {self._name(self.node)} and {self._name(node)} broke"
+                effects.append(SendMessage(self.leader, WorkFailed(self.stamp, reason, final=False, peer=node)))
+        return effects
 
     def _fail(self, reason: str, now: float) -> list[Effect]:
         effects = [] if self.schedule is None else self.schedule.fail(reason, now)
@@ -197,8 +225,6 @@ class Running:
                 return of == stamp
             case SampleDrawn(job) | FeederFailed(job) | ExportAsked(job):
                 return job == stamp.job
-            case MessageReceived(message=WantState(version=0)):
-                return False  # first weights are migration's to hand out
             case _:
                 return True
 

@@ -2,10 +2,11 @@
 
 The order is a rule, not a list. Whenever nothing is computing, the first answer wins:
 
-1. *copy* the state for those who want this version, while it is untouched;
+1. *copy* the state for those who want this version, and for a snapshot if one is due, while it is untouched;
 2. *backward* of the oldest micro-batch whose gradient is here;
 3. *forward* of the oldest micro-batch whose inputs are here, if the hop's window is open;
-4. when all micro-batches of the step are done on all hops of this node: *norms* (if the job clips), then *update*.
+4. when all micro-batches of the step are done on all hops of this node: *norms* (if the job clips, or if updates may
+   be skipped), then *update*.
 
 What has been computed prints as ``0F0 0F1 0B0`` (hop, pass, micro-batch; ``E`` is a forward for evaluation). The
 grid of three hops and four micro-batches, a column for each hop, forwards as long as backwards::
@@ -30,7 +31,7 @@ import math
 from collections import deque
 
 from edged.core.account import Account
-from edged.core.copying import Copying
+from edged.core.copying import Copying, Snapshots, Standing
 from edged.core.dealing import Dealing
 from edged.core.effects import (
     Effect,
@@ -52,10 +53,11 @@ from edged.core.events import (
     MessageReceived,
     NormsTaken,
     ParcelArrived,
+    ParcelLost,
     UpdateDone,
 )
 from edged.core.ids import NodeId
-from edged.core.job import JobSpec, Phase
+from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import (
     Activation,
     Gradient,
@@ -64,12 +66,13 @@ from edged.core.messages import (
     Message,
     Parcel,
     Refused,
+    StateParcel,
     Updated,
     WantProgress,
     WantState,
     WorkFailed,
 )
-from edged.core.norms import NormExchange
+from edged.core.norms import NormExchange, Verdict
 from edged.core.plan import Plan
 from edged.core.stage import Stage
 from edged.errors import BrokenInvariantError
@@ -86,9 +89,10 @@ class Schedule:
     Build it when ``StagesBuilt`` came without problem, *before* this node's own ``Start``: work may arrive earlier
     than ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all
     others are ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with
-    ``WantProgress``, ``GradientNorms``, ``WantState`` (from ``Start`` on; before that it belongs to migration);
-    ``ForwardDone``, ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``;
-    ``TimerFired``.
+    ``WantProgress``, ``GradientNorms``, ``WantState``; ``ParcelLost`` with a ``StateParcel``; ``ForwardDone``,
+    ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``; ``TimerFired``.
+
+    It takes a snapshot of what it begins with, and of every version that ``snapshots.every`` divides (0: of no other).
 
     Raises ``BrokenInvariantError`` if two nodes hold one layer: their gradients would have to be summed.
     """
@@ -96,8 +100,10 @@ class Schedule:
     def __init__(self, plan: Plan, spec: JobSpec, node: NodeId, version: int, leader: NodeId | None) -> None:
         """``version``: what the stages were built at. ``leader``: who leads now, if known."""
         _refuse_shared_layers(plan)
+        self.snapshots = Snapshots(plan.stamp, version)
         self._stamp = plan.stamp
         self._spec = spec
+        self._node = node
         self._leader = leader
         self._dealing = Dealing(plan, spec)
         self._stages = tuple(Stage(plan, spec, self._dealing, r, h) for r, h, _ in plan.hops_of(node))
@@ -106,6 +112,7 @@ class Schedule:
         self._copying = Copying()
         self._computing: _Computing | None = None
         self._joining = False
+        self._skips = False
         self._compute_seconds = 0.0
         self._problem = ""
         self._repeat_at = 0.0
@@ -134,11 +141,13 @@ class Schedule:
                 effects = self._take_answer(event, now)
             case ComputeFailed(stamp=stamp, reason=reason) if stamp == self._stamp:
                 effects = self.fail(reason, now)  # of a parcel or of a copy as well: what computes goes on
+            case ParcelLost(node=node, parcel=StateParcel(replica=False)):
+                self._copying.lost(node)
             case LeaderChanged(leader=leader):
                 self._leader = leader
             case _:
                 pass
-        return [*self._go_on(), *effects, *self._repeat(now)]  # what computes next must not wait for what is sent
+        return [*self._go_on(now), *effects, *self._repeat(now)]  # what computes next must not wait for what is sent
 
     def expects(self, sender: NodeId, parcel: Inputs | Activation | Gradient) -> bool:
         """Whether a hop of this plan waits for this parcel from this sender. Changes nothing."""
@@ -147,6 +156,15 @@ class Schedule:
     def fail(self, reason: str, now: float) -> list[Effect]:
         """Something that this node cannot work without has broken; the first reason stands."""
         return [] if self._problem else [*self._fail(reason, now), *self._repeat(now)]
+
+    def standing(self) -> Standing | None:
+        """What may be copied as it is; ``None`` between the first training forward of a step and its update.
+
+        An evaluation that is being computed changes nothing, and a copy waits for its end.
+        """
+        if any(stage.trains for stage in self._stages) or not self._stages:
+            return None
+        return Standing(self._stamp, self._version, self._layers())
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; ``None``: nothing is waited for."""
@@ -179,7 +197,7 @@ class Schedule:
     def _take_message(self, sender: NodeId, message: Message) -> list[Effect]:
         match message:
             case WantProgress(stamp=stamp) if stamp == self._stamp and sender == self._spec.source:
-                return self._account.again(message)
+                return self._account.again(message) or self._sign_of_life()
             case GradientNorms(stamp=stamp) if stamp == self._stamp:
                 return self._norms.receive(sender, message, self._version + 1)
             case WantState() if message.stamp.job == self._stamp.job:
@@ -190,6 +208,11 @@ class Schedule:
                 return [SendMessage(sender, Refused(self._stamp.job, reason))]
             case _:
                 return []
+
+    def _sign_of_life(self) -> list[Effect]:
+        """Nothing is new here, but whoever says nothing at all is taken for stuck."""
+        stage = self._stages[0]
+        return [self._account.say(Updated(self._stamp, stage.route, stage.index, self._version, 0.0, 0.0))]
 
     def _take_answer(self, event: ForwardDone | BackwardDone | NormsTaken | UpdateDone, now: float) -> list[Effect]:
         if self._problem:  # nothing goes on from here
@@ -209,8 +232,7 @@ class Schedule:
             ):
                 return self._backward_done(event)
             case TakeNorms(), NormsTaken() if asked.version == event.version:
-                self._joining = True
-                return self._norms.tell(event.version, event.norms, now)
+                return self._join(event.norms, now)
             case RunUpdate(), UpdateDone() if asked.version == event.version:
                 return self._update_done(event)
             case _:
@@ -224,11 +246,18 @@ class Schedule:
             effects.append(self._account.taken(stage.route, done.work))
         if stage.next is not None:
             effects.append(SendActivation(stage.next, self._stamp, stage.route, stage.index, done.work))
-        elif done.loss is None or (done.work.phase is Phase.TRAIN and not math.isfinite(done.loss)):
+        elif done.loss is None or self._is_fatal(done.work, done.loss):
             effects += self._fail(f"the loss of {done.work.in_words()} is {done.loss}", now)
         else:
             effects.append(self._account.result(done.work, done.loss, done.metrics))
         return effects
+
+    def _is_fatal(self, work: Work, loss: float) -> bool:
+        """Whether the job ends with this loss; if its step is only left out, that is noted."""
+        if work.phase is not Phase.TRAIN or math.isfinite(loss):
+            return False
+        self._skips = self._may_skip
+        return not self._may_skip
 
     def _backward_done(self, done: BackwardDone) -> list[Effect]:
         stage = self._own_stage(done.route, done.hop)
@@ -250,12 +279,17 @@ class Schedule:
 
     # ---------------------------------------------------------------------------------------------- what goes out
 
-    def _go_on(self) -> list[Effect]:
+    def _go_on(self, now: float) -> list[Effect]:
         """The next computation, if nothing is computing."""
         if self._computing is not None or self._problem:
             return []
-        copies = self._copying.serve(self._version, trains=any(stage.trains for stage in self._stages))
+        trains = any(stage.trains for stage in self._stages)
+        copies = [] if trains else self.snapshots.serve(self._version, self._layers())
+        copies += self._copying.serve(self._version, trains=trains)
         self._computing = self._next()
+        if self._computing is None and self._may_skip and not self._spec.clips and not self._joining and self._flushes:
+            copies += self._join((), now)
+            self._computing = self._next_flush()
         return [*copies, self._computing] if self._computing else copies
 
     def _next(self) -> _Computing | None:
@@ -282,17 +316,22 @@ class Schedule:
 
     def _next_flush(self) -> TakeNorms | RunUpdate | None:
         """The barrier at which weights change together, once everything of the step is done here."""
-        if self._version >= self._spec.steps or not all(stage.finished for stage in self._stages):
+        if not self._flushes:
             return None
-        if not self._spec.clips:
+        if not self._spec.clips and not self._may_skip:
             return RunUpdate(self._stamp, self._version + 1, None)
         if not self._joining:
-            return TakeNorms(self._stamp, self._version + 1)
+            return TakeNorms(self._stamp, self._version + 1) if self._spec.clips else None
         joined = self._norms.joined()
         if joined is None:
             return None
         self._joining = False
-        return RunUpdate(self._stamp, self._version + 1, joined)
+        return RunUpdate(self._stamp, self._version + 1, joined.norms if self._spec.clips else None, joined.skip)
+
+    def _join(self, norms: tuple[tuple[int, float], ...], now: float) -> list[Effect]:
+        """Tell the others, and wait for them."""
+        self._joining = True
+        return self._norms.tell(self._version + 1, Verdict(norms, self._skips), now)
 
     def _fail(self, reason: str, now: float) -> list[Effect]:
         """Stop working; tell source and leader until they end the plan."""
@@ -307,12 +346,26 @@ class Schedule:
             return []
         self._repeat_at = now + REPEAT_SECONDS
         told = dict.fromkeys(node for node in (self._spec.source, self._leader) if node is not None)
-        return [SendMessage(node, WorkFailed(self._stamp, self._problem)) for node in told]
+        failed = WorkFailed(self._stamp, self._problem, final=True, peer=self._node)
+        return [SendMessage(node, failed) for node in told]
 
     # ------------------------------------------------------------------------------------------------ small things
 
+    @property
+    def _flushes(self) -> bool:
+        return self._version < self._spec.steps and all(stage.finished for stage in self._stages)
+
+    @property
+    def _may_skip(self) -> bool:
+        return self._spec.on_nan == "skip"
+
+    def _layers(self) -> tuple[tuple[int, int], ...]:
+        """The layers of each hop, once, though several routes may share them."""
+        return tuple(dict.fromkeys((stage.hop.first_layer, stage.hop.last_layer) for stage in self._stages))
+
     def _begin(self, version: int) -> None:
         self._version = version
+        self._skips = False
         for stage in self._stages:
             stage.begin(version)
 

@@ -59,13 +59,15 @@ class GradientNorms:
     """Every node of the plan to every other, before the update to ``version``: 2-norms of its parameters' gradients.
 
     ``norms`` holds (index of the parameter in the program's order, norm); parameters without gradient are absent.
-    ``again``: the sender still waits for the receiver's norms and asks for them.
+    ``again``: the sender still waits for the receiver's norms and asks for them. ``skip``: the sender has seen a loss
+    that is not finite, and nobody is to apply this update.
     """
 
     stamp: Stamp
     version: int
     norms: tuple[tuple[int, float], ...]
     again: bool
+    skip: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,133 @@
+"""What a node holds of one job: snapshots and replicas by layers and version, as plain values, within bounds.
+
+::
+
+    versions   32   48   64 | 80   96   112        2 committed, and at most 3 others; what is below the two goes with
+    committed       48   64 |                      a commit, and the oldest of the others when there are too many
+
+A version that an older plan reached is older than any that the newest plan reached, whatever their numbers: after a
+roll-back the numbers come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edged.core.ids import Stamp
+from edged.core.messages import Holding, HoldingKind
+
+COMMITTED_KEPT: Final = 2
+"""How many committed versions stay."""
+
+OTHERS_KEPT: Final = 3
+"""How many versions stay besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One whole piece. ``stamp``: the newest plan under which it was taken or came, ``None``: found on disk.
+
+    ``seconds``: how long copying it kept the compute thread; ``stored``: it is on disk, or on its way there.
+    """
+
+    kind: HoldingKind
+    stamp: Stamp | None
+    seconds: float
+    size_bytes: int
+    stored: bool
+
+
+Piece = tuple[int, int, int]
+"""(first layer, last layer, version); the layers are inclusive."""
+
+
+class Holdings:
+    """The pieces of one job. ``committed`` are the newest committed versions, ascending, held here or not."""
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self.committed: tuple[int, ...] = ()
+        self._pieces: dict[Piece, Held] = {}
+
+    def keep(self, piece: Piece, held: Held) -> tuple[int, ...]:
+        """Hold one piece more; return the versions that must go for it."""
+        before = self._pieces.get(piece)
+        if before is not None:
+            held = replace(held, kind=min(held.kind, before.kind), stored=held.stored or before.stored)
+        self._pieces[piece] = held
+        return self._drop(self._surplus())
+
+    def found(self, holdings: tuple[Holding, ...]) -> tuple[int, ...]:
+        """These lie on disk from before: only what was committed is written there. Return the versions that go."""
+        for holding in holdings:
+            piece = (holding.first_layer, holding.last_layer, holding.version)
+            self._pieces.setdefault(piece, Held(HoldingKind.DISK, None, 0.0, 0, stored=True))
+        self.committed = tuple(sorted({*self.committed, *(h.version for h in holdings)})[-COMMITTED_KEPT:])
+        return self._drop(self._surplus())
+
+    def commit(self, version: int) -> tuple[int, ...]:
+        """``version`` is held by all who should; return the versions that go.
+
+        A committed version above it was rolled back behind, and is one like any other again.
+        """
+        kept = sorted({*(v for v in self.committed if v <= version), version})[-COMMITTED_KEPT:]
+        self.committed = tuple(kept)
+        below = {v for v in self.versions() if v < kept[0]} if len(kept) == COMMITTED_KEPT else set()
+        return self._drop([*below, *self._surplus(below)])
+
+    def store(self, version: int) -> bool:
+        """Note that what is held of a version goes to disk; return whether anything does that has not already."""
+        due = [piece for piece, held in self._pieces.items() if piece[2] == version and not held.stored]
+        for piece in due:
+            self._pieces[piece] = replace(self._pieces[piece], stored=True)
+        return bool(due)
+
+    def versions(self) -> set[int]:
+        """Return the versions of which anything is held."""
+        return {version for _, _, version in self._pieces}
+
+    def covers(self, first: int, last: int, version: int) -> bool:
+        """Whether one piece has all these layers at this version."""
+        return any(v == version and low <= first and last <= high for low, high, v in self._pieces)
+
+    def wants(self, first: int, last: int, version: int) -> bool:
+        """Whether a copy of these layers would add anything: it is not here, nor older than what stays."""
+        oldest = self.committed[0] if len(self.committed) == COMMITTED_KEPT else 0
+        return version >= oldest and not self.covers(first, last, version)
+
+    def covering(self, first: int, last: int) -> dict[int, Held]:
+        """Return the versions at which one piece has all these layers, ascending, with the best such piece."""
+        found: dict[int, Held] = {}
+        for (low, high, version), held in sorted(self._pieces.items(), key=lambda entry: (entry[0][2], entry[1].kind)):
+            if low <= first and last <= high:
+                found.setdefault(version, held)
+        return found
+
+    def listed(self) -> tuple[Holding, ...]:
+        """Return everything that is held, as it is told to the leader."""
+        return tuple(
+            Holding(*piece, held.kind) for piece, held in sorted(self._pieces.items(), key=lambda entry: entry[0])
+        )
+
+    def check(self) -> None:
+        """Assert the bounds."""
+        others = self.versions() - set(self.committed)
+        assert len(others) <= OTHERS_KEPT, f"{len(others)} versions besides the committed ones"
+        assert list(self.committed) == sorted(self.committed)[-COMMITTED_KEPT:], "too much counts as committed"
+
+    def _surplus(self, without: Collection[int] = ()) -> list[int]:
+        """Return the versions that are too many besides the committed ones, and those that go anyway."""
+        others = sorted(self.versions() - {*self.committed, *without}, key=self._age)
+        return others[: max(0, len(others) - OTHERS_KEPT)]
+
+    def _age(self, version: int) -> tuple[tuple[int, int], int]:
+        """The newest plan that had a part in a version, then the version: the smallest is the first to go."""
+        stamps = [held.stamp for (_, _, v), held in self._pieces.items() if v == version and held.stamp is not None]
+        return max(((stamp.term, stamp.version) for stamp in stamps), default=(-1, -1)), version
+
+    def _drop(self, versions: list[int]) -> tuple[int, ...]:
+        gone = set(versions)
+        self._pieces = {piece: held for piece, held in self._pieces.items() if piece[2] not in gone}
+        return tuple(sorted(gone))

@@ -1,0 +1,398 @@
+"""A node's side of losing nothing: what it holds of every job, whom it sends copies, what it answers a ``Halt``.
+
+::
+
+    Start (every, holders)           the schedule takes a snapshot at each version that is due
+    SnapshotTaken ──SendHeld──> holders ──Held──> leader        whoever holds a piece says so until it is committed
+         └───────────────────────Held──────────> leader
+    Committed ──> DropHeld what is older than the two newest, StoreHeld the version on disk
+    Halt ──> TakeSnapshot of what stands between two steps ──> SnapshotTaken ──> Inventory
+    WantSnapshot ──> SendHeld or SendFirstState
+
+Layers at a version have the same bits whoever computed them, so any piece is as good as any other. Only what is *said*
+belongs to a plan: a new plan begins with nothing told and nothing sent, a new leader with nothing told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from edged.core.copying import Standing
+from edged.core.effects import (
+    DropHeld,
+    Effect,
+    Log,
+    SendFirstState,
+    SendHeld,
+    SendMessage,
+    StoreHeld,
+    TakeSnapshot,
+)
+from edged.core.events import (
+    Event,
+    HeldFound,
+    HeldStored,
+    JobSubmitted,
+    LeaderChanged,
+    LinkLost,
+    MemberChanged,
+    MessageReceived,
+    ParcelArrived,
+    ParcelLost,
+    SnapshotTaken,
+)
+from edged.core.holdings import Held as Piece
+from edged.core.holdings import Holdings
+from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import JobSpec
+from edged.core.messages import (
+    Committed,
+    Halt,
+    Held,
+    Holding,
+    HoldingKind,
+    Inventory,
+    MemberRecord,
+    Message,
+    Parcel,
+    PlanChosen,
+    Prepare,
+    Refused,
+    Start,
+    StateParcel,
+    WantSnapshot,
+)
+from edged.core.plan import Plan, layers_in_words
+from edged.core.sending import Sending
+from edged.core.watch import GONE
+
+REPEAT_SECONDS: Final = 2.0
+"""What the leader has not shown to know is told again this often."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """One job on this node. ``stamp``: the newest plan heard of; all from ``sending`` on is forgotten with it.
+
+    ``home``: the job was handed in here. ``halted_by``: who waits for an ``Inventory``. ``taking``: pieces that are
+    being copied for it. ``committed``: by the present leader, under this plan.
+    """
+
+    holdings: Holdings = field(default_factory=Holdings)
+    spec: JobSpec | None = None
+    home: bool = False
+    stamp: Stamp | None = None
+    halted_by: NodeId | None = None
+    taking: set[tuple[int, int, int]] = field(default_factory=set)
+    sending: Sending | None = None
+    committed: int = -1
+
+
+class Keeping:
+    """What ``node`` holds, job by job; the bytes are with the shell, under the same names."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        plan_of: Callable[[JobId], PlanChosen | None],
+        standing: Callable[[Stamp], Standing | None],
+        has_program: Callable[[JobId], bool],
+        has_data: Callable[[JobId], bool],
+    ) -> None:
+        """Hold nothing.
+
+        ``plan_of`` gives the newest known plan of a job; ``standing`` what may be copied as it is, of a plan older than
+        a stamp; ``has_program`` and ``has_data`` whether a job's program is here, and whether its samples can be drawn.
+        """
+        self.node = node
+        self._plan_of = plan_of
+        self._standing = standing
+        self._has_program = has_program
+        self._has_data = has_data
+        self._jobs: dict[JobId, Kept] = {}
+        self._leader: NodeId | None = None
+        self._boots: dict[NodeId, int] = {}
+        self._gone: set[NodeId] = set()
+        self._served: set[tuple[NodeId, WantSnapshot]] = set()
+        self._tell_at: float | None = None
+
+    # ------------------------------------------------------------------------------------------- contract
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in one fact, then say and send what is due."""
+        effects = self._take_in(event, now)
+        return effects + self._replicate(now) + self._tell(now)
+
+    def deadline(self) -> float | None:
+        """Return when to say or send something again."""
+        sendings = (kept.sending for kept in self._jobs.values())
+        moments = [self._tell_at, *(sending.resend_at for sending in sendings if sending is not None)]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def check(self) -> None:
+        """Assert that every job stays within its bounds."""
+        for kept in self._jobs.values():
+            kept.holdings.check()
+            assert kept.sending is None or kept.sending.start.stamp == kept.stamp, "copies of another plan are sent"
+
+    def jobs(self) -> set[JobId]:
+        """Return the jobs of which anything is known here."""
+        return set(self._jobs)
+
+    def holdings(self, job: JobId) -> tuple[Holding, ...]:
+        """Return what is held of a job, the first weights included."""
+        kept = self._jobs.get(job)
+        return () if kept is None else self._all(kept)
+
+    def expects(self, sender: NodeId, parcel: Parcel) -> bool:
+        """Whether the sender's part in the plan makes it copy this piece, and it is not here. Changes nothing."""
+        if not isinstance(parcel, StateParcel) or not parcel.replica:
+            return False
+        chosen, kept = self._plan_of(parcel.stamp.job), self._jobs.get(parcel.stamp.job)
+        if chosen is None or chosen.plan.stamp != parcel.stamp or parcel.version > chosen.spec.steps:
+            return False
+        layers = (parcel.first_layer, parcel.last_layer)
+        if not any((hop.first_layer, hop.last_layer) == layers for *_, hop in chosen.plan.hops_of(sender)):
+            return False
+        return kept is None or kept.holdings.wants(*layers, parcel.version)
+
+    def drop(self, job: JobId) -> list[Effect]:
+        """Forget the job, which is over."""
+        kept = self._jobs.pop(job, None)
+        self._served = {(node, want) for node, want in self._served if want.stamp.job != job}
+        versions = () if kept is None else tuple(sorted(kept.holdings.versions()))
+        return [DropHeld(job, versions)] if versions else []
+
+    # --------------------------------------------------------------------------------------------- taking in
+
+    def _take_in(self, event: Event, now: float) -> list[Effect]:
+        match event:
+            case MessageReceived(sender, message):
+                return self._hear(sender, message, now)
+            case SnapshotTaken():
+                return self._snapshot_taken(event, now)
+            case ParcelArrived(sender, StateParcel(replica=True) as parcel) if self.expects(sender, parcel):
+                return self._replica_came(parcel, now)
+            case HeldFound(job, holdings):
+                return self._let_go(job, self._job(job).holdings.found(holdings))
+            case HeldStored(job, version, problem) if problem:
+                return [Log("warning", "keeping", f"version {version} of job {job} is only in memory: {problem}")]
+            case JobSubmitted(spec):
+                kept = self._job(spec.job)
+                kept.spec, kept.home = spec, True
+            case _:
+                self._notice(event, now)
+        return []
+
+    def _notice(self, event: Event, now: float) -> None:
+        """Who is there, who leads, what was lost."""
+        match event:
+            case ParcelLost(node, parcel):
+                self._lost(node, parcel, now)
+            case LinkLost(node):
+                self._parted(node)
+            case MemberChanged(record):
+                self._member_changed(record)
+            case LeaderChanged(leader):
+                self._leader, self._tell_at = leader, now
+                for kept in self._jobs.values():
+                    kept.committed = -1
+            case _:
+                pass
+
+    def _hear(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        match message:
+            case Halt(stamp):
+                return self._halt(sender, stamp)
+            case Prepare(plan, spec) | PlanChosen(plan, spec):
+                kept = self._follow(plan.stamp)
+                kept.spec, kept.halted_by, self._tell_at = spec, None, now
+            case Start():
+                self._started(message, now)
+            case Committed():
+                return self._committed(message)
+            case WantSnapshot():
+                return self._serve(sender, message)
+            case _:
+                pass
+        return []
+
+    def _job(self, job: JobId) -> Kept:
+        return self._jobs.setdefault(job, Kept())
+
+    def _follow(self, stamp: Stamp) -> Kept:
+        """The leader has named this plan: what was said and sent under an older one counts no more."""
+        kept = self._job(stamp.job)
+        if kept.stamp is None or kept.stamp < stamp:
+            kept.stamp, kept.sending, kept.committed = stamp, None, -1
+        return kept
+
+    # ---------------------------------------------------------------------------------------------- the halt
+
+    def _halt(self, sender: NodeId, stamp: Stamp) -> list[Effect]:
+        """Copy what is live while it stands still, then say what is held; again, only say it."""
+        kept = self._follow(stamp)
+        kept.halted_by = sender
+        effects: list[Effect] = []
+        standing = self._standing(stamp)
+        if standing is not None:
+            for first, last in standing.layers:
+                piece = (first, last, standing.version)
+                if piece not in kept.taking and not kept.holdings.covers(*piece):
+                    kept.taking.add(piece)
+                    effects.append(TakeSnapshot(standing.stamp, *piece))
+        return effects + self._inventory(kept)
+
+    def _inventory(self, kept: Kept) -> list[Effect]:
+        """Answer the newest ``Halt``, unless a copy is still being made for it or a plan has followed."""
+        if kept.halted_by is None or kept.stamp is None or kept.taking:
+            return []
+        job = kept.stamp.job
+        inventory = Inventory(kept.stamp, self._all(kept), self._has_program(job), self._has_data(job))
+        return [SendMessage(kept.halted_by, inventory)]
+
+    def _all(self, kept: Kept) -> tuple[Holding, ...]:
+        first: tuple[Holding, ...] = ()
+        if kept.home and kept.spec is not None:
+            first = (Holding(0, len(kept.spec.layers) - 1, 0, HoldingKind.FIRST),)
+        return kept.holdings.listed() + first
+
+    def _snapshot_taken(self, taken: SnapshotTaken, now: float) -> list[Effect]:
+        job, piece = taken.stamp.job, (taken.first_layer, taken.last_layer, taken.version)
+        kept = self._jobs.get(job)
+        if kept is None:  # the job is over; nothing is to be left of it
+            return [] if taken.problem else [DropHeld(job, (taken.version,))]
+        kept.taking.discard(piece)
+        effects: list[Effect] = []
+        if taken.problem:
+            effects.append(Log("warning", "keeping", f"no snapshot of version {taken.version}: {taken.problem}"))
+        else:
+            held = Piece(HoldingKind.SNAPSHOT, taken.stamp, taken.seconds, taken.size_bytes, stored=False)
+            effects += self._let_go(job, kept.holdings.keep(piece, held))
+            self._tell_at = now
+        return effects + self._inventory(kept)
+
+    # --------------------------------------------------------------------------------------- copies for others
+
+    def _started(self, start: Start, now: float) -> None:
+        kept = self._follow(start.stamp)
+        kept.halted_by = None
+        if kept.sending is None:
+            kept.sending, self._tell_at = Sending(start), now
+        kept.sending.follow(start)
+
+    def _replicate(self, now: float) -> list[Effect]:
+        """Send the newest of this node's own layers to the holders that were not sent it."""
+        effects: list[Effect] = []
+        for job, kept in self._jobs.items():
+            plan = self._plan_in_force(job, kept)
+            if kept.sending is None or plan is None:
+                continue
+            newest: dict[tuple[int, int], int] = {}
+            for first, last in dict.fromkeys((hop.first_layer, hop.last_layer) for *_, hop in plan.hops_of(self.node)):
+                taken = [v for v, held in kept.holdings.covering(first, last).items() if held.stamp == kept.stamp]
+                newest |= {(first, last): max(taken)} if taken else {}
+            effects += kept.sending.due(newest, self._gone, now)
+        return effects
+
+    def _replica_came(self, parcel: StateParcel, now: float) -> list[Effect]:
+        kept = self._follow(parcel.stamp)
+        size = sum(tensor.size_bytes for tensor in parcel.tensors) + len(parcel.extra)
+        piece = (parcel.first_layer, parcel.last_layer, parcel.version)
+        self._tell_at = now
+        held = Piece(HoldingKind.REPLICA, parcel.stamp, 0.0, size, stored=False)
+        return self._let_go(parcel.stamp.job, kept.holdings.keep(piece, held))
+
+    def _committed(self, word: Committed) -> list[Effect]:
+        """Clean up behind a version that all who should hold; write what this node has of it to disk."""
+        kept, job = self._follow(word.stamp), word.stamp.job
+        if word.version < 0:
+            return []
+        kept.committed = max(kept.committed, word.version)
+        if kept.sending is not None:
+            kept.sending.commit(word.version)
+        effects = self._let_go(job, kept.holdings.commit(word.version))
+        if kept.spec is not None and kept.holdings.store(word.version):
+            effects.append(StoreHeld(kept.spec, word.version))
+        return effects
+
+    def _serve(self, sender: NodeId, want: WantSnapshot) -> list[Effect]:
+        """Hand out what an ``Inventory`` named, each question once as long as the session lasts."""
+        kept, first, last = self._jobs.get(want.stamp.job), want.first_layer, want.last_layer
+        if kept is not None and kept.holdings.covers(first, last, want.version):
+            answer: Effect = SendHeld(sender, want.stamp, first, last, want.version, replica=False)
+        elif kept is not None and kept.home and want.version == 0:
+            answer = SendFirstState(sender, want.stamp, first, last)
+        else:
+            reason = f"{layers_in_words(first, last)} at version {want.version} are not held on node {self.node}"
+            return [SendMessage(sender, Refused(want.stamp.job, reason))]
+        if (sender, want) in self._served:
+            return []
+        self._served.add((sender, want))
+        return [answer]
+
+    # ------------------------------------------------------------------------------------ who is there and not
+
+    def _lost(self, node: NodeId, parcel: Parcel, now: float) -> None:
+        self._parted(node)
+        if not isinstance(parcel, StateParcel) or not parcel.replica:
+            return
+        kept = self._jobs.get(parcel.stamp.job)
+        if kept is not None and kept.sending is not None and kept.stamp == parcel.stamp:
+            kept.sending.lose(node, (parcel.first_layer, parcel.last_layer), parcel.version, now)
+
+    def _parted(self, node: NodeId) -> None:
+        """What was on its way to this node may be lost, and it may ask again."""
+        self._served = {(other, want) for other, want in self._served if other != node}
+
+    def _member_changed(self, record: MemberRecord) -> None:
+        node = record.node
+        changed = self._boots.get(node, record.boot) != record.boot
+        self._boots[node] = record.boot
+        if record.state in GONE:
+            self._gone.add(node)
+        else:
+            self._gone.discard(node)
+        if record.state in GONE or changed:
+            self._parted(node)
+            for kept in self._jobs.values():
+                if kept.sending is not None:
+                    kept.sending.forget(node)
+
+    # ------------------------------------------------------------------------------------------- telling
+
+    def _tell(self, now: float) -> list[Effect]:
+        """Tell the leader what it has not shown to know: now that something is new, and again."""
+        if self._tell_at is None or now < self._tell_at:
+            return []
+        messages = [message for job, kept in self._jobs.items() for message in self._untold(job, kept)]
+        self._tell_at = now + REPEAT_SECONDS if messages and self._leader is not None else None
+        return [] if self._leader is None else [SendMessage(self._leader, message) for message in messages]
+
+    def _untold(self, job: JobId, kept: Kept) -> list[Message]:
+        """What is held for the plan in force and not committed yet: taken or come under it, or where it began."""
+        plan = self._plan_in_force(job, kept)
+        if plan is None:
+            return []
+        told: list[Message] = []
+        start = None if kept.sending is None else kept.sending.start.version
+        for first, last in dict.fromkeys((h.first_layer, h.last_layer) for r in plan.routes for h in r.hops):
+            for version, held in kept.holdings.covering(first, last).items():
+                ours = held.stamp == plan.stamp
+                if version > kept.committed and (ours or version == start):
+                    seconds = held.seconds if ours else 0.0
+                    told.append(Held(plan.stamp, first, last, version, seconds, held.size_bytes))
+        return told
+
+    # --------------------------------------------------------------------------------------------- small parts
+
+    def _plan_in_force(self, job: JobId, kept: Kept) -> Plan | None:
+        """The newest plan named, if it is known as well."""
+        chosen = self._plan_of(job)
+        return chosen.plan if chosen is not None and chosen.plan.stamp == kept.stamp else None
+
+    @staticmethod
+    def _let_go(job: JobId, versions: tuple[int, ...]) -> list[Effect]:
+        return [DropHeld(job, versions)] if versions else []

@@ -1,0 +1,150 @@
+"""The samples' second home: the source copies them to one other node, which can draw them if the source dies.
+
+::
+
+    source  Start names a holder ──CopyData──> DataParcels in the background ──> holder
+    holder  DataCopied ──DataHeld──> leader, repeated until Committed names who has them
+
+A copy outlives plans: it begins once, and again only when some of it was lost on its way, or when the holder is another
+process now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from edged.core.effects import CopyData, Effect, SendMessage
+from edged.core.events import (
+    DataCopied,
+    Event,
+    HeldFound,
+    JobSubmitted,
+    LeaderChanged,
+    MemberChanged,
+    MessageReceived,
+    ParcelLost,
+)
+from edged.core.ids import JobId, NodeId
+from edged.core.job import Phase
+from edged.core.messages import Committed, DataHeld, DataParcel, MemberRecord, Parcel, PlanChosen, Start
+from edged.core.watch import GONE
+
+REPEAT_SECONDS: Final = 2.0
+"""What the leader has not shown to know is told again this often."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """One job's samples. ``home``: they are drawn here; ``copied``: all are here; ``known``: the leader knows of it."""
+
+    home: bool = False
+    copied: bool = False
+    known: bool = False
+    sent_to: str = ""
+
+
+class Sharing:
+    """Which jobs' samples ``node`` can draw, and to whom it copies them."""
+
+    def __init__(self, node: NodeId, plan_of: Callable[[JobId], PlanChosen | None]) -> None:
+        """Know of none; ``plan_of`` gives the newest known plan of a job, and its spec."""
+        self.node = node
+        self._plan_of = plan_of
+        self._jobs: dict[JobId, Shared] = {}
+        self._leader: NodeId | None = None
+        self._boots: dict[NodeId, int] = {}
+        self._tell_at: float | None = None
+
+    # ------------------------------------------------------------------------------------------- contract
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in one fact, then tell what is due."""
+        return [*self._take_in(event, now), *self._tell(now)]
+
+    def deadline(self) -> float | None:
+        """Return when to tell the leader again."""
+        return self._tell_at
+
+    def check(self) -> None:
+        """Assert that nobody copies samples to itself."""
+        assert all(shared.sent_to != self.node for shared in self._jobs.values()), "samples copied to where they are"
+
+    def jobs(self) -> set[JobId]:
+        """Return the jobs of whose samples anything is known here."""
+        return set(self._jobs)
+
+    def has(self, job: JobId) -> bool:
+        """Whether this node can draw the job's samples."""
+        shared = self._jobs.get(job)
+        return shared is not None and (shared.home or shared.copied)
+
+    def expects(self, sender: NodeId, parcel: Parcel) -> bool:
+        """Whether these samples come from the job's source, fit the job, and are not all here. Changes nothing."""
+        if not isinstance(parcel, DataParcel):
+            return False
+        chosen = self._plan_of(parcel.job)
+        if chosen is None or chosen.spec.source != sender or sender == self.node or self.has(parcel.job):
+            return False
+        total = chosen.spec.samples if parcel.phase is Phase.TRAIN else chosen.spec.eval_samples
+        return parcel.first_row + parcel.rows <= total
+
+    def drop(self, job: JobId) -> None:
+        """Forget the job, which is over."""
+        self._jobs.pop(job, None)
+
+    # --------------------------------------------------------------------------------------------- taking in
+
+    def _take_in(self, event: Event, now: float) -> list[Effect]:
+        match event:
+            case MessageReceived(_, Start() as start):
+                return self._started(start)
+            case MessageReceived(_, Committed(stamp, data_holder=holder)) if stamp.job in self._jobs:
+                self._jobs[stamp.job].known |= holder != ""
+            case JobSubmitted(spec):
+                self._job(spec.job).home = True
+            case DataCopied(job) | HeldFound(job, data=True):
+                self._job(job).copied = True
+                self._tell_at = now
+            case LeaderChanged(leader):
+                self._leader, self._tell_at = leader, now
+                for shared in self._jobs.values():
+                    shared.known = False
+            case ParcelLost(node, DataParcel(job)) if job in self._jobs and self._jobs[job].sent_to == node:
+                self._jobs[job].sent_to = ""
+            case MemberChanged(record):
+                self._member_changed(record)
+            case _:
+                pass
+        return []
+
+    def _started(self, start: Start) -> list[Effect]:
+        """Begin to copy; what was lost meanwhile begins again with the leader's next ``Start``."""
+        job, to = start.stamp.job, NodeId(start.data_holder)
+        chosen = self._plan_of(job)
+        if to in {"", self.node} or chosen is None or chosen.spec.source != self.node:
+            return []
+        shared = self._job(job)
+        if shared.sent_to == to:
+            return []
+        shared.sent_to = to
+        return [CopyData(chosen.spec, to)]
+
+    def _member_changed(self, record: MemberRecord) -> None:
+        """Whoever is gone, or another process now, has no copy."""
+        changed = self._boots.get(record.node, record.boot) != record.boot
+        self._boots[record.node] = record.boot
+        for shared in self._jobs.values():
+            if shared.sent_to == record.node and (changed or record.state in GONE):
+                shared.sent_to = ""
+
+    def _tell(self, now: float) -> list[Effect]:
+        if self._tell_at is None or now < self._tell_at:
+            return []
+        untold = [job for job, shared in self._jobs.items() if shared.copied and not shared.known]
+        self._tell_at = now + REPEAT_SECONDS if untold and self._leader is not None else None
+        return [] if self._leader is None else [SendMessage(self._leader, DataHeld(job)) for job in untold]
+
+    def _job(self, job: JobId) -> Shared:
+        return self._jobs.setdefault(job, Shared())
