@@ -55,6 +55,7 @@ def test_a_report_goes_to_all_that_are_there_with_layers_and_links() -> None:
     reporter.report()
     report = sent[-1][1]
     assert (report.first_layer, report.last_layer, report.busy, report.sequence) == (1, 1, 1.0, 2)
-    records[SPEC.job] = JobRecord(SPEC.job, "tiny", OWN, JobState.FINISHED, 4, 4, "")
-    reporter.report()
-    assert sent[-1][1].first_layer == -1
+    for state in (JobState.PAUSED, JobState.WAITING, JobState.FINISHED):
+        records[SPEC.job] = JobRecord(SPEC.job, "tiny", OWN, state, 4, 4, "")
+        reporter.report()
+        assert sent[-1][1].first_layer == -1

@@ -113,6 +113,16 @@ def test_a_job_that_is_over_leaves_its_members_waiting_and_its_reason() -> None:
     assert "waiting for work" in drawn
 
 
+@pytest.mark.parametrize("state", ["waiting", "paused"])
+def test_a_job_that_stands_shows_why(state: str) -> None:
+    stands = status(2)
+    stands["job"] = {**stands["job"], "state": state, "reason": "layers 3–5 were lost"}
+    stands["view"]["waiting"] = "layers 3–5 were lost with node pi-4; the job goes on when it is back"
+    drawn = lines(stands, 100, 30)
+    assert drawn[1:3] == [f"job digits: {state}", f"waiting: {stands['view']['waiting']}"]
+    assert "waiting for work" in "\n".join(drawn)
+
+
 def test_links_that_carry_only_gossip_are_left_out() -> None:
     quiet = status(2)
     for member in quiet["members"]:
