@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edged.core.effects import (
     DrawSample,
@@ -23,6 +24,7 @@ from edged.core.job import JobSpec, Work
 from edged.core.messages import Inputs, Message, ProgramParcel, Refused, StateParcel
 from edged.core.running import MOST_ASKED
 from edged.errors import JobError
+from edged.roles.announced import Announced
 from edged.roles.engine import Engine
 from edged.roles.feeders import FeederLink, FeederProcess, Sample
 from edged.roles.pump import Post, Table
@@ -31,6 +33,9 @@ from edged.roles.shelf import Shelf
 from edged.roles.spool import Feeder, Spool, copy_file, move_file
 from edged.roles.worker import SendParcel, Worker
 from edged.telemetry.logs import topic_logger
+
+if TYPE_CHECKING:
+    from edged.compute.state import StateCopy
 
 DEATHS = 3
 """A feeder that dies so often without a sample in between ends its job."""
@@ -91,6 +96,7 @@ class Source:
         self._send_parcel = send_parcel
         self._jobs: dict[JobId, Handed] = {}
         self._tokens = 0
+        self.announced = Announced(socket)
 
     def table(self) -> Table:
         """Program, first state, samples, result."""
@@ -110,7 +116,11 @@ class Source:
         spec, feeder, output = spool.read()
         if spec.job != job:
             raise JobError(f"the folder of job {job} holds job {spec.job}; submit it again")
-        self._jobs.setdefault(job, Handed(spec, spool, feeder, output, spool.kinds()))
+        if job not in self._jobs:
+            handed = self._jobs[job] = Handed(spec, spool, feeder, output, spool.kinds())
+            if (starting := self.announced.take(job, feeder)) is not None:
+                self._spawn(handed, self._adopt(handed, starting))
+            self._load_program(handed)  # while the leader plans
         return spec
 
     def result(self, job: JobId) -> Path | None:
@@ -182,6 +192,7 @@ class Source:
 
     async def close(self) -> None:
         """Leave no feeder behind, and no export without an answer."""
+        await self.announced.close()
         for handed in self._jobs.values():
             _refuse_exports(handed, "the node left before the export could be written")
         for handed in list(self._jobs.values()):
@@ -192,6 +203,7 @@ class Source:
 
     def kill(self) -> None:
         """End all feeders at once: the process is about to end without a goodbye."""
+        self.announced.kill()
         for handed in self._jobs.values():
             if handed.process is not None:
                 handed.process.kill()
@@ -213,13 +225,17 @@ class Source:
             self._send(effect.to, Refused(stamp.job, "its first weights are not here"))
             return
         path = handed.spool.state
-        self._engine.run(
-            lambda executor: executor.first_state(stamp.job, path, first, last),
-            lambda copy: self._send_parcel(
-                effect.to, StateParcel(stamp, first, last, 0, copy.tensors, copy.extra), copy.buffers
-            ),
-            lambda reason: self._send(effect.to, Refused(stamp.job, reason)),  # no schedule hears of it yet
-        )
+
+        def send(copy: StateCopy) -> None:
+            if self._jobs.get(stamp.job) is handed:
+                header = StateParcel(stamp, first, last, 0, copy.tensors, copy.extra)
+                self._send_parcel(effect.to, header, copy.buffers)
+
+        def refuse(reason: str) -> None:
+            if self._jobs.get(stamp.job) is handed:
+                self._send(effect.to, Refused(stamp.job, reason))  # no schedule hears of it yet
+
+        self._engine.run(lambda executor: executor.first_state(stamp.job, path, first, last), send, refuse)
 
     def _write_weights(self, effect: WriteWeights) -> None:
         stamp, token = effect.stamp, effect.token
@@ -276,7 +292,22 @@ class Source:
             self._post(FeederFailed(effect.spec.job, "the job's spool folder is gone", "it was never submitted here"))
             return
         handed.generation += 1
+        if handed.generation == 1 and handed.process is not None:
+            return  # it was announced, and is at work
+        handed.deaths = 0 if handed.generation == 1 else handed.deaths
         self._spawn(handed, self._restart(handed, handed.generation))
+
+    async def _adopt(self, handed: Handed, starting: asyncio.Task[FeederProcess]) -> None:
+        """Watch over a feeder that was announced; one that cannot be used is started again when it is wanted."""
+        try:
+            process = await starting
+        except OSError as error:
+            topic_logger("source").info("the feeder could not be started early: %s", error)
+            return
+        if handed.generation or handed.spec.job not in self._jobs:
+            await process.stop()
+            return
+        await self._watch(handed, process)
 
     async def _restart(self, handed: Handed, generation: int) -> None:
         if handed.feeder is None:
@@ -291,6 +322,9 @@ class Source:
         except OSError as error:
             self._fail(handed, f"the feeder cannot be started: {error}", str(error))
             return
+        await self._watch(handed, process)
+
+    async def _watch(self, handed: Handed, process: FeederProcess) -> None:
         handed.process = process
         why = await process.wait()
         if handed.process is process:
@@ -298,7 +332,7 @@ class Source:
             await self._died(handed, why, process.output())
 
     async def _lost(self, handed: Handed, why: str) -> None:
-        """The connection closed. A child's end is told by ``_restart``; one that lives on without it is of no use."""
+        """The connection closed. A child's end is told by ``_watch``; one that lives on without it is of no use."""
         if handed.spec.job not in self._jobs:
             return
         if handed.feeder is None:

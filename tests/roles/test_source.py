@@ -192,6 +192,31 @@ async def test_what_is_not_here_is_refused(tmp_path: Path) -> None:
             bench.source.export(stamp.job, tmp_path / "x")
 
 
+async def idle(bench: Bench) -> None:
+    """Wait until the engine has told all that it was asked before."""
+    done = asyncio.Event()
+    bench.engine.run(lambda _executor: None, lambda _nothing: done.set(), bench.problems.append)
+    async with asyncio.timeout(60):
+        await done.wait()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+async def test_first_weights_are_not_sent_once_the_job_is_over(tmp_path: Path, *, missing: bool) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        if missing:
+            (tmp_path / "jobs" / spec.job / "state.safetensors").unlink()
+        effect = SendFirstState(PEER, Stamp(spec.job, 1, 1), 0, 1)
+        bench.do(effect)
+        await idle(bench)
+        assert [to for to, _ in (bench.messages if missing else bench.parcels)] == [PEER]
+        bench.do(effect)  # it waits for the engine when the job ends
+        bench.source.drop_job(spec.job)
+        await idle(bench)
+        assert len(bench.messages) + len(bench.parcels) == 1
+
+
 def hand_spec(job: str) -> JobSpec:
     from tests.roles.conftest import spec_of
 
