@@ -14,6 +14,7 @@ from edged.core.ids import NodeId
 from edged.core.messages import Parcel
 from edged.errors import MalformedError
 from edged.transport import pieces
+from edged.transport.buffers import Rooms, keep_freed_memory
 from edged.transport.credit import Credit
 from edged.transport.pump import TURN_SECONDS, Frames, Pump
 from edged.transport.road import Outcome, Road
@@ -181,6 +182,8 @@ class BulkInbound:
         self._complain = complain
         self._received_bytes = received
         self._connections: dict[bytes, _Connection] = {}
+        keep_freed_memory()
+        self._rooms = Rooms()
         self.sessions = Sessions()
         self.pump = Pump(socket, self._received, on_turn=self._acknowledge, on_writable=self._acknowledge)
 
@@ -224,7 +227,7 @@ class BulkInbound:
         if (prefix.kind, prefix.number) != (pieces.OPEN, 1):
             return None
         self.forget(sender)
-        made = _Connection(sender, pieces.Assembly(lambda header: self._accept(sender, header)))
+        made = _Connection(sender, pieces.Assembly(lambda header: self._accept(sender, header), self._rooms))
         self._connections[routing_id] = made
         return made
 
