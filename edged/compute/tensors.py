@@ -88,7 +88,7 @@ def acceptable(spec: TensorSpec, room: int = 0) -> bool:
     if is_dense(shape, strides):
         return True
     within = _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= max(room, _SPREAD * spec.size_bytes)
-    return within and not _overlaps(_kept(shape, strides), strides)
+    return within and not overlaps(shape, strides)
 
 
 def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[TensorSpec, memoryview]:
@@ -109,7 +109,7 @@ def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[Ten
         for dimension, stride in enumerate(strides):
             if stride == 0:
                 kept = kept.narrow(dimension, 0, 1)
-        if _overlaps(tuple(kept.shape), kept.stride()):
+        if overlaps(shape, strides):
             kept = plain
             strides = tuple(torch.empty(shape, device="meta").stride())
         payload = kept.to("cpu", memory_format=torch.contiguous_format).contiguous()
@@ -167,10 +167,14 @@ def _extent(shape: Sequence[int], strides: Sequence[int]) -> int:
     return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
 
 
-def _overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether two elements might share memory (sorted by stride, a dimension reaches into the next one)."""
+def overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether two elements might share memory (sorted by stride, a dimension reaches into the next one).
+
+    Those of an expanded dimension do not count.
+    """
     reach = 0
-    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size != 1):
+    kept = _kept(shape, strides)
+    for stride, size in sorted((stride, size) for size, stride in zip(kept, strides, strict=True) if size != 1):
         if stride <= reach:
             return True
         reach += (size - 1) * stride
