@@ -209,13 +209,24 @@ class BulkInbound:
         size = sum(map(len, views))
         connection.taken += size
         self._received_bytes(sender, size)
+        under_way = connection.assembly.under_way
         try:
             done = connection.assembly.take(views)
         except MalformedError as problem:
+            if under_way and not connection.assembly.under_way:
+                self._break(sender)
             self._complain(sender, str(problem))
             return
         if done is not None:
             self._deliver(sender, *done)
+
+    def _break(self, sender: NodeId) -> None:
+        """A parcel that had been accepted will not be whole: with the connection, its sender knows it to be lost.
+
+        It is never acknowledged, and somebody waits for it. The sender begins anew with parcel 1.
+        """
+        self.forget(sender)
+        self.sessions.cut(sender)
 
     def _connect(self, routing_id: bytes, sender: NodeId, first: pieces.View) -> _Connection | None:
         """A peer has one bulk connection, which begins with parcel 1: all else is left over from a lost one."""

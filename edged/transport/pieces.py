@@ -142,6 +142,11 @@ class Assembly:
         self.total = 0
         self.refused = 0
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a parcel has been accepted whose end is still to come."""
+        return self._header is not None
+
     def take(self, frames: Sequence[View]) -> tuple[Parcel, tuple[memoryview, ...]] | None:
         """One message: ``(header, buffers)`` if it completes a parcel. Raises ``MalformedError``."""
         prefix = parse_prefix(frames[0] if frames else b"")
