@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from edged.compute.loading import collector_paused
+from edged.compute.loading import collector_paused, map_libraries
 
 if TYPE_CHECKING:
     from edged.compute.executor import Executor
@@ -34,6 +34,7 @@ class Device:
 
     def executor(self) -> Executor:
         """Import torch and build the executor, on the compute thread. Raises ``ConfigError`` for a missing device."""
+        map_libraries()
         with collector_paused():
             from edged.compute.executor import Executor
 

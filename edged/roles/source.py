@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +26,11 @@ from edged.errors import JobError
 from edged.roles.announced import Announced
 from edged.roles.engine import Engine
 from edged.roles.feeders import FeederLink, FeederProcess, Sample
+from edged.roles.handed import Handed
 from edged.roles.pump import Post, Table
-from edged.roles.samples import Kind, trouble
+from edged.roles.samples import trouble
 from edged.roles.shelf import Shelf
-from edged.roles.spool import Feeder, Spool, copy_file, move_file
+from edged.roles.spool import Spool, copy_file, move_file
 from edged.roles.worker import SendParcel, Worker
 from edged.telemetry.logs import topic_logger
 
@@ -48,27 +48,6 @@ GRACE_SECONDS = 1.0
 
 SLOW_SECONDS = 10.0
 """A micro-batch that takes longer than this is worth a word: the user's code may wait for something."""
-
-
-@dataclass(slots=True)
-class Handed:
-    """One job that was handed to this node."""
-
-    spec: JobSpec
-    spool: Spool
-    feeder: Feeder | None
-    output: Path | None
-    kinds: tuple[Kind, ...]
-    link: FeederLink | None = None
-    process: FeederProcess | None = None
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    pending: dict[Work, None] = field(default_factory=dict)
-    samples: dict[Work, Sample] = field(default_factory=dict)
-    exports: dict[int, tuple[Path, asyncio.Future[dict[str, object]]]] = field(default_factory=dict)
-    deaths: int = 0
-    generation: int = 0
-    asked_at: float = 0.0
-    """When the last sample came, or the first was asked for since none was wanted."""
 
 
 class Source:
@@ -119,7 +98,7 @@ class Source:
         if job not in self._jobs:
             handed = self._jobs[job] = Handed(spec, spool, feeder, output, spool.kinds())
             if (starting := self.announced.take(job, feeder)) is not None:
-                self._spawn(handed, self._adopt(handed, starting))
+                handed.spawn(self._adopt(handed, starting))
             self._load_program(handed)  # while the leader plans
         return spec
 
@@ -186,15 +165,15 @@ class Source:
         handed = self._jobs.pop(job, None)
         if handed is None:
             return
-        _refuse_exports(handed, "the job ended before the export could be written")
-        self._spawn(handed, self._stop_feeder(handed))
+        handed.refuse_exports("the job ended before the export could be written")
+        handed.spawn(self._stop_feeder(handed))
         handed.spool.clear()
 
     async def close(self) -> None:
         """Leave no feeder behind, and no export without an answer."""
         await self.announced.close()
         for handed in self._jobs.values():
-            _refuse_exports(handed, "the node left before the export could be written")
+            handed.refuse_exports("the node left before the export could be written")
         for handed in list(self._jobs.values()):
             await self._stop_feeder(handed)
         for handed in list(self._jobs.values()):
@@ -251,7 +230,7 @@ class Source:
         path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
         self._engine.run(
             lambda executor: executor.write_weights(stamp.job, parcels, path),
-            lambda digest: self._spawn(handed, self._place(handed, effect, path, digest)),
+            lambda digest: handed.spawn(self._place(handed, effect, path, digest)),
             lambda reason: self._written(handed, effect, path, "", reason),
         )
 
@@ -295,7 +274,7 @@ class Source:
         if handed.generation == 1 and handed.process is not None:
             return  # it was announced, and is at work
         handed.deaths = 0 if handed.generation == 1 else handed.deaths
-        self._spawn(handed, self._restart(handed, handed.generation))
+        handed.spawn(self._restart(handed, handed.generation))
 
     async def _adopt(self, handed: Handed, starting: asyncio.Task[FeederProcess]) -> None:
         """Watch over a feeder that was announced; one that cannot be used is started again when it is wanted."""
@@ -405,18 +384,6 @@ class Source:
                 link.close()
         if process is not None:
             await process.stop()
-
-    @staticmethod
-    def _spawn(handed: Handed, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        handed.tasks.add(task)
-        task.add_done_callback(handed.tasks.discard)
-
-
-def _refuse_exports(handed: Handed, why: str) -> None:
-    for _, future in handed.exports.values():
-        if not future.done():
-            future.set_exception(JobError(why))
 
 
 def _read(path: Path) -> bytes | None:
