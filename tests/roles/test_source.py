@@ -101,16 +101,19 @@ async def test_what_the_users_code_raises_comes_with_its_traceback(tmp_path: Pat
         assert "1 / 0" in failed.detail
 
 
-async def test_a_feeder_that_cannot_start_gives_up_after_a_few_deaths(tmp_path: Path) -> None:
+async def test_a_feeder_that_cannot_start_gives_up_after_a_few_deaths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edged.roles.source.DEATHS", 2)
     spec = hand_in(tmp_path, write_job(tmp_path))
     (tmp_path / "job.py").write_text("import os; os._exit(7)")
     async with Bench(tmp_path) as bench:
         bench.source.take_on(spec.job)
-        for attempt in range(3):
+        for attempt in range(2):
             bench.do(StartFeeder(spec))
             failed = await bench.until(FeederFailed)
             assert "ended with status 7" in failed.reason
-            assert bool(failed.detail) == (attempt == 2)
+            assert bool(failed.detail) == (attempt == 1)
 
 
 async def test_a_program_of_the_user_can_feed(tmp_path: Path) -> None:
