@@ -148,7 +148,7 @@ def misalignment(tensor: torch.Tensor) -> int:
     On an accelerator it is counted from the start of its allocation, whose address may be hidden.
     """
     item = tensor.element_size()
-    start = tensor.data_ptr() if tensor.device.type == "cpu" else tensor.storage_offset() * item
+    start = tensor.data_ptr() if tensor.device.type == "cpu" else int(tensor.storage_offset()) * item
     offset = start % ALIGNMENT
     return 0 if offset % item else offset
 
