@@ -37,7 +37,7 @@ async def started(bench: Bench, job: JobId) -> int:
 
 
 async def gone(pid: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while is_alive(pid):  # noqa: ASYNC110 -- a process tells nobody that it ends
             await asyncio.sleep(0.01)
 
@@ -89,7 +89,7 @@ async def test_a_feeder_whose_job_never_comes_is_ended(tmp_path: Path, handed: J
         pid = await started(bench, handed.job)
         withdraw()
         withdraw()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await waiting
         await gone(pid)
         bench.source.announced.begin(handed.job, feeder)
@@ -151,7 +151,7 @@ async def test_the_announcement_lasts_as_long_as_its_connection(tmp_path: Path, 
             if answers:
                 assert b"announce takes a job" in await reader.readline()
             else:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while not bench.source.announced._waiting:  # noqa: ASYNC110 -- the answer is silence
                         await asyncio.sleep(0.01)
                 pid = await started(bench, handed.job)
