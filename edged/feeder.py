@@ -1,6 +1,8 @@
 """Draws a job's samples for its node: the only process that runs the user's data set.
 
-``python -m edged.feeder`` is started by the node that submitted a job and serves it until the connection closes.
+``python -m edged.feeder`` is started by the node that submitted a job and serves it until the connection closes. It may
+be started while the job is still being captured: it then imports torch, and waits with the user's code for the node's
+word.
 ``edged.train`` serves the same frames (``compute/frames.py``) from a thread of the caller's process.
 """
 
@@ -20,7 +22,8 @@ from threading import Thread
 from typing import BinaryIO
 
 from edged.compute.frames import drawn, failed, read_draw
-from edged.compute.job_file import load, parse_overrides
+from edged.compute.job_file import load
+from edged.compute.job_reference import parse_overrides
 from edged.compute.prefetch import Prefetcher
 from edged.compute.sampling import Sampler
 from edged.core.job import Work
@@ -37,26 +40,7 @@ def serve(connection: socket.socket, job_id: str, job: Job, on_closed: Callable[
     """
     with connection, connection.makefile("rb") as stream:
         _offer(connection, stream, job_id)
-        sampler = Sampler(job)
-        source = Prefetcher(sampler, job.workers) if job.workers else sampler
-        wanted: SimpleQueue[Work | None] = SimpleQueue()
-        Thread(target=_listen, args=(stream, wanted, on_closed), name="feeder-requests", daemon=True).start()
-        try:
-            while (work := wanted.get()) is not None:
-                if not _answer(connection, source, work):
-                    return
-        finally:
-            if isinstance(source, Prefetcher):
-                source.close()
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-def refuse(connection: socket.socket, job_id: str, error: Exception) -> None:
-    """Tell the node that this job cannot be fed, and why."""
-    with connection, connection.makefile("rb") as stream:
-        _offer(connection, stream, job_id)
-        _send(connection, failed(str(error), _detail(error)))
+        _feed(connection, stream, job, on_closed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,12 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(options.socket)
-        try:
-            job = load(f"{options.path}:{options.function}", parse_overrides(options.set))
-        except UserError as error:
-            refuse(connection, options.job, error)
-            return 1
-        serve(connection, options.job, job, on_closed=_leave)
+        with connection, connection.makefile("rb") as stream:
+            _offer(connection, stream, options.job)  # answered when the job has been handed in, and no sooner
+            try:
+                job = load(f"{options.path}:{options.function}", parse_overrides(options.set))
+            except UserError as error:
+                _send(connection, failed(str(error), _detail(error)))
+                return 1
+            _feed(connection, stream, job, _leave)
     except (OSError, UserError) as error:
         print(f"edged feeder: {error}", file=sys.stderr)  # noqa: T201 -- the process's own log
         return 1
@@ -92,6 +78,23 @@ def _offer(connection: socket.socket, stream: BinaryIO, job_id: str) -> None:
     answer = json.loads(line) if line else {"error": "the node closed the connection"}
     if not answer.get("ok"):
         raise JobError(f"the node wants no feeder for job {job_id}: {answer.get('error', 'no reason given')}")
+
+
+def _feed(connection: socket.socket, stream: BinaryIO, job: Job, on_closed: Callable[[], None] | None) -> None:
+    """Draw what is asked for until the connection closes or the user's code fails."""
+    sampler = Sampler(job)
+    source = Prefetcher(sampler, job.workers) if job.workers else sampler
+    wanted: SimpleQueue[Work | None] = SimpleQueue()
+    Thread(target=_listen, args=(stream, wanted, on_closed), name="feeder-requests", daemon=True).start()
+    try:
+        while (work := wanted.get()) is not None:
+            if not _answer(connection, source, work):
+                return
+    finally:
+        if isinstance(source, Prefetcher):
+            source.close()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _listen(stream: BinaryIO, wanted: SimpleQueue[Work | None], on_closed: Callable[[], None] | None) -> None:

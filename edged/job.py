@@ -303,8 +303,12 @@ def _check_optimizer(optimizer: object) -> torch.optim.Optimizer:
             f"optimizer is a functools.partial of a class of torch.optim, not {_short(optimizer)}: {example}"
         )
     arguments = checked_arguments("optimizer", optimizer)
+    # Without torch's decorator of this method, which imports torch._dynamo: a second's worth, of no use to a check.
+    plain = {"add_param_group": inspect.unwrap(torch.optim.Optimizer.add_param_group)}
+    kind: Any = optimizer.func
+    probe = type(kind.__name__, (kind,), plain)
     try:
-        built: torch.optim.Optimizer = optimizer.func([nn.Parameter(torch.zeros(2, 2))], **arguments)
+        built: torch.optim.Optimizer = probe([nn.Parameter(torch.zeros(2, 2))], **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise JobError(f"optimizer: {optimizer.func.__name__}: {error}; mend the arguments of the partial") from error
     return built

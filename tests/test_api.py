@@ -66,7 +66,7 @@ class Feeding:
                 stream.read()
             case "attach":
                 say(connection, {"event": "started", "job": request["job"]})
-                assert self.drawn.wait(20)
+                assert self.drawn.wait(60)
                 say(connection, self._end())
 
     def _end(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def test_a_feeder_that_cannot_serve_stops_the_job(tmp_path: Path) -> None:
                 stopped.set()
                 say(connection, {"job": request["job"]})
             case "attach":
-                assert stopped.wait(20)
+                assert stopped.wait(60)
                 say(connection, {"event": "failed", "reason": "stopped"})
 
     with running(tmp_path, script) as node:
@@ -159,14 +159,17 @@ def joined(home: Path, threads: int) -> Iterator[None]:
     command = [sys.executable, "-m", "edged", "join", "--home", str(home), "--no-tui", "--no-discovery"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command += ["--listen", "127.0.0.1:0", "--threads", str(threads)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as node:
+    command += ["--leave-at-eof"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as node:
         try:
             assert node.stdout is not None
             assert json.loads(node.stdout.readline())["event"] == "ready"
             yield
         finally:
             node.terminate()
-            node.wait(20)
+            node.wait(60)
 
 
 def reported(run: Result) -> list[Any]:

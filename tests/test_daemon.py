@@ -60,7 +60,7 @@ class Process:
     def end(self, number: int = signal.SIGINT) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        status = self.process.wait(10)
+        status = self.process.wait(PATIENCE_SECONDS)
         self.process.stdin.close()
         self.process.stdout.close()
         self.log.close()
@@ -164,11 +164,11 @@ def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(clust
     assert copy.read_bytes() == output.read_bytes()
     with pytest.raises(JobFailedError, match="submitted on a"):
         second.ask("export", job="small", output=str(copy))
-    assert not children(first.process.pid)
+    wait_until(lambda: not children(first.process.pid))
 
     asked = time.monotonic()
     assert second.ask("leave") == {"left": True}
-    assert second.process.wait(10) == 0
+    assert second.process.wait(PATIENCE_SECONDS) == 0
     assert first.end(signal.SIGTERM) == 0
     assert time.monotonic() - asked < 8
     assert not (first.home / "node.sock").exists()
@@ -234,12 +234,12 @@ def test_one_node_stops_exports_and_survives_broken_user_code(cluster: Cluster) 
 def test_a_home_runs_one_node_and_a_wrong_key_is_an_exit_status(cluster: Cluster) -> None:
     (node,) = cluster.start("a")
     second = Process(node.home, cluster.key)
-    assert second.process.wait(20) == 2
+    assert second.process.wait(PATIENCE_SECONDS) == 2
     second.end()
     assert f"process {node.process.pid}" in node.logged()
     stranger = Process(cluster.folder / "stranger", new_cluster_key(), cluster.seed)
     stranger.ready()
-    assert stranger.process.wait(20) == 4
+    assert stranger.process.wait(PATIENCE_SECONDS) == 4
     stranger.end()
     assert "key" in stranger.logged()
     assert node.end(signal.SIGTERM) == 0
@@ -251,7 +251,7 @@ def test_a_second_signal_ends_at_once_and_leaves_no_socket(cluster: Cluster) -> 
     (node,) = cluster.start("a")
     os.kill(node.process.pid, signal.SIGINT)
     os.kill(node.process.pid, signal.SIGTERM)
-    assert node.process.wait(5) in {0, 130}
+    assert node.process.wait(PATIENCE_SECONDS) in {0, 130}
     assert not (node.home / "node.sock").exists()
 
 
@@ -269,7 +269,7 @@ def test_a_crashed_nodes_leftovers_do_not_stop_the_next_one(cluster: Cluster) ->
 @pytest.mark.skipif(sys.platform == "darwin", reason="Apple devices may have one")
 def test_a_device_that_is_not_there_ends_the_node(cluster: Cluster) -> None:
     node = Process(cluster.folder / "a", cluster.key, "", "--device", "mps")
-    assert node.process.wait(30) == 2
+    assert node.process.wait(PATIENCE_SECONDS) == 2
     node.end()
     assert "--device mps" in node.logged()
 
@@ -279,5 +279,5 @@ def test_a_damaged_vote_is_a_clear_error(cluster: Cluster) -> None:
     (cluster.folder / "a" / "vote.json").write_text("{")
     node = Process(cluster.folder / "a", cluster.key)
     cluster.nodes.append(node)
-    assert node.process.wait(20) == 2
+    assert node.process.wait(PATIENCE_SECONDS) == 2
     assert "vote.json is damaged" in node.logged()

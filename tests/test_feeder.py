@@ -77,7 +77,7 @@ def served(job: Job, answer: Any = None) -> Iterator[tuple[socket.socket, Binary
         say(node, answer or {"ok": True})
         yield node, stream, thread
         node.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -108,7 +108,7 @@ def test_an_error_in_the_data_set_is_told_with_its_traceback_and_ends_the_feeder
         assert "Traceback" in header["detail"]
         assert "page 3 is torn" in header["detail"]
         assert stream.read() == b""
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -155,7 +155,7 @@ def test_the_process_serves_a_job_file_and_exits_with_the_connection(tmp_path: P
         assert child.stderr is not None
         assert b"sleeping" in child.stderr.readline()
         node.shutdown(socket.SHUT_RDWR)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
 
 
 def test_the_process_tells_an_error_of_the_data_set(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_process_tells_an_error_of_the_data_set(tmp_path: Path) -> None:
         header, _ = receive(stream)
         assert header["error"].startswith("data[9]: ValueError: no such page (")
         assert 'raise ValueError("no such page")' in header["detail"]
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
 
 
 def test_the_process_tells_why_a_job_file_does_not_load(tmp_path: Path) -> None:
@@ -172,4 +172,4 @@ def test_the_process_tells_why_a_job_file_does_not_load(tmp_path: Path) -> None:
         header, _ = receive(stream)
         assert "No module named 'nothing_of_this_name'" in header["error"]
         assert "Traceback" in header["detail"]
-        assert child.wait(10) == 1
+        assert child.wait(60) == 1

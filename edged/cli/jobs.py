@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ import typer
 
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
+from edged.compute.job_reference import parse_overrides, split
+from edged.compute.loading import collector_paused
 from edged.config import resolve
 from edged.errors import ConfigError, JobError, JobFailedError
 
@@ -59,20 +63,36 @@ def _hand_over(
 ) -> str:
     """Load, capture, check and submit the job; returns its id."""
     _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
-    from edged.compute.job_file import load, parse_overrides, split
-    from edged.compute.submission import submit
-    from edged.strategies import PLANNERS
-
+    job_id = secrets.token_hex(6)
     overrides = parse_overrides(changes)
     path, function = split(job_file)
     feeder = {"path": str(path), "function": function, "set": overrides}
-    spec = submit(load(job_file, overrides), client.home, feeder, target, source=node, strategies=PLANNERS)
-    client.ask("submit", job=spec.job)
+    with _announced(client, job_id, feeder):
+        with collector_paused():
+            from edged.compute.job_file import load
+            from edged.compute.submission import submit
+            from edged.strategies import PLANNERS
+
+        job = load(job_file, overrides)
+        spec = submit(job, client.home, feeder, target, source=node, strategies=PLANNERS, job_id=job_id)
+        client.ask("submit", job=spec.job)
     before = [other for other in client.ask("jobs")["jobs"] if other["job"] != spec.job and other["state"] in _ACTIVE]
     if before:
         names = ", ".join(f"{other['name']} ({other['job']}, {other['state']})" for other in before)
         _say(f"one job runs at a time; this one waits for {names}", as_json=as_json)
     return spec.job
+
+
+@contextmanager
+def _announced(client: Client, job: str, feeder: Mapping[str, Any]) -> Iterator[None]:
+    """Let the node start the process that will draw the samples, while this one is busy with the model.
+
+    The node ends that process if the connection closes before the job has been submitted.
+    """
+    request = {"command": "announce", "job": job, "feeder": feeder}
+    with client.connect() as connection:
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        yield
 
 
 @contextmanager
@@ -186,8 +206,10 @@ def _wants_stop() -> bool:
 
 def _train_local(job_file: str, changes: list[str], output: str | None, threads: int | None, *, as_json: bool) -> None:
     from edged.cli.progress import following
-    from edged.compute.job_file import load, parse_overrides
-    from edged.compute.local import train_local
+
+    with collector_paused():
+        from edged.compute.job_file import load
+        from edged.compute.local import train_local
 
     job = load(job_file, parse_overrides(changes))
     if as_json:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
+from edged.compute.exactness import forbidden
 from edged.compute.layers import uses
-from edged.compute.operations import written
 from edged.compute.program import Program
 from edged.compute.values import Values
 
@@ -59,31 +59,6 @@ def crossing_bytes(program: Program, values: Values) -> list[int]:
     for k in range(1, len(total)):
         total[k] += total[k - 1]
     return total
-
-
-def forbidden(program: Program, values: Values) -> set[int]:
-    """Borders at which memory that is changed in place later would be torn from its other names.
-
-    A border before operation k is forbidden if some memory is used on both sides of it and changed at k or later, or if
-    it is state (or an input) that is changed anywhere.
-    """
-    given = [spec.name for spec in program.state] + [spec.name for spec in program.inputs]
-    fixed = {values[name].storage for name in given}
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    changed: dict[int, int] = {}
-    for index, operation in enumerate(program.operations):
-        for name in (*uses(operation), *(name for name in operation.outputs if name)):
-            if name in values and not values[name].scalar:
-                first.setdefault(values[name].storage, index)
-                last[values[name].storage] = index
-        for name in written(operation):
-            changed[values[name].storage] = index
-    barred: set[int] = set()
-    for storage, change in changed.items():
-        end = last[storage] if storage in fixed else change
-        barred.update(range(first[storage] + 1, end + 1))
-    return barred
 
 
 def _spans(program: Program) -> tuple[dict[str, int], dict[str, int]]:

@@ -108,8 +108,9 @@ def run_fake(program: Program, micro_batch: int | None, *, evaluate: bool) -> di
 
 
 def describe(values: Mapping[str, Any]) -> dict[str, ValueSpec]:
-    """What the values of a run are; those that share memory get the same ``storage`` number."""
+    """What the values of a run are; ``storage`` and ``tensor`` are numbered in the order of appearance."""
     numbers: dict[int, int] = {}
+    tensors: dict[int, int] = {}
     described = {}
     for name, value in values.items():
         if isinstance(value, torch.Tensor):
@@ -122,11 +123,12 @@ def describe(values: Mapping[str, Any]) -> dict[str, ValueSpec]:
                 requires_grad=value.requires_grad,
                 size_bytes=value.numel() * value.element_size(),
                 storage=storage,
+                tensor=tensors.setdefault(id(value), len(tensors)),
             )
         else:
             kind = type(value).__name__
             described[name] = ValueSpec(
-                scalar=True, dtype=kind, shape=(), strides=(), requires_grad=False, size_bytes=8, storage=-1
+                scalar=True, dtype=kind, shape=(), strides=(), requires_grad=False, size_bytes=8, storage=-1, tensor=-1
             )
     return described
 
@@ -147,11 +149,16 @@ def _given(program: Program, micro_batch: int | None) -> dict[str, Any]:
 
 
 def _joined(trained: Values, evaluated: Values) -> Values:
-    """Training's values, and those that only evaluation has; memory shared with a training value keeps its number."""
+    """Training's values, and those that only evaluation has; what is shared with a training value keeps its number."""
     shift = len(trained)
-    numbers = {spec.storage: trained[name].storage for name, spec in evaluated.items() if name in trained}
+    storages = {spec.storage: trained[name].storage for name, spec in evaluated.items() if name in trained}
+    tensors = {spec.tensor: trained[name].tensor for name, spec in evaluated.items() if name in trained}
     extra = {
-        name: replace(spec, storage=numbers.get(spec.storage, spec.storage + shift))
+        name: replace(
+            spec,
+            storage=storages.get(spec.storage, spec.storage + shift),
+            tensor=tensors.get(spec.tensor, spec.tensor + shift),
+        )
         for name, spec in evaluated.items()
         if name not in trained
     }

@@ -33,7 +33,7 @@ class Environment:
         torch.set_flush_denormal(False)
         torch.set_default_dtype(torch.float32)
         torch.set_float32_matmul_precision("highest")
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+        torch.set_deterministic_debug_mode("warn" if self.deterministic else "default")  # its twin imports a compiler
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
 

@@ -15,11 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edged.compute.job_reference import split
 from edged.compute.user_code import UserCode, last_line
 from edged.errors import JobError
 from edged.job import Job
-
-DEFAULT_FUNCTION = "job"
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None}
 _TEXT_FIELDS = {"name", "strategy", "mode", "weights", "on_nan"}
@@ -28,25 +27,6 @@ _NUMBER_FIELDS = {
     "replicate_every", "keep_inputs_home",
 }  # fmt: skip
 _PARTIAL_FIELDS = ("optimizer", "scheduler")
-
-
-def split(reference: str) -> tuple[Path, str]:
-    """``"job.py:small"`` -> (absolute path of job.py, "small"); the function is ``job`` where none is named."""
-    path, colon, function = reference.rpartition(":")
-    if not colon or not function.isidentifier():
-        path, function = reference, DEFAULT_FUNCTION
-    return Path(path).expanduser().absolute(), function
-
-
-def parse_overrides(items: list[str]) -> dict[str, str]:
-    """``["epochs=3"]`` -> ``{"epochs": "3"}``. Raises ``JobError``."""
-    overrides = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or not key.strip():
-            raise JobError(f"--set takes key=value, for example --set epochs=3, not {item!r}")
-        overrides[key.strip()] = value
-    return overrides
 
 
 def load(reference: str, overrides: Mapping[str, str] | None = None) -> Job:

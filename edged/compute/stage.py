@@ -30,7 +30,7 @@ import torch
 from edged.compute.interpreter import Interpreter, Seeds
 from edged.compute.layers import StageInterface
 from edged.compute.program import Program
-from edged.compute.tensors import is_dense
+from edged.compute.tensors import is_dense, misalignment
 from edged.core.job import Phase, Work
 from edged.errors import BrokenInvariantError
 
@@ -46,7 +46,7 @@ class Output:
 
 @dataclass(slots=True)
 class _Raw:
-    """The raw gradient of one leaf: kept only where ``.grad`` would have other strides."""
+    """The raw gradient of one leaf: kept only where ``.grad`` would have other strides or another alignment."""
 
     strides: tuple[int, ...] | None = None
     kept: torch.Tensor | None = None
@@ -194,10 +194,10 @@ class Stage:
 def _keep(raw: _Raw, strides: tuple[int, ...] | None, gradient: torch.Tensor) -> None:
     """Tensor hook of a leaf with these strides (``None``: it is not dense).
 
-    Where strides agree, ``.grad`` takes the raw tensor over without a copy, if nobody else holds it.
+    Where strides agree, ``.grad`` takes the raw tensor over without a copy, if nobody else holds it; a copy is aligned.
     """
     raw.strides = tuple(gradient.stride())
-    if raw.strides != strides:
+    if raw.strides != strides or misalignment(gradient):
         raw.kept = gradient
 
 

@@ -97,12 +97,14 @@ def submit(
     *,
     source: str,
     strategies: Collection[str] = (),
+    job_id: str = "",
 ) -> JobSpec:
     """Prepare ``job`` and write its spool folder under ``home``; the node is still to be told (``submit``).
 
     ``feeder``: ``{"path": ..., "function": ..., "set": {...}}``, or none if this process will feed. ``output``: where
     the node shall write the weights. ``source``: the id of this home's node. ``strategies``: the names that may be
-    asked for besides "auto" (empty: not checked). Takes seconds; writes nothing if it raises ``JobError``.
+    asked for besides "auto" (empty: not checked). ``job_id``: drawn here if it is empty. Takes seconds;
+    writes nothing if it raises ``JobError``.
     """
     if strategies and job.strategy not in {"auto", *strategies}:
         known = ", ".join(sorted(strategies))
@@ -114,7 +116,7 @@ def submit(
     captured = capture_job(job, sampler)
     data = dump(captured.program)
     spec = _specified(job, sampler, captured, hashlib.sha256(data).hexdigest())
-    spec = replace(spec, job=JobId(secrets.token_hex(6)), source=NodeId(source))
+    spec = replace(spec, job=JobId(job_id or secrets.token_hex(6)), source=NodeId(source))
     document = {
         "spec": asdict(spec),
         "feeder": None if feeder is None else dict(feeder),

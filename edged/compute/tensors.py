@@ -1,7 +1,8 @@
-"""Tensors to bytes and back, with their strides, without copies where the memory allows it.
+"""Tensors to bytes and back, with their strides and alignment, without copies where the memory allows it.
 
-Sums, means and attention give other last bits for other strides and for memory that is not aligned, so a tensor that
-has crossed lies in 64-byte aligned memory with the strides that the sender's had.
+Matrix products and attention give other last bits for memory that is not aligned, sums and means for other strides. So
+a tensor that has crossed has the strides that the sender's had and begins as many bytes past a multiple of 64: a piece
+of a split, say, seldom begins at one.
 
 - *Dense* (every element of a block of memory once, in whatever order): the buffer is that block.
 - *Otherwise* (an expanded tensor, a slice): the buffer holds the elements that differ, contiguous; dimensions of stride
@@ -22,7 +23,7 @@ from edged.core.messages import TensorSpec
 from edged.errors import BrokenInvariantError, MalformedError
 
 ALIGNMENT: Final = 64
-"""Bytes: what torch's own allocator guarantees on the CPU."""
+"""Bytes: what torch's own allocator guarantees everywhere. ``TensorSpec.offset`` is counted from a multiple of it."""
 
 DTYPES: Final = {
     name: dtype
@@ -73,18 +74,21 @@ def payload_bytes(dtype: str, shape: Sequence[int], strides: Sequence[int]) -> i
 def acceptable(spec: TensorSpec, room: int = 0) -> bool:
     """Whether a peer's description makes sense in itself.
 
-    A type that travels, sizes that agree, bounded memory, and no element named twice but by expanded dimensions.
-    ``room``: bytes that it may spread over in any case (a slice lies within what it was cut from).
+    A type that travels, sizes that agree, an offset of whole elements, bounded memory, and no element named twice but
+    by expanded dimensions. ``room``: bytes that it may spread over in any case (a slice lies within what it was cut
+    from).
     """
     shape, strides = spec.shape, spec.strides
     if spec.dtype not in DTYPES or len(shape) != len(strides) or min((*shape, *strides), default=0) < 0:
         return False
     if spec.size_bytes != payload_bytes(spec.dtype, shape, strides):
         return False
+    if not 0 <= spec.offset < ALIGNMENT or spec.offset % DTYPES[spec.dtype].itemsize:
+        return False
     if is_dense(shape, strides):
         return True
     within = _extent(shape, strides) * DTYPES[spec.dtype].itemsize <= max(room, _SPREAD * spec.size_bytes)
-    return within and not _overlaps(_kept(shape, strides), strides)
+    return within and not overlaps(shape, strides)
 
 
 def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[TensorSpec, memoryview]:
@@ -94,6 +98,7 @@ def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[Ten
     (for a tensor that will change while the bytes wait to be sent).
     """
     plain = tensor.detach().resolve_conj().resolve_neg()
+    offset = misalignment(plain)
     shape, strides = tuple(plain.shape), tuple(plain.stride())
     if is_dense(shape, strides):
         if plain.device.type != "cpu" or copy:
@@ -104,21 +109,21 @@ def to_wire(name: str, tensor: torch.Tensor, *, copy: bool = False) -> tuple[Ten
         for dimension, stride in enumerate(strides):
             if stride == 0:
                 kept = kept.narrow(dimension, 0, 1)
-        if _overlaps(tuple(kept.shape), kept.stride()):
+        if overlaps(shape, strides):
             kept = plain
             strides = tuple(torch.empty(shape, device="meta").stride())
         payload = kept.to("cpu", memory_format=torch.contiguous_format).contiguous()
         payload = payload.clone() if payload.data_ptr() == plain.data_ptr() and copy else payload
         payload = payload.as_strided((payload.numel(),), (1,))
-    spec = TensorSpec(name, dtype_name(plain.dtype), shape, strides, payload.numel() * payload.element_size())
-    return spec, _view(payload)
+    size_bytes = payload.numel() * payload.element_size()
+    return TensorSpec(name, dtype_name(plain.dtype), shape, strides, size_bytes, offset), _view(payload)
 
 
 def from_wire(spec: TensorSpec, buffer: memoryview, device: torch.device) -> torch.Tensor:
-    """The tensor that ``spec`` describes, on ``device``, in aligned memory, not wanting a gradient.
+    """The tensor that ``spec`` describes, on ``device``, as far past aligned memory as it says, not wanting a gradient.
 
-    It shares the buffer's memory if that is aligned, writable and on the right device. Raises ``MalformedError`` if the
-    description makes no sense or the buffer has another size.
+    It shares the buffer's memory if it is dense, begins at no offset, and the buffer is aligned, writable and on the
+    right device. Raises ``MalformedError`` if the description makes no sense or the buffer has another size.
     """
     if not acceptable(spec, _LARGEST) or buffer.nbytes != spec.size_bytes:
         raise MalformedError(f"tensor {spec.name}: {spec} does not fit a buffer of {buffer.nbytes} bytes")
@@ -126,13 +131,26 @@ def from_wire(spec: TensorSpec, buffer: memoryview, device: torch.device) -> tor
     flat = _flat(buffer, dtype)
     if 0 in spec.shape:
         return torch.empty_strided(spec.shape, spec.strides, dtype=dtype, device=device)
-    if is_dense(spec.shape, spec.strides):
+    dense = is_dense(spec.shape, spec.strides)
+    if dense and not spec.offset:
         return flat.to(device).as_strided(spec.shape, spec.strides)
-    extent = _extent(spec.shape, spec.strides)
-    memory = torch.zeros(extent, dtype=dtype, device=device)
+    lead = spec.offset // dtype.itemsize
+    memory = torch.zeros(lead + _extent(spec.shape, spec.strides), dtype=dtype, device=device)
     kept = _kept(spec.shape, spec.strides)
-    memory.as_strided(kept, spec.strides).copy_(flat.reshape(kept))
-    return memory.as_strided(spec.shape, spec.strides)
+    elements = flat.as_strided(spec.shape, spec.strides) if dense else flat.reshape(kept)
+    memory.as_strided(elements.shape, spec.strides, lead).copy_(elements)
+    return memory.as_strided(spec.shape, spec.strides, lead)
+
+
+def misalignment(tensor: torch.Tensor) -> int:
+    """Bytes by which a tensor's first element lies past a multiple of 64: whole elements, 0 for none.
+
+    On an accelerator it is counted from the start of its allocation, whose address may be hidden.
+    """
+    item = tensor.element_size()
+    start = tensor.data_ptr() if tensor.device.type == "cpu" else int(tensor.storage_offset()) * item
+    offset = start % ALIGNMENT
+    return 0 if offset % item else offset
 
 
 def _copy_dense(tensor: torch.Tensor) -> torch.Tensor:
@@ -149,10 +167,14 @@ def _extent(shape: Sequence[int], strides: Sequence[int]) -> int:
     return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
 
 
-def _overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether two elements might share memory (sorted by stride, a dimension reaches into the next one)."""
+def overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether two elements might share memory (sorted by stride, a dimension reaches into the next one).
+
+    Those of an expanded dimension do not count.
+    """
     reach = 0
-    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size != 1):
+    kept = _kept(shape, strides)
+    for stride, size in sorted((stride, size) for size, stride in zip(kept, strides, strict=True) if size != 1):
         if stride <= reach:
             return True
         reach += (size - 1) * stride

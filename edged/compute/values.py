@@ -13,7 +13,7 @@ class ValueSpec:
     ``scalar`` values are Python numbers (a batch size, say); their ``dtype`` is "int", "float" or "bool", their shape
     is empty. Of tensors, ``dtype`` is as torch prints it without the prefix ("float32"), ``strides`` are in elements.
     ``requires_grad`` is what autograd says in training. ``storage`` is a number that values share which may
-    be views of the same memory (-1 for a scalar).
+    be views of the same memory (-1 for a scalar), ``tensor`` one that they share which are one and the same tensor.
     """
 
     scalar: bool
@@ -23,6 +23,7 @@ class ValueSpec:
     requires_grad: bool
     size_bytes: int
     storage: int
+    tensor: int
 
 
 Values = Mapping[str, ValueSpec]

@@ -10,7 +10,7 @@ from edged.compute.optimizer import Optimizer, describe, read
 
 
 def warm_up() -> None:
-    """Build one tiny optimizer and update once: the first one of a process imports a second's worth of modules.
+    """Build one tiny optimizer and update once: the first one of a process imports most of a second of modules.
 
     Draws nothing from any generator and keeps nothing.
     """

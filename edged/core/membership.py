@@ -128,7 +128,7 @@ class Membership:
         if not self._started:
             return 0.0
         wake = min(self._detector.deadline(), self._next_chore, self._ledger.deadline(), self._inquiries.deadline())
-        if self._news and self._next_gossip < wake:
+        if self._news and self._roster.ring and self._next_gossip < wake:
             wake = self._next_gossip
         return wake if wake < math.inf else None
 

@@ -19,6 +19,8 @@ class TensorSpec:
     """One tensor of a parcel: the buffer holds exactly the elements, laid out by ``shape`` and ``strides`` (elements).
 
     ``dtype`` is a name such as ``float32``. ``name`` is the value's name in the program or the state entry's name.
+    ``offset``: how many bytes past a multiple of 64 its first element lay in the sender's memory; the receiver places
+    it likewise.
     """
 
     name: str
@@ -26,6 +28,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     size_bytes: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

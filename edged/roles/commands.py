@@ -19,7 +19,7 @@ from edged.roles.observer import Observer
 from edged.roles.orders import Orders
 from edged.roles.pump import Post
 from edged.roles.source import Source
-from edged.roles.spool import copy_file
+from edged.roles.spool import copy_file, feeder_from_json
 from edged.roles.status import job_document, status_document
 from edged.telemetry.journal import Journal
 
@@ -81,16 +81,19 @@ class NodeCommands:
     def subscribe(
         self, command: str, request: Answer, send: Send, end: Callable[[], None]
     ) -> Callable[[], None] | None:
-        """``events`` and ``attach``."""
+        """``events``, ``attach``, and ``announce``, which sends nothing and lasts until the job is handed in."""
         if command == "events":
             return self._events(follow=bool(request.get("follow")), send=send, end=end)
         if command == "attach":
             return self._attach(_text(request, "job"), send, end)
+        if command == "announce":
+            return self._announce(request)
         return None
 
     async def feed(self, request: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hand the connection to the source."""
         job = JobId(_text(request, "job"))
+        await self._source.announced.settled(job)
         problem = self._source.refusal(job)
         if problem:
             raise JobError(problem)
@@ -100,6 +103,7 @@ class NodeCommands:
     def _submit(self, job: JobId) -> Answer:
         spec = self._source.take_on(job)
         if spec.source != self._observer.own_id:
+            self._source.drop_job(job)
             raise JobError(
                 f"job {job} names node {spec.source} as its source, this is {self._observer.own_id}: submit it again"
             )
@@ -169,6 +173,16 @@ class NodeCommands:
             return self._journal.follow(lambda line: send(json.loads(line)))
         end()
         return lambda: None
+
+    def _announce(self, request: Answer) -> Callable[[], None]:
+        """Start the feeder of a job that is being captured, unless it would have to wait for another job."""
+        try:
+            feeder = feeder_from_json(request["feeder"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"announce takes a job and how to feed it ({error})") from error
+        if feeder is None or any(record.state < JobState.FINISHED for record in self._observer.jobs().values()):
+            return lambda: None
+        return self._source.announced.begin(JobId(_text(request, "job")), feeder)
 
     def _attach(self, wanted: str, send: Send, end: Callable[[], None]) -> Callable[[], None]:
         story: Story = self._observer.history.story(self._find(wanted).job)

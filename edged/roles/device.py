@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
+
+from edged.compute.loading import collector_paused, map_libraries
 
 if TYPE_CHECKING:
     from edged.compute.executor import Executor
@@ -33,7 +34,9 @@ class Device:
 
     def executor(self) -> Executor:
         """Import torch and build the executor, on the compute thread. Raises ``ConfigError`` for a missing device."""
-        from edged.compute.executor import Executor
+        map_libraries()
+        with collector_paused():
+            from edged.compute.executor import Executor
 
         return Executor(self.kind, self.cores, self.slowdown)
 
@@ -48,10 +51,10 @@ class Device:
 
     def warm_up(self, _executor: Executor) -> None:
         """Pay what the first job would pay otherwise; on the compute thread, about a second, after ``measure``."""
-        from edged.compute.warming import warm_up
+        with collector_paused():
+            from edged.compute.warming import warm_up
 
-        warm_up()
-        gc.freeze()  # as the engine does after torch's own import
+            warm_up()
 
     def free_memory(self, available: Callable[[], int] | None = None) -> int:
         """Bytes that training may use: as the user said, else a share of what is free now."""

@@ -212,7 +212,7 @@ def _spec(tensor: dict[str, Any]) -> TensorSpec:
         str(tensor["dtype"]),
         _sizes(tensor["shape"]),
         _sizes(tensor["strides"]),
-        *_sizes([tensor["size_bytes"]]),
+        *_sizes([tensor["size_bytes"], tensor.get("offset", 0)]),
     )
 
 

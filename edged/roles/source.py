@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edged.core.effects import (
     DrawSample,
@@ -22,14 +22,19 @@ from edged.core.job import JobSpec, Work
 from edged.core.messages import Inputs, Message, Refused, StateParcel
 from edged.core.running import MOST_ASKED
 from edged.errors import JobError
+from edged.roles.announced import Announced
 from edged.roles.engine import Engine
 from edged.roles.feeders import FeederLink, FeederProcess, Sample
+from edged.roles.handed import Handed
 from edged.roles.pump import Post, Table
-from edged.roles.samples import Kind, trouble
+from edged.roles.samples import trouble
 from edged.roles.shelf import Shelf
-from edged.roles.spool import Feeder, Spool, copy_file, move_file, open_jobs
+from edged.roles.spool import Spool, copy_file, move_file, open_jobs
 from edged.roles.worker import SendParcel, Worker
 from edged.telemetry.logs import topic_logger
+
+if TYPE_CHECKING:
+    from edged.compute.state import StateCopy
 
 DEATHS = 3
 """A feeder that dies so often without a sample in between ends its job."""
@@ -42,27 +47,6 @@ GRACE_SECONDS = 1.0
 
 SLOW_SECONDS = 10.0
 """A micro-batch that takes longer than this is worth a word: the user's code may wait for something."""
-
-
-@dataclass(slots=True)
-class Handed:
-    """One job that was handed to this node."""
-
-    spec: JobSpec
-    spool: Spool
-    feeder: Feeder | None
-    output: Path | None
-    kinds: tuple[Kind, ...]
-    link: FeederLink | None = None
-    process: FeederProcess | None = None
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    pending: dict[Work, None] = field(default_factory=dict)
-    samples: dict[Work, Sample] = field(default_factory=dict)
-    exports: dict[int, tuple[Path, asyncio.Future[dict[str, object]]]] = field(default_factory=dict)
-    deaths: int = 0
-    generation: int = 0
-    asked_at: float = 0.0
-    """When the last sample came, or the first was asked for since none was wanted."""
 
 
 class Source:
@@ -90,6 +74,7 @@ class Source:
         self._send_parcel = send_parcel
         self._jobs: dict[JobId, Handed] = {}
         self._tokens = 0
+        self.announced = Announced(socket)
 
     def table(self) -> Table:
         """First state, samples, result."""
@@ -108,7 +93,11 @@ class Source:
         spec, feeder, output = spool.read()
         if spec.job != job:
             raise JobError(f"the folder of job {job} holds job {spec.job}; submit it again")
-        self._jobs.setdefault(job, Handed(spec, spool, feeder, output, spool.kinds()))
+        if job not in self._jobs:
+            handed = self._jobs[job] = Handed(spec, spool, feeder, output, spool.kinds())
+            if (starting := self.announced.take(job, feeder)) is not None:
+                handed.spawn(self._adopt(handed, starting))
+            self._load_program(handed)  # while the leader plans
         spool.accept()
         return spec
 
@@ -192,14 +181,15 @@ class Source:
         handed = self._jobs.pop(job, None)
         if handed is None:
             return
-        _refuse_exports(handed, "the job ended before the export could be written")
-        self._spawn(handed, self._stop_feeder(handed))
+        handed.refuse_exports("the job ended before the export could be written")
+        handed.spawn(self._stop_feeder(handed))
         handed.spool.clear()
 
     async def close(self) -> None:
         """Leave no feeder behind, and no export without an answer."""
+        await self.announced.close()
         for handed in self._jobs.values():
-            _refuse_exports(handed, "the node left before the export could be written")
+            handed.refuse_exports("the node left before the export could be written")
         for handed in list(self._jobs.values()):
             await self._stop_feeder(handed)
         for handed in list(self._jobs.values()):
@@ -208,6 +198,7 @@ class Source:
 
     def kill(self) -> None:
         """End all feeders at once: the process is about to end without a goodbye."""
+        self.announced.kill()
         for handed in self._jobs.values():
             if handed.process is not None:
                 handed.process.kill()
@@ -221,13 +212,16 @@ class Source:
             self._send(effect.to, Refused(stamp.job, "its first weights are not here"))
             return
         path = handed.spool.state
-        self._engine.run(
-            lambda executor: executor.first_state(stamp.job, path, first, last),
-            lambda copy: self._send_parcel(
-                effect.to, StateParcel(stamp, first, last, 0, copy.tensors, copy.extra, replica=False), copy.buffers
-            ),
-            lambda reason: self._send(effect.to, Refused(stamp.job, reason)),  # no schedule hears of it yet
-        )
+        def send(copy: StateCopy) -> None:
+            if self._jobs.get(stamp.job) is handed:
+                header = StateParcel(stamp, first, last, 0, copy.tensors, copy.extra, replica=False)
+                self._send_parcel(effect.to, header, copy.buffers)
+
+        def refuse(reason: str) -> None:
+            if self._jobs.get(stamp.job) is handed:
+                self._send(effect.to, Refused(stamp.job, reason))  # no schedule hears of it yet
+
+        self._engine.run(lambda executor: executor.first_state(stamp.job, path, first, last), send, refuse)
 
     def _write_weights(self, effect: WriteWeights) -> None:
         stamp, token = effect.stamp, effect.token
@@ -243,7 +237,7 @@ class Source:
         path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
         self._engine.run(
             lambda executor: executor.write_weights(stamp.job, parcels, path),
-            lambda digest: self._spawn(handed, self._place(handed, effect, path, digest)),
+            lambda digest: handed.spawn(self._place(handed, effect, path, digest)),
             lambda reason: self._written(handed, effect, path, "", reason),
         )
 
@@ -284,7 +278,22 @@ class Source:
             self._post(FeederFailed(effect.spec.job, "the job's spool folder is gone", "it was never submitted here"))
             return
         handed.generation += 1
-        self._spawn(handed, self._restart(handed, handed.generation))
+        if handed.generation == 1 and handed.process is not None:
+            return  # it was announced, and is at work
+        handed.deaths = 0 if handed.generation == 1 else handed.deaths
+        handed.spawn(self._restart(handed, handed.generation))
+
+    async def _adopt(self, handed: Handed, starting: asyncio.Task[FeederProcess]) -> None:
+        """Watch over a feeder that was announced; one that cannot be used is started again when it is wanted."""
+        try:
+            process = await starting
+        except OSError as error:
+            topic_logger("source").info("the feeder could not be started early: %s", error)
+            return
+        if handed.generation or handed.spec.job not in self._jobs:
+            await process.stop()
+            return
+        await self._watch(handed, process)
 
     async def _restart(self, handed: Handed, generation: int) -> None:
         if handed.feeder is None:
@@ -299,6 +308,9 @@ class Source:
         except OSError as error:
             self._fail(handed, f"the feeder cannot be started: {error}", str(error))
             return
+        await self._watch(handed, process)
+
+    async def _watch(self, handed: Handed, process: FeederProcess) -> None:
         handed.process = process
         why = await process.wait()
         if handed.process is process:
@@ -306,7 +318,7 @@ class Source:
             await self._died(handed, why, process.output())
 
     async def _lost(self, handed: Handed, why: str) -> None:
-        """The connection closed. A child's end is told by ``_restart``; one that lives on without it is of no use."""
+        """The connection closed. A child's end is told by ``_watch``; one that lives on without it is of no use."""
         if handed.spec.job not in self._jobs:
             return
         if handed.feeder is None:
@@ -379,18 +391,6 @@ class Source:
                 link.close()
         if process is not None:
             await process.stop()
-
-    @staticmethod
-    def _spawn(handed: Handed, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        handed.tasks.add(task)
-        task.add_done_callback(handed.tasks.discard)
-
-
-def _refuse_exports(handed: Handed, why: str) -> None:
-    for _, future in handed.exports.values():
-        if not future.done():
-            future.set_exception(JobError(why))
 
 
 def _read(path: Path) -> bytes | None:

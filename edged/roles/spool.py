@@ -123,7 +123,7 @@ def read_spec(path: Path) -> tuple[JobSpec, Feeder | None, Path | None]:
     try:
         document = json.loads(text)
         spec = spec_from_json(document["spec"])
-        feeder = _feeder(document["feeder"])
+        feeder = feeder_from_json(document["feeder"])
         output = document["output"]
     except (ValueError, KeyError, TypeError) as error:
         raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
@@ -155,7 +155,8 @@ def move_file(origin: Path, target: Path) -> None:
     origin.unlink()
 
 
-def _feeder(document: dict[str, Any] | None) -> Feeder | None:
+def feeder_from_json(document: dict[str, Any] | None) -> Feeder | None:
+    """How to start a feeder, from its JSON object. Raises ``KeyError``, ``TypeError`` or ``AttributeError``."""
     if document is None:
         return None
     overrides = tuple((str(key), str(value)) for key, value in document.get("set", {}).items())

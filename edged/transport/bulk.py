@@ -14,6 +14,7 @@ from edged.core.ids import NodeId
 from edged.core.messages import Parcel
 from edged.errors import MalformedError
 from edged.transport import pieces
+from edged.transport.buffers import Rooms, keep_freed_memory
 from edged.transport.credit import Credit
 from edged.transport.pump import TURN_SECONDS, Frames, Pump
 from edged.transport.road import Outcome, Road
@@ -181,6 +182,8 @@ class BulkInbound:
         self._complain = complain
         self._received_bytes = received
         self._connections: dict[bytes, _Connection] = {}
+        keep_freed_memory()
+        self._rooms = Rooms()
         self.sessions = Sessions()
         self.pump = Pump(socket, self._received, on_turn=self._acknowledge, on_writable=self._acknowledge)
 
@@ -206,13 +209,24 @@ class BulkInbound:
         size = sum(map(len, views))
         connection.taken += size
         self._received_bytes(sender, size)
+        under_way = connection.assembly.under_way
         try:
             done = connection.assembly.take(views)
         except MalformedError as problem:
+            if under_way and not connection.assembly.under_way:
+                self._break(sender)
             self._complain(sender, str(problem))
             return
         if done is not None:
             self._deliver(sender, *done)
+
+    def _break(self, sender: NodeId) -> None:
+        """A parcel that had been accepted will not be whole: with the connection, its sender knows it to be lost.
+
+        It is never acknowledged, and somebody waits for it. The sender begins anew with parcel 1.
+        """
+        self.forget(sender)
+        self.sessions.cut(sender)
 
     def _connect(self, routing_id: bytes, sender: NodeId, first: pieces.View) -> _Connection | None:
         """A peer has one bulk connection, which begins with parcel 1: all else is left over from a lost one."""
@@ -224,7 +238,7 @@ class BulkInbound:
         if (prefix.kind, prefix.number) != (pieces.OPEN, 1):
             return None
         self.forget(sender)
-        made = _Connection(sender, pieces.Assembly(lambda header: self._accept(sender, header)))
+        made = _Connection(sender, pieces.Assembly(lambda header: self._accept(sender, header), self._rooms))
         self._connections[routing_id] = made
         return made
 

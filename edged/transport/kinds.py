@@ -103,6 +103,7 @@ BOUNDS: Final[dict[tuple[type, str], tuple[int, int]]] = {
     (m.TensorSpec, "size_bytes"): (0, PARCEL_BYTES),
     (m.TensorSpec, "shape"): (0, PARCEL_BYTES),
     (m.TensorSpec, "strides"): (0, PARCEL_BYTES),
+    (m.TensorSpec, "offset"): (0, 63),
     (m.ProgramParcel, "size_bytes"): (0, 1 << 30),
     (Plan, "layers"): FEW,
     (Plan, "micro_batches"): FEW,

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from edged.core.messages import Parcel, ProgramParcel
 from edged.errors import BrokenInvariantError, MalformedError
-from edged.transport.buffers import aligned
+from edged.transport.buffers import Rooms
 from edged.transport.codec import decode, encode
 from edged.transport.kinds import FRAME_BYTES, PARCEL_BYTES
 
@@ -129,9 +129,10 @@ class Assembly:
     until its last piece; what cannot come from an honest sender raises ``MalformedError`` each time.
     """
 
-    def __init__(self, accept: Callable[[Parcel], bool]) -> None:
-        """Nothing is under way."""
+    def __init__(self, accept: Callable[[Parcel], bool], rooms: Rooms) -> None:
+        """Nothing is under way. Memory comes from ``rooms``."""
         self._accept = accept
+        self._rooms = rooms
         self._number = 0
         self._header: Parcel | None = None
         self._buffers: tuple[memoryview, ...] = ()
@@ -140,6 +141,11 @@ class Assembly:
         self._filled = 0
         self.total = 0
         self.refused = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a parcel has been accepted whose end is still to come."""
+        return self._header is not None
 
     def take(self, frames: Sequence[View]) -> tuple[Parcel, tuple[memoryview, ...]] | None:
         """One message: ``(header, buffers)`` if it completes a parcel. Raises ``MalformedError``."""
@@ -175,7 +181,7 @@ class Assembly:
             self.refused += 1
             return None
         self._header, self.total = header, total
-        self._buffers = tuple(aligned(size) for size in sizes)
+        self._buffers = tuple(map(self._rooms.aligned, sizes))
         return self._fill(prefix, rest[1:]) if small else None
 
     def _piece(self, prefix: Prefix, data: Sequence[View]) -> tuple[Parcel, tuple[memoryview, ...]] | None:

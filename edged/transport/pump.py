@@ -18,6 +18,10 @@ import zmq
 TURN_SECONDS = 0.002
 """Longest that one turn keeps the loop before others get theirs."""
 
+READABLE, WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)
+AT_ONCE, MORE = int(zmq.DONTWAIT), int(zmq.SNDMORE)
+"""As plain integers: arithmetic with the flags of an enumeration costs as much as the calls that take them."""
+
 Frames = Sequence[zmq.Frame]
 
 
@@ -55,7 +59,9 @@ class Pump:
         if self.closed:
             return False
         try:
-            self.socket.send_multipart(parts, zmq.DONTWAIT, copy=copy)
+            for part in parts[:-1]:
+                self.socket.send(part, AT_ONCE | MORE, copy=copy)
+            self.socket.send(parts[-1], AT_ONCE, copy=copy)
         except zmq.Again:
             self._blocked = True
             self._look_soon()
@@ -98,26 +104,37 @@ class Pump:
     def _look(self) -> None:
         if self.closed:
             return
-        events = int(self.socket.getsockopt(zmq.EVENTS))
-        if events & zmq.POLLIN and not self._paused:
+        if not self._paused:
             self._drain()
-        if not self.closed and self._blocked and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
+        if not self.closed and self._blocked and self._state() & WRITABLE:
             self._blocked = False
             if self._on_writable is not None:
                 self._on_writable()
         self._look_if_readable()
 
     def _look_if_readable(self) -> None:
-        if not self.closed and not self._paused and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if not self.closed and not self._paused and self._state() & READABLE:
             self._look_soon()
 
+    def _state(self) -> int:
+        return int(self.socket.getsockopt(zmq.EVENTS))
+
     def _drain(self) -> None:
+        if not self._state() & READABLE:
+            return
         end = time.monotonic() + TURN_SECONDS
-        with suppress(zmq.Again):
-            while not self.closed and not self._paused:
-                self._on_message(self.socket.recv_multipart(zmq.DONTWAIT, copy=False))
-                if time.monotonic() > end:
-                    self._look_soon()
+        with suppress(zmq.Again):  # a connection may end, and take with it what was readable
+            while True:
+                self._on_message(self._receive())
+                if self.closed or self._paused or time.monotonic() > end or not self._state() & READABLE:
                     break
         if self._on_turn is not None and not self.closed:
             self._on_turn()
+
+    def _receive(self) -> Frames:
+        frame = self.socket.recv(AT_ONCE, copy=False)
+        frames = [frame]
+        while frame.more:
+            frame = self.socket.recv(AT_ONCE, copy=False)
+            frames.append(frame)
+        return frames

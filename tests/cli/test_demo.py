@@ -1,4 +1,4 @@
-"""The demo, with a small job."""
+"""The demo with a small job, on nodes that run already; the real one is in ``test_demo_whole.py``."""
 
 from __future__ import annotations
 
@@ -6,22 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import JOBS, edged, edged_process
+from edged.cli.demo import _verdict
+from edged.cli.demo_nodes import DemoNode
+from edged.errors import JobFailedError
+from tests.cli.shell import JOBS, edged
 
 
-@pytest.mark.slow
-def test_the_demo_proves_its_result_and_leaves_only_the_weights(tmp_path: Path) -> None:
-    (tmp_path / "temporary").mkdir()
-    outcome = edged_process(
-        "demo", "--nodes", "2", "--job", JOBS, "--json", cwd=tmp_path, TMPDIR=str(tmp_path / "temporary")
-    )
+@pytest.fixture
+def runs_here(nodes: list[DemoNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the demo train on the tests' nodes, which go on afterwards, and write into the test's folder."""
+    monkeypatch.setattr("edged.cli.demo.start_nodes", lambda _stack, _folder, slowdowns: nodes[: len(slowdowns)])
+    monkeypatch.setattr("edged.cli.demo.finish", lambda _process: None)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("runs_here")
+def test_an_accuracy_that_is_too_low_ends_the_demo_with_1_after_its_summary(tmp_path: Path) -> None:
+    outcome = edged("demo", "--nodes", "2", "--job", JOBS, "--json")
     summary = outcome.objects[-1]
     assert set(summary) == {"event", "accuracy", "equal", "killed", "joined", "state_sha256", "output", "seconds"}
     assert (summary["event"], summary["equal"]) == ("demo", True)
     assert Path(summary["output"]) == tmp_path / "edged-demo.safetensors"
     assert outcome.status == 1  # two epochs of random points are not learnt to 96 %
     assert outcome.err.splitlines()[-1] == "edged: the accuracy is below 96%"
-    assert not [path for path in (tmp_path / "temporary").rglob("*") if not path.is_dir()]  # nor a socket
+
+
+def test_weights_that_differ_end_the_demo_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    together = {"state_sha256": "a" * 64, "metrics": {"accuracy": 0.97}, "output": "x", "seconds": 1.0}
+    with pytest.raises(JobFailedError, match="the weights differ"):
+        _verdict(together, {"state_sha256": "b" * 64, "seconds": 2.0}, 3.0, as_json=False)
+    assert "weights NOT equal to the undisturbed run on one device" in capsys.readouterr().out
 
 
 def test_a_missing_job_file_is_told(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from edged.compute.borders import MAX_LAYERS, choose_layers, crossing_bytes, forbidden
+from edged.compute.borders import MAX_LAYERS, choose_layers, crossing_bytes
 from edged.compute.check import check_program
+from edged.compute.exactness import forbidden
 from edged.compute.program import Ref
 from tests.compute.samples import captured, op, program
 

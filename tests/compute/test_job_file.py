@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edged.compute.job_file import load, parse_overrides, split
+from edged.compute.job_file import load
+from edged.compute.job_reference import parse_overrides, split
 from edged.errors import JobError
 
 GOOD = """

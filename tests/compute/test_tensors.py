@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edged.compute.tensors import DTYPES, acceptable, from_wire, is_dense, to_wire
+from edged.compute.tensors import DTYPES, acceptable, from_wire, is_dense, misalignment, to_wire
 from edged.core.messages import TensorSpec
 from edged.errors import BrokenInvariantError, MalformedError
 
@@ -45,7 +45,26 @@ def test_bits_and_strides_survive(layout: str, copy: bool) -> None:
     assert arrived.stride() == tensor.stride()
     assert arrived.dtype == tensor.dtype
     assert not arrived.requires_grad
-    assert arrived.numel() == 0 or arrived.data_ptr() % 64 == 0
+    assert arrived.numel() == 0 or arrived.data_ptr() % 64 == tensor.data_ptr() % 64
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int8])
+@pytest.mark.parametrize("start", [0, 1, 3, 16, 63, 64, 65])
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_tensor_lies_where_it_lay_relative_to_aligned_memory(dtype: torch.dtype, start: int, copy: bool) -> None:
+    flat = torch.arange(100).to(dtype)[start:]
+    for tensor in (flat, flat[:30].view(5, 6).t(), flat[:32].view(4, 8)[:, 1:5]):
+        arrived = crossed(tensor, copy)
+        assert torch.equal(arrived, tensor)
+        assert arrived.stride() == tensor.stride()
+        assert misalignment(arrived) == misalignment(tensor) == tensor.data_ptr() % 64
+
+
+def test_memory_off_the_bounds_of_its_elements_arrives_aligned() -> None:
+    tensor = torch.frombuffer(bytearray(65), dtype=torch.uint8)
+    tensor = torch.frombuffer(tensor.numpy().data[(1 - tensor.data_ptr()) % 4 :][:16], dtype=torch.float32)
+    assert tensor.data_ptr() % 4 == 1
+    assert crossed(tensor).data_ptr() % 64 == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -114,6 +133,9 @@ def test_an_aligned_buffer_is_used_as_it_is_and_another_is_copied() -> None:
         TensorSpec("x", "float32", (2, 2), (-2, 1), 16),
         TensorSpec("x", "float32", (2, 2), (10**12, 1), 16),
         TensorSpec("x", "float32", (3, 2), (1, 1), 24),
+        TensorSpec("x", "float32", (2, 2), (2, 1), 16, 2),
+        TensorSpec("x", "float32", (2, 2), (2, 1), 16, 64),
+        TensorSpec("x", "float32", (2, 2), (2, 1), 16, -4),
     ],
 )
 def test_descriptions_that_make_no_sense_are_refused(spec: TensorSpec) -> None:

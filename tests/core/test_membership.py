@@ -42,9 +42,9 @@ START = 100.0
 class Bench:
     """One membership machine with a clock of its own, checked after every event."""
 
-    def __init__(self, others: int = 4) -> None:
-        known = [member(i) for i in range(others + 1)]
-        self.machine = Membership(known[0], MembershipOptions(), random.Random(7), known)
+    def __init__(self, others: int = 4, options: MembershipOptions | None = None, *known: MemberRecord) -> None:
+        known = known or tuple(member(i) for i in range(others + 1))
+        self.machine = Membership(known[0], options or MembershipOptions(), random.Random(7), known)
         self.now = START
         self.do(TimerFired())
 
@@ -338,12 +338,47 @@ def test_when_all_leave_nobody_waits_for_the_others() -> None:
 
 
 def test_a_departed_member_is_forgotten_after_a_day() -> None:
-    bench = Bench(others=1)
+    bench = Bench(others=1, options=MembershipOptions(ping_seconds=60.0, reconnect_seconds=60.0))
     bench.hear(member(1, state=MemberState.LEFT))
     bench.wait(86_300.0)
     assert node_id(1) in bench.machine.members
     bench.wait(200.0)
     assert node_id(1) not in bench.machine.members
+
+
+def test_a_node_that_is_alone_does_not_wake_to_gossip() -> None:
+    bench = Bench(others=1)
+    bench.hear(member(1, state=MemberState.LEFT))
+    bench.wait(1.0)  # its news has nobody to go to
+    wakes = 0
+    while (deadline := bench.machine.deadline()) < bench.now + 10.0 and wakes < 100:
+        bench.machine.handle(TimerFired(), deadline)
+        wakes += 1
+    assert wakes <= 30  # a ping is due every half second, a reconnect every two
+
+
+def test_a_node_may_begin_with_members_that_are_suspect_or_gone() -> None:
+    bench = Bench(2, None, member(0), member(1, state=MemberState.SUSPECT), member(2, state=MemberState.DEAD))
+    assert [record.node for record in bench.machine.alive()] == [node_id(0), node_id(1)]
+    effects = bench.wait(10.0)
+    assert bench.state(1) is MemberState.DEAD
+    assert node_id(2) in {e.record.node for e in effects if isinstance(e, Admit)}, "who is gone is tried again"
+
+
+def test_a_stranger_that_is_dead_already_is_remembered_without_a_word() -> None:
+    bench = Bench()
+    assert not [e for e in bench.hear(member(9, state=MemberState.DEAD)) if isinstance(e, TellMember)]
+    assert bench.state(9) is MemberState.DEAD
+    assert node_id(9) not in {record.node for record in bench.machine.alive()}
+
+
+def test_a_node_that_meets_itself_or_is_asked_twice_to_leave_does_nothing_more() -> None:
+    bench = Bench()
+    assert not [e for e in bench.do(PeerMet(member(0))) if isinstance(e, Admit)]
+    first = sent(bench.do(LeaveAsked()), Gossip)
+    again = sent(bench.do(LeaveAsked()), Gossip)
+    assert len(first) >= 4
+    assert again == []
 
 
 def test_a_member_that_fell_silent_is_tried_again() -> None:

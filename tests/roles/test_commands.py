@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,7 +31,8 @@ class Desk:
         self.observer = Observer(record_of(OWN, "desk"), lambda: self.records)
         self.journal = Journal(None)
         nothing = lambda *_: None  # noqa: E731
-        self.source = Source(home, home / "s", None, None, None, self.posted.append, nothing, nothing)
+        worker = SimpleNamespace(load_program=nothing)
+        self.source = Source(home, home / "s", None, worker, None, self.posted.append, nothing, nothing)
         self.commands = NodeCommands("home", self.observer, self.source, self.journal, self.posted.append)
 
     def job(self, state: JobState, source: NodeId = OWN) -> None:

@@ -46,7 +46,7 @@ class Line:
 
     async def close(self) -> str:
         self.writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.serving
 
 
@@ -111,7 +111,7 @@ async def test_the_last_words_of_a_process_are_kept(tmp_path: Path) -> None:
     process = await FeederProcess.start(
         JobId("aa"), Feeder("/x.py", "job", (), "/"), tmp_path / "none", "edged.no_such"
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert "edged.no_such" in await process.wait()
     assert "edged.no_such" in process.output()
     await process.stop()

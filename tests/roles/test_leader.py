@@ -33,7 +33,7 @@ async def made(strategy: str) -> PlanMade:
     leader = Leader({"auto": plan_it, "impossible": impossible, "wrong": wrong}, events.put_nowait)
     effect = MakePlan(spec_of(strategy=strategy), STAMP, (record_of("a" * 16, "desk"),))
     leader.table()[MakePlan](effect)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         event = await events.get()
     assert isinstance(event, PlanMade)
     return event

@@ -96,7 +96,7 @@ class Rig:
     async def run(self, *incoming) -> str:
         for item in incoming:
             self.transport.incoming.put_nowait(item)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.pump.run()
 
     async def leave_when(self, condition: Callable[[], bool]) -> None:

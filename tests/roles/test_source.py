@@ -101,16 +101,19 @@ async def test_what_the_users_code_raises_comes_with_its_traceback(tmp_path: Pat
         assert "1 / 0" in failed.detail
 
 
-async def test_a_feeder_that_cannot_start_gives_up_after_a_few_deaths(tmp_path: Path) -> None:
+async def test_a_feeder_that_cannot_start_gives_up_after_a_few_deaths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edged.roles.source.DEATHS", 2)
     spec = hand_in(tmp_path, write_job(tmp_path))
     (tmp_path / "job.py").write_text("import os; os._exit(7)")
     async with Bench(tmp_path) as bench:
         bench.source.take_on(spec.job)
-        for attempt in range(3):
+        for attempt in range(2):
             bench.do(StartFeeder(spec))
             failed = await bench.until(FeederFailed)
             assert "ended with status 7" in failed.reason
-            assert bool(failed.detail) == (attempt == 2)
+            assert bool(failed.detail) == (attempt == 1)
 
 
 async def test_a_program_of_the_user_can_feed(tmp_path: Path) -> None:
@@ -131,7 +134,7 @@ async def test_a_program_of_the_user_can_feed(tmp_path: Path) -> None:
         await bench.until(SampleDrawn)
         assert bench.source.refusal(spec.job) == "it has a feeder"
         bench.source.drop_job(spec.job)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await thread
         assert bench.source.refusal(spec.job) == f"job {spec.job} is not running on this node"
         assert not (tmp_path / "jobs" / spec.job).exists()
@@ -169,7 +172,7 @@ async def test_a_feeder_that_talks_nonsense_is_cut_off(tmp_path: Path) -> None:
         for frame in frames:
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / "node.sock"))
             writer.write(b'{"command": "feed", "job": "%s"}\n' % spec.job.encode() + frame)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert await reader.read() == b'{"ok": true}\n'
             writer.close()
 
@@ -190,6 +193,31 @@ async def test_what_is_not_here_is_refused(tmp_path: Path) -> None:
         bench.source.drop_job(stamp.job)
         with pytest.raises(JobError, match="not submitted here"):
             bench.source.export(stamp.job, tmp_path / "x")
+
+
+async def idle(bench: Bench) -> None:
+    """Wait until the engine has told all that it was asked before."""
+    done = asyncio.Event()
+    bench.engine.run(lambda _executor: None, lambda _nothing: done.set(), bench.problems.append)
+    async with asyncio.timeout(60):
+        await done.wait()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+async def test_first_weights_are_not_sent_once_the_job_is_over(tmp_path: Path, *, missing: bool) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        if missing:
+            (tmp_path / "jobs" / spec.job / "state.safetensors").unlink()
+        effect = SendFirstState(PEER, Stamp(spec.job, 1, 1), 0, 1)
+        bench.do(effect)
+        await idle(bench)
+        assert [to for to, _ in (bench.messages if missing else bench.parcels)] == [PEER]
+        bench.do(effect)  # it waits for the engine when the job ends
+        bench.source.drop_job(spec.job)
+        await idle(bench)
+        assert len(bench.messages) + len(bench.parcels) == 1
 
 
 def hand_spec(job: str) -> JobSpec:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -17,6 +19,25 @@ from tests.core.records import member, node_id
 
 SIZE = 1000
 TEN_MINUTES = 600.0
+DEATHS = 101
+"""So many that more than one of them lies beyond the 99th percentile."""
+
+
+def percentile(ascending: list[float], percent: int) -> float:
+    """The smallest value that at least ``percent`` of all do not exceed."""
+    return ascending[math.ceil(len(ascending) * percent / 100) - 1]
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep the collector from looking through millions of records without a cycle among them."""
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 class Thousand:
@@ -48,24 +69,29 @@ class Thousand:
             self.killed[node_id(i)] = self.simulation.now
             harm(node_id(i))
             self.simulation.run_for(gap_seconds)
-        self.simulation.run_for(12.0)
+        self.simulation.run_for(9.0)
         living = [host.node for host in self.simulation.hosts.values() if not host.stopped]
         return sorted(max(self.learned[node_id(i)][node] for node in living) - self.killed[node_id(i)] for i in victims)
 
 
 @pytest.mark.slow
-def test_a_silent_death_is_known_to_all_in_four_and_a_half_seconds() -> None:
+def test_a_silent_death_is_known_to_all_in_four_and_a_half_seconds(figure: list[str]) -> None:
     cluster = Thousand(seed=11)
-    seconds = cluster.known_to_all_after(range(25), cluster.simulation.silence, 2.0)
-    assert seconds[12] <= 4.5
-    assert seconds[-1] <= 6.5
+    with no_collection():
+        seconds = cluster.known_to_all_after(range(DEATHS), cluster.simulation.silence, 0.5)
+    half, most = percentile(seconds, 50), percentile(seconds, 99)
+    figure.append(f"{DEATHS} silent deaths among {SIZE}: known to all after {half:.1f} s, p99 {most:.1f} s (simulated)")
+    assert half <= 4.5
+    assert most <= 6.5, seconds[-3:]
     assert cluster.wrong == [], "seed 11"
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_known_to_all_in_one_and_a_half_seconds() -> None:
+def test_a_killed_process_is_known_to_all_in_one_and_a_half_seconds(figure: list[str]) -> None:
     cluster = Thousand(seed=12)
-    seconds = cluster.known_to_all_after(range(12), cluster.simulation.kill, 1.0)
+    with no_collection():
+        seconds = cluster.known_to_all_after(range(12), cluster.simulation.kill, 1.0)
+    figure.append(f"{len(seconds)} killed processes among {SIZE}: known to all after {seconds[-1]:.1f} s (simulated)")
     assert seconds[-1] <= 1.5
     assert cluster.wrong == [], "seed 12"
 
@@ -74,13 +100,8 @@ def test_a_killed_process_is_known_to_all_in_one_and_a_half_seconds() -> None:
 @pytest.mark.timeout(900)
 def test_nobody_is_called_dead_when_one_message_in_twenty_is_lost() -> None:
     cluster = Thousand(seed=13, loss=0.05)
-    gc.freeze()
-    gc.disable()  # two million records without a cycle among them
-    try:
+    with no_collection():
         cluster.simulation.run_for(TEN_MINUTES)
-    finally:
-        gc.enable()
-        gc.unfreeze()
     assert cluster.wrong == [], "seed 13"
     for host in cluster.simulation.hosts.values():
         host.machine.check()

@@ -30,7 +30,7 @@ from edged.transport.security import new_cluster_key
 CHAIN = Path(__file__).with_name("chain.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 PATIENCE_SECONDS = 60.0
-LEAVE_SECONDS = 10.0
+LEAVE_SECONDS = 30.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -1,4 +1,4 @@
-"""Clusters for the system tests, and the figures that they print at the end."""
+"""Clusters for the system tests."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Cluster
-
-FIGURES: list[str] = []
-
-
-@pytest.fixture
-def figure() -> list[str]:
-    """Append a line to have it printed at the end of the run."""
-    return FIGURES
 
 
 @pytest.fixture
@@ -37,11 +29,3 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that the tests of a module share."""
     with ExitStack() as stack:
         yield Cluster(stack, tmp_path_factory.mktemp("cluster"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was measured."""
-    if FIGURES:
-        terminalreporter.section("figures of the system tests")
-        for line in FIGURES:
-            terminalreporter.write_line(line)

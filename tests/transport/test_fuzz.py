@@ -37,14 +37,18 @@ class Member:
         self.node = node
         self.context = new_context()
         self.sockets = {}
+        self.losses = {}
 
     def dial(self, kind):
         """Connect anew with one of the two sockets."""
         if kind in self.sockets:
+            self.sockets[kind].disable_monitor()
             self.sockets[kind].close(linger=0)
+            self.losses[kind].close()
         record = self.node.own_record()
         port = record.control_port if kind is CONTROL_KIND else record.bulk_port
         self.sockets[kind] = new_dealer(self.context, kind, self.identity, record.public_key, "127.0.0.1")
+        self.losses[kind] = self.sockets[kind].get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.sockets[kind].connect(f"tcp://127.0.0.1:{port}")
 
     async def send(self, kind, frames, given_up):
@@ -56,6 +60,14 @@ class Member:
                     return True
                 await asyncio.sleep(0)
         return False
+
+    async def send_all(self, kind, messages, given_up):
+        """Send until there is no more use in it; begin anew whenever a broken parcel has cost the connection."""
+        while not given_up():
+            self.dial(kind)
+            stream = messages()
+            while await self.send(kind, next(stream), lambda: given_up() or self.losses[kind].poll(0)):
+                pass
 
     async def send_until_hung_up(self, kind):
         """Whatever has passed the handshake already is cut with the next frame."""
@@ -183,10 +195,8 @@ async def test_ten_thousand_frames_of_an_admitted_member_leave_a_node_serving():
             right.admit(record)
             lost, bad_before = served.lost, right.malformed
             kind = min(seen, key=seen.get)
-            stream = control if kind is CONTROL_KIND else bulk_messages(rng, good)
-            member.dial(kind)
-            while await member.send(kind, next(stream), lambda lost=lost: served.lost > lost):
-                pass
+            messages = {CONTROL_KIND: lambda: control, BULK_KIND: lambda: bulk_messages(rng, good)}
+            await member.send_all(kind, messages[kind], lambda lost=lost: served.lost > lost)
             bad += right.malformed - bad_before
             assert right.malformed == bad_before + STRIKES, f"round {rounds}: not cut off after {STRIKES} bad frames"
             assert not right._gate.admits(member.identity.node)

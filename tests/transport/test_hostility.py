@@ -137,7 +137,27 @@ async def test_a_member_that_breaks_the_protocol_is_cut_off_and_others_are_not()
         raw.close()
 
 
-async def test_broken_pieces_of_a_member_are_counted_and_then_cost_the_connection():
+async def test_broken_parcels_of_a_member_cost_the_connection_and_then_the_admission():
+    member = new_identity()
+    async with pair() as (left, right):
+        record = right.own_record()
+        fake = build(identity=member)
+        await fake.open()
+        right.admit(fake.own_record())
+        await fake.close()
+        for number in range(1, STRIKES + 1):
+            raw = Raw(BULK_KIND, member, record.public_key, record.bulk_port)
+            await raw.send(Prefix(OPEN, 1).pack(), encode(activation(3 << 20)))
+            await raw.send(Prefix(PIECE, 1, 5).pack(), b"not the beginning")
+            await until(lambda raw=raw: raw.socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT == 0)
+            assert right.malformed == number
+            assert right._gate.admits(member.node) == (number < STRIKES)
+            raw.close()
+        assert await next_of(right, LinkLost) == LinkLost(member.node)
+        await exchange(left, right)
+
+
+async def test_broken_messages_between_parcels_cost_no_connection_before_the_last_strike():
     member = new_identity()
     async with pair() as (left, right):
         record = right.own_record()
@@ -146,11 +166,9 @@ async def test_broken_pieces_of_a_member_are_counted_and_then_cost_the_connectio
         right.admit(fake.own_record())
         await fake.close()
         raw = Raw(BULK_KIND, member, record.public_key, record.bulk_port)
-        header = encode(activation(3 << 20))
-        for number in range(1, STRIKES + 1):
-            await raw.send(Prefix(OPEN, number).pack(), header)
-            await raw.send(Prefix(PIECE, number, 5).pack(), b"not the beginning")
-            await raw.send(Prefix(PIECE, number, 22).pack(), b"passed over quietly")
+        await raw.send(Prefix(OPEN, 1).pack(), encode(activation(1)), b"x")
+        for number in range(2, STRIKES + 2):
+            await raw.send(Prefix(OPEN, number).pack(), encode(activation(1)), b"too long")
         assert await next_of(right, LinkLost) == LinkLost(member.node)
         assert right.malformed == STRIKES
         await exchange(left, right)

@@ -12,6 +12,7 @@ import pytest
 from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, PortProbed
 from edged.core.ids import NodeId
 from edged.errors import BrokenInvariantError, ConfigError
+from edged.transport import pieces
 from edged.transport.inbox import MOST_BYTES
 from edged.transport.interface import Received, ReceivedParcel
 from tests.transport.nodes import (
@@ -232,6 +233,29 @@ async def test_a_bulk_connection_that_breaks_tells_which_parcels_may_not_have_ar
         right._go_on_receiving()
         left.send_parcel(node, activation(1, micro_batch=3), [memoryview(b"x")])
         while (await next_of(right, ReceivedParcel)).header.work.micro_batch != 3:
+            pass
+
+
+@pytest.mark.parametrize("broken", [1, 2, 3], ids=["first", "middle", "last"])
+async def test_a_parcel_with_a_broken_piece_is_reported_lost_and_the_next_one_arrives(broken, monkeypatch):
+    def cut_wrongly(number, parcel):
+        messages = list(cut(number, parcel))
+        if parcel.header.work.micro_batch == 0:
+            messages[broken][0] = pieces.Prefix(pieces.PIECE, number, 5).pack()
+        return iter(messages)
+
+    cut = pieces.cut
+    monkeypatch.setattr(pieces, "cut", cut_wrongly)
+    async with pair() as (left, right):
+        node = right.own_record().node
+        big = memoryview(bytes(3 << 20))
+        for number in (0, 1):
+            left.send_parcel(node, activation(len(big), micro_batch=number), [big])
+        lost = await next_of(left, ParcelLost)
+        assert (lost.node, lost.parcel.work.micro_batch) == (node, 0)
+        assert right.malformed == 1
+        left.send_parcel(node, activation(len(big), micro_batch=2), [big])
+        while (await next_of(right, ReceivedParcel)).header.work.micro_batch != 2:
             pass
 
 

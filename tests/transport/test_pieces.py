@@ -1,11 +1,10 @@
-import ctypes
 import random
 
 import pytest
 
 from edged.errors import BrokenInvariantError, MalformedError
 from edged.transport import pieces
-from edged.transport.buffers import ALIGNMENT, aligned
+from edged.transport.buffers import Rooms
 from edged.transport.codec import encode
 from edged.transport.pieces import ACK, DROP, OPEN, PIECE, PIECE_BYTES, Assembly, Prefix, cut, parse_prefix, prepare
 from tests.transport.nodes import activation, message, program
@@ -16,16 +15,7 @@ def data(*sizes):
 
 
 def assembly(accept=lambda _header: True):
-    return Assembly(accept)
-
-
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1 << 20])
-def test_memory_is_aligned_zero_and_of_the_size_asked_for(size):
-    view = aligned(size)
-    assert (view.nbytes, view.format, view.readonly) == (size, "B", False)
-    assert bytes(view) == bytes(size)
-    if size:
-        assert ctypes.addressof(ctypes.c_char.from_buffer(view)) % ALIGNMENT == 0
+    return Assembly(accept, Rooms())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +63,7 @@ def test_buffers_of_another_size_are_the_senders_fault():
 
 
 def test_no_memory_is_taken_before_the_header_is_accepted(monkeypatch):
-    monkeypatch.setattr(pieces, "aligned", None)
+    monkeypatch.setattr(Rooms, "aligned", None)
     receiver = assembly(lambda _header: False)
     for parts in cut(1, prepare(program(1 << 21), data(1 << 21))):
         assert receiver.take(parts) is None
