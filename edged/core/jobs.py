@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edged.core.course import Leadership
 from edged.core.effects import Effect, SendMessage
-from edged.core.events import Event, JobSubmitted, LeaderChanged, MemberChanged, MessageReceived, StopAsked
-from edged.core.ids import JobId, NodeId
+from edged.core.events import (
+    Event,
+    JobSubmitted,
+    LeaderChanged,
+    MemberChanged,
+    MessageReceived,
+    PauseAsked,
+    ResumeAsked,
+    StopAsked,
+)
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.joblist import JobList
+from edged.core.leavers import Leavers
 from edged.core.messages import (
+    Committed,
     End,
     EvalReport,
     JobRecord,
@@ -22,18 +34,26 @@ from edged.core.messages import (
     MemberRecord,
     MemberState,
     Message,
+    PauseRequest,
     PlanChosen,
     Prepare,
+    ResumeRequest,
+    Start,
     StepReport,
     StopRequest,
     Submit,
 )
-from edged.core.procedure import Procedure, Stage
+from edged.core.phases import IN_FORCE, Stage
+from edged.core.procedure import Procedure
+from edged.core.protection import Interval, unmeasured
 from edged.core.submissions import Submissions
-from edged.core.watch import GONE, farewell
+from edged.core.watch import GONE, fate
 
 REPEAT_SECONDS = 1.0
 """The leader repeats the list this often while a job is to be done."""
+
+YIELD_SECONDS = 10.0
+"""A job that waits for something lets the next one have a turn after this long."""
 
 IDLE_SECONDS = 5.0
 """The leader repeats the list this often while all jobs are over, and the running plan always."""
@@ -42,24 +62,37 @@ IDLE_SECONDS = 5.0
 class JobBoard:
     """One node's view of all jobs, and its part in deciding on them if it leads.
 
-    ``jobs`` is the list, ``plans`` the newest known plan of each job that is not over; both are for reading.
+    ``jobs`` is the list; ``plans`` the newest known plan and ``committed`` the newest word on copies of each job that
+    is not over; all are for reading.
     """
 
-    def __init__(self, record: MemberRecord) -> None:
-        """Begin with no jobs; ``record`` is this node's own."""
+    def __init__(self, record: MemberRecord, *, interval: Interval = unmeasured, replicas: int = 1) -> None:
+        """Begin with no jobs; ``record`` is this node's own.
+
+        ``interval`` chooses how often nodes snapshot (see ``protection.py``), ``replicas`` is the number of ring
+        successors that keep copies of a node's layers.
+        """
         self.node = record.node
         self.jobs = JobList()
         self.plans: dict[JobId, PlanChosen] = {}
+        self.committed: dict[JobId, Committed] = {}
         self.leader: NodeId | None = None
         self.procedure: Procedure | None = None
+        self._interval = interval
+        self._replicas = replicas
+        self._leavers = Leavers()
         self._submissions = Submissions(self.jobs)
         self._members: dict[NodeId, MemberRecord] = {record.node: record}
         self._specs: dict[JobId, JobSpec] = {}
+        self._starts: dict[JobId, tuple[Stamp, int]] = {}
+        self._causes: dict[JobId, str] = {}
         self._term = 0
         self._version = 0
         self._told_number = -1
         self._told_plan: PlanChosen | None = None
         self._confirmed = False
+        self._last: JobId | None = None
+        self._yield_at: float | None = None
         self._list_at: float | None = None
         self._plan_at: float | None = None
 
@@ -68,6 +101,7 @@ class JobBoard:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one fact, then do what is due."""
         effects = self._take_in(event, now)
+        effects += self._leavers.handle(event, now, self._spares) if self.leads else []
         if self.procedure is not None:
             effects += self.procedure.handle(event, now)
         if self.leads:
@@ -79,6 +113,8 @@ class JobBoard:
     def deadline(self) -> float | None:
         """Return when something is to be repeated or given up."""
         parts = [self._list_at, self._plan_at, self._submissions.deadline()]
+        if self.leads:
+            parts += [self._leavers.deadline(), self._yield_at]
         if self.procedure is not None:
             parts.append(self.procedure.deadline())
         return min((t for t in parts if t is not None), default=None)
@@ -119,6 +155,10 @@ class JobBoard:
                 self._submissions.submit(spec)
             case StopAsked(job, reason):
                 self._submissions.stop(job, reason)
+            case PauseAsked(job):
+                self._submissions.pause(job)
+            case ResumeAsked(job):
+                self._submissions.resume(job)
             case _:
                 pass
         return []
@@ -131,12 +171,20 @@ class JobBoard:
                     self.jobs.put(_queued(spec))
             case StopRequest(job, reason) if self.leads and not self._in_hand(job):
                 self._close(job, JobState.STOPPED, reason)
+            case PauseRequest(job) if self.leads and not self._in_hand(job) and job in self.jobs.records:
+                self.jobs.put(replace(self.jobs.records[job], state=JobState.PAUSED, reason=""))
+            case ResumeRequest(job) if self.leads:
+                self._resume(job)
             case Jobs():
                 return self._hear_jobs(sender, message, now)
             case End(stamp, state, reason) if not self.leads:
                 self._close(stamp.job, state, reason)
             case PlanChosen() | Prepare():
                 return self._hear_plan(sender, message)
+            case Start(stamp, version):
+                self._starts[stamp.job] = (stamp, version)
+            case Committed(stamp) if not self.jobs.ended(stamp.job):
+                self.committed[stamp.job] = message
             case StepReport(stamp, step) | EvalReport(stamp, step):
                 self.jobs.advance(stamp.job, step)
             case _:
@@ -148,11 +196,20 @@ class JobBoard:
         if record is not None:
             self.jobs.put(replace(record, state=state, reason=reason))
 
+    def _resume(self, job: JobId) -> None:
+        """A paused job goes back to its place in the queue."""
+        record = self.jobs.records.get(job)
+        if record is not None and record.state is JobState.PAUSED:
+            self.jobs.put(replace(record, state=JobState.QUEUED))
+            self._causes[job] = "paused"
+
     def _hear_plan(self, sender: NodeId, message: PlanChosen | Prepare) -> list[Effect]:
         """Remember the plan; the leader confirms one that it knows to run to the source that tells it."""
         known, stamp = self.plans.get(message.spec.job), message.plan.stamp
         if not self.jobs.ended(stamp.job) and (known is None or known.plan.stamp <= stamp):
             self.plans[stamp.job] = PlanChosen(message.plan, message.spec)
+        if isinstance(message, Prepare):
+            self._starts[stamp.job] = (stamp, message.version)
         self._confirmed |= isinstance(message, PlanChosen) and sender == self.leader
         told = self.leads and sender != self.node and message == self._running_plan()
         return [SendMessage(sender, message)] if told else []
@@ -202,22 +259,24 @@ class JobBoard:
         self.jobs.lead(term)
         self._version, self._told_number, self._told_plan, self._list_at = 0, -1, None, now
         for record in self.jobs.unended():
-            if record.state is JobState.PREPARING:
+            if record.state in {JobState.PREPARING, JobState.WAITING}:
                 self.jobs.put(replace(record, state=JobState.QUEUED, reason=""))
+                self._causes[record.job] = "leader"
 
     # ---------------------------------------------------------------------------------------------- leading
 
     def _lead(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         self._settle()
-        self._fail_orphans()
+        self._tell_orphans()
+        self._make_way(now)
         while self.procedure is None and (record := self._next()) is not None:
             effects += self._take_up(record, now)
             self._settle()
         return effects + self._broadcast(now)
 
     def _settle(self) -> None:
-        """Bring the list in line with the procedure; an ended one makes room."""
+        """Bring the list in line with the procedure; one that is through makes room."""
         if self.procedure is None:
             return
         self._version = self.procedure.version
@@ -225,25 +284,66 @@ class JobBoard:
         if self.procedure.stage is Stage.OVER:
             self.procedure = None
 
-    def _fail_orphans(self) -> None:
-        """End the queued jobs whose source has gone."""
+    def _tell_orphans(self) -> None:
+        """Say of queued jobs that only their source can hand in again, and that is gone, what they wait for."""
         for record in self.jobs.unended():
             source = self._members.get(record.source)
-            gone = source is not None and source.state in GONE
-            if source is not None and gone and record.state is JobState.QUEUED and not self._in_hand(record.job):
-                self._close(record.job, JobState.FAILED, farewell(source, None, record.source))
+            known = self._in_hand(record.job) or self._spec_of(record.job) is not None
+            if record.state is JobState.QUEUED and not known and source is not None and source.state in GONE:
+                reason = f"node {source.name} {fate(source)}; it has the job's data; the job goes on when it is back"
+                self.jobs.put(replace(record, state=JobState.WAITING, reason=reason))
+
+    def _make_way(self, now: float) -> None:
+        """A job that waits lets others have their turn after a while; then it is tried again."""
+        waits = self.procedure is not None and self.procedure.record.state is JobState.WAITING
+        if not waits or len(self._candidates()) < 2:
+            self._yield_at = None
+        elif self._yield_at is None:
+            self._yield_at = now + YIELD_SECONDS
+        elif now >= self._yield_at and self.procedure is not None:
+            self._yield_at, self._last = None, self.procedure.record.job
+            self._causes.setdefault(self._last, "leader" if self.procedure.record.step else "")
+            self.procedure = None
+
+    def _candidates(self) -> list[JobRecord]:
+        """Return the jobs that could be in hand, oldest first."""
+        states = {JobState.QUEUED, JobState.WAITING}
+        return [r for r in self.jobs.unended() if r.state in states and self._spec_of(r.job) is not None]
 
     def _next(self) -> JobRecord | None:
-        """Return the job whose turn it is: one that an earlier leader started, else the oldest that can begin."""
-        jobs = self.jobs.unended()
-        running = next((r for r in jobs if r.state is JobState.RUNNING), None)
-        return running or next((r for r in jobs if r.job in self._specs), None)
+        """Return the job whose turn it is: one that an earlier leader started, else the oldest that can begin.
+
+        After a job that waited in vain it is the turn of those behind it.
+        """
+        running = next((r for r in self.jobs.unended() if r.state is JobState.RUNNING), None)
+        if running is not None:
+            return running
+        candidates = self._candidates()
+        jobs = [record.job for record in candidates]
+        behind = jobs.index(self._last) + 1 if self._last in jobs else 0
+        return next(iter([*candidates[behind:], *candidates[:behind]]), None)
 
     def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
-        self.procedure = Procedure(record, self._term, self._version, self._members)
+        job, self._last = record.job, None
+        known, told, spec = self.plans.get(job), self.committed.get(job), self._spec_of(job)
+        lead = Leadership(self.node, self._term, self._members, self._leavers, self._replicas, self._interval)
+        before = None if known is None else known.plan
+        self.procedure = Procedure(record, lead, self._version, before)
+        cause = self._causes.pop(job, "")
         if record.state is JobState.RUNNING:
-            return self.procedure.adopt(self.plans.get(record.job), now)
-        return self.procedure.begin(self._specs[record.job], now)
+            stamp, version = self._starts.get(job, (None, 0))
+            began = version if known is not None and stamp == known.plan.stamp else record.step
+            return self.procedure.adopt(known, began, told, spec, now)
+        return [] if spec is None else self.procedure.begin(spec, told, now, cause)
+
+    def _spec_of(self, job: JobId) -> JobSpec | None:
+        """Return the job as it was handed in, or as the plan that ran last names it."""
+        known = self.plans.get(job)
+        return self._specs.get(job, None if known is None else known.spec)
+
+    def _spares(self, node: NodeId) -> bool:
+        """Whether nothing of any job hangs on this node."""
+        return self.procedure is None or self.procedure.spares(node)
 
     def _broadcast(self, now: float) -> list[Effect]:
         """Tell everyone the list and the plan that runs: on a change, and when it is time."""
@@ -268,7 +368,7 @@ class JobBoard:
         procedure = self.procedure
         if procedure is None or procedure.plan is None or procedure.spec is None:
             return None
-        return PlanChosen(procedure.plan, procedure.spec) if procedure.stage in {Stage.RESUME, Stage.RUN} else None
+        return PlanChosen(procedure.plan, procedure.spec) if procedure.stage in IN_FORCE else None
 
     def _plan_for(self, nodes: list[NodeId]) -> list[Effect]:
         running = self._running_plan()
@@ -278,9 +378,10 @@ class JobBoard:
         return [SendMessage(to, running) for to in nodes]
 
     def _forget_ended(self) -> None:
-        for job in [job for job in (*self.plans, *self._specs) if self.jobs.ended(job)]:
-            self.plans.pop(job, None)
-            self._specs.pop(job, None)
+        kept = (self.plans, self.committed, self._specs, self._starts, self._causes)
+        for job in {job for each in kept for job in each if self.jobs.ended(job)}:
+            for each in kept:
+                each.pop(job, None)
 
 
 def _queued(spec: JobSpec) -> JobRecord:

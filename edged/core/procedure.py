@@ -1,183 +1,106 @@
-"""The one procedure that puts a plan in force, seen from the leader: fence, plan, transfer, resume.
+"""The leader's side of one job: the stages of ``phases.py``, gone through as facts come in.
 
-::
+Every stage repeats itself until answered and is keyed by the stamp, so that going back to FENCE is always safe, and
+every stage either has an end in time or waits for a fact that the job's record names:
 
-          not measured, not enough             all prepared       progress
-    FENCE -> PLAN <-------> WAIT    TRANSFER -------------> RESUME -------> RUN
-      ^        |  (by FENCE)           ^                       |             |
-      +--------+-----------------------+   any trouble, a stop, a result     v
-     plan lost a member    planned         ------------------------------> OVER
-
-``TABLE`` is the truth of this picture: what is not listed cannot happen. A leader change is not a plan change: a new
-leader that knows the plan adopts it at RESUME, one that knows only that a job runs waits at ADOPT for its source to
-tell. The inventory phase and the triggers that mend a plan instead of ending it (died, left, joined, slow) are rows to
-add: every phase is keyed by the stamp and repeats itself until answered, so that going back to FENCE is always safe.
+========  ==========================================================================================================
+FENCE     1 s for all who are present (10 s where nobody is in trouble), then for whoever is missing, by name
+PLAN      the planner answers always
+WAIT      tries again each second, and whenever a member changes
+ADOPT     30 s for the source to tell the plan; then the job goes back to the queue, or to FENCE if its spec is known
+TRANSFER  60 s and the bytes on a slow link; who is not ready by then has failed once
+RESUME    the source tells who does not answer (``Stuck``); an adopted plan has 15 s, others may know a newer one
+DRAIN     60 s and ten steps since the last progress; then FENCE all the same
+========  ==========================================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from enum import Enum
-from typing import assert_never
 
-from edged.core.effects import Effect, Log, MakePlan, SendMessage
-from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade
-from edged.core.ids import NodeId, Stamp
+from edged.core.course import (
+    ADOPT_SECONDS,
+    DRAIN_SECONDS,
+    IMPOSSIBLE_SECONDS,
+    MEASURE_SECONDS,
+    REPEAT_SECONDS,
+    Course,
+)
+from edged.core.effects import Effect, Log
+from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade, PortProbed
+from edged.core.gathering import Gathering
+from edged.core.ids import NodeId
+from edged.core.inventory import transfers
 from edged.core.job import JobSpec
 from edged.core.messages import (
-    End,
+    Committed,
+    Drained,
     EvalReport,
     FinishedReport,
+    Inventory,
     JobDone,
     JobRecord,
     JobState,
-    MemberRecord,
     MemberState,
     Message,
+    PauseRequest,
     PlanChosen,
-    Prepare,
     Prepared,
-    Start,
+    ResumeRequest,
     StepReport,
     StopRequest,
-    Transfer,
+    Stuck,
     WorkFailed,
 )
+from edged.core.phases import IN_FORCE, Stage, Turn
 from edged.core.plan import Plan
-from edged.core.watch import GONE, Watch
-from edged.errors import BrokenInvariantError
-
-REPEAT_SECONDS = 1.0
-"""Unanswered messages are sent again this often."""
-
-TRANSFER_SECONDS = 60.0
-"""How long a transfer may take, besides the bytes."""
-
-TRANSFER_BYTES_PER_SECOND = 125_000.0
-"""The slowest link (1 Mbit/s) that a transfer is given time for."""
-
-ADOPT_SECONDS = 30.0
-"""How long a new leader waits for a running job's source to tell the plan."""
+from edged.core.recovery import LEAVES, Recovery
+from edged.core.stock import Stock, lost_layers, take_stock
+from edged.core.watch import GONE, fate
 
 
-MEASURE_SECONDS = 5.0
-"""How long a job waits for members that have not measured their speed yet."""
-
-IMPOSSIBLE_SECONDS = 60.0
-"""How long a job for which there is no plan waits for members that still measure, or are in doubt."""
-
-
-class Stage(Enum):
-    """Where the procedure stands."""
-
-    FENCE = "fence"
-    PLAN = "plan"
-    WAIT = "wait"
-    ADOPT = "adopt"
-    TRANSFER = "transfer"
-    RESUME = "resume"
-    RUN = "run"
-    OVER = "over"
-
-
-class Turn(Enum):
-    """What has happened, in the procedure's own words."""
-
-    FENCED = "a new version has been raised"
-    EARLY = "a member has not measured its speed yet"
-    PLANNED = "there is a plan"
-    STALE = "the plan lost a member before anyone was told of it"
-    UNPLANNED = "no plan is possible now"
-    RETRY = "it is worth asking for a plan again"
-    TOLD = "the source has told the plan that runs"
-    PREPARED = "every node of the plan is ready"
-    PROGRESS = "a step or an evaluation is done"
-    ENDED = "trouble, a stop or the result"
-
-
-_ANYWHERE = {Turn.ENDED: Stage.OVER}
-
-TABLE: Mapping[Stage, Mapping[Turn, Stage]] = {
-    Stage.FENCE: {Turn.FENCED: Stage.PLAN, Turn.EARLY: Stage.WAIT, **_ANYWHERE},
-    Stage.PLAN: {Turn.PLANNED: Stage.TRANSFER, Turn.STALE: Stage.FENCE, Turn.UNPLANNED: Stage.WAIT, **_ANYWHERE},
-    Stage.WAIT: {Turn.RETRY: Stage.FENCE, **_ANYWHERE},
-    Stage.ADOPT: {Turn.TOLD: Stage.RESUME, **_ANYWHERE},
-    Stage.TRANSFER: {Turn.PREPARED: Stage.RESUME, **_ANYWHERE},
-    Stage.RESUME: {Turn.PROGRESS: Stage.RUN, **_ANYWHERE},
-    Stage.RUN: {Turn.PROGRESS: Stage.RUN, **_ANYWHERE},
-    Stage.OVER: {},
-}
-"""Stage -> turn -> next stage; an unlisted pair is an error."""
-
-STANDING: Mapping[Stage, JobState] = {
-    Stage.FENCE: JobState.QUEUED,
-    Stage.PLAN: JobState.QUEUED,
-    Stage.WAIT: JobState.QUEUED,
-    Stage.ADOPT: JobState.RUNNING,
-    Stage.TRANSFER: JobState.PREPARING,
-    Stage.RESUME: JobState.RUNNING,
-    Stage.RUN: JobState.RUNNING,
-}
-"""How a job's record reads at each stage, before it is over."""
-
-
-class Procedure:
-    """The leader's side of one job, from the queue to its end.
-
-    ``members`` is the live member list (its own record included), owned by the caller. ``record`` is how the job
-    stands; ``version`` the highest plan version that this leadership has issued. Build it with ``begin`` or ``adopt``.
-    """
-
-    def __init__(self, record: JobRecord, term: int, version: int, members: Mapping[NodeId, MemberRecord]) -> None:
-        """Prepare to run ``record``'s job in this term; nothing happens yet."""
-        self.record = record
-        self.version = version
-        self.stage = Stage.FENCE
-        self.spec: JobSpec | None = None
-        self.plan: Plan | None = None
-        self._term = term
-        self._members = members
-        self._watch = Watch(record.source, members)
-        self._unanswered: set[NodeId] = set()
-        self._repeat_at: float | None = None
-        self._overdue_at: float | None = None
+class Procedure(Course):
+    """The leader's side of one job, from the queue to its end or pause. Build it, then ``begin`` or ``adopt``."""
 
     # ---------------------------------------------------------------------------------------- beginnings
 
-    def begin(self, spec: JobSpec, now: float) -> list[Effect]:
-        """Take the job from the queue."""
-        self.spec = spec
-        self._measured_by = now + MEASURE_SECONDS
-        self._possible_by = now + IMPOSSIBLE_SECONDS
-        lost = self._watch.lost()
-        return self._end(JobState.FAILED, lost, now) if lost else self._enter(Stage.FENCE, now)
+    def begin(self, spec: JobSpec, told: Committed | None, now: float, cause: str = "") -> list[Effect]:
+        """Take the job from the queue.
 
-    def adopt(self, known: PlanChosen | None, now: float) -> list[Effect]:
-        """Go on with a job that an earlier leader has started; ``known`` is its plan if this node heard of it."""
-        self.stage = Stage.ADOPT
-        self._overdue_at = now + ADOPT_SECONDS
-        if known is not None:
-            return self._take_over(known, now)
-        lost = self._watch.lost()
-        return self._end(JobState.FAILED, lost, now) if lost else []
+        ``told`` is what an earlier leader has told of copies; ``cause`` says why a job that has run before does not run
+        now (see ``Recovery``).
+        """
+        self.spec = replace(spec, source=self.record.source)
+        self._measured_by, self._possible_by = now + MEASURE_SECONDS, now + IMPOSSIBLE_SECONDS
+        self._committed = max(self._committed, -1 if told is None else told.version)
+        if cause:
+            self._recovery = Recovery(cause, {}, self._before, self.record.step, now)
+        return self._enter(Stage.FENCE, now)
 
-    def _take_over(self, known: PlanChosen, now: float) -> list[Effect]:
-        self.plan, self.spec = known.plan, known.spec
-        self._watch.follow(known.plan)
-        lost = self._watch.lost()
-        return self._end(JobState.FAILED, lost, now) if lost else self._turn(Turn.TOLD, now)
+    def adopt(
+        self, known: PlanChosen | None, version: int, told: Committed | None, spec: JobSpec | None, now: float
+    ) -> list[Effect]:
+        """Go on with a job that an earlier leader has started.
+
+        ``known`` is its plan, if this node heard of it, and ``version`` where that began; ``told`` is what it said of
+        copies; ``spec`` the job as its source handed it in, if it did.
+        """
+        self.stage, self.spec = Stage.ADOPT, spec
+        if known is None:
+            self._overdue_at = now + ADOPT_SECONDS
+            return []
+        return self._take_over(known, version, told, now)
+
+    def _take_over(self, known: PlanChosen, version: int, told: Committed | None, now: float) -> list[Effect]:
+        self.plan, self.spec, self._told = known.plan, known.spec, known.plan.stamp
+        self.record = replace(self.record, source=known.spec.source)
+        self._adopted = self._begun = True
+        self._before = known.plan
+        self._protect(version, told)
+        self._watch.follow(self._participants())
+        return self._lost(now) or self._turn(Turn.TOLD, now)
 
     # ------------------------------------------------------------------------------------------- contract
-
-    def participants(self) -> tuple[NodeId, ...]:
-        """Return the nodes that the job cannot do without: the source and the plan's nodes."""
-        return self._watch.nodes
-
-    @property
-    def stamp(self) -> Stamp | None:
-        """The stamp of the plan that has been told to others."""
-        return None if self.plan is None else self.plan.stamp
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Go on by one fact; what does not concern this job is ignored."""
@@ -186,10 +109,14 @@ class Procedure:
         match event:
             case MessageReceived(sender, message):
                 effects = self._hear(sender, message, now)
-            case PlanMade(job, plan, problem) if job == self.record.job and self.stage is Stage.PLAN:
+            case PlanMade(job, plan, problem) if job == self.record.job:
                 effects = self._planned(plan, problem, now)
-            case MemberChanged(record):
-                effects = self._member_changed(record, now)
+            case MemberChanged(record, before):
+                self._conduct.changed(record, before)
+                effects = self._look_around(now)
+            case PortProbed(node, refused=True):
+                self._conduct.refused(node)
+                effects = self._look_around(now)
             case _:
                 effects = []
         return effects + self._timers(now)
@@ -198,184 +125,280 @@ class Procedure:
         """An earlier leader had ended the job already, as ``record`` says: end it the same way."""
         return [] if self.stage is Stage.OVER else self._end(record.state, record.reason, now, record.step)
 
-    def deadline(self) -> float | None:
-        """Return when to repeat or to give up."""
-        moments = [t for t in (self._repeat_at, self._overdue_at) if t is not None]
-        return min(moments, default=None)
-
-    def check(self) -> None:
-        """Assert that the stage has what it needs."""
-        if self.stage in {Stage.TRANSFER, Stage.RESUME, Stage.RUN}:
-            assert self.plan is not None, f"{self.stage} without a plan"
-            assert self.spec is not None, f"{self.stage} without a spec"
-            assert set(self.plan.nodes()) <= set(self.participants()), "a node of the plan is not watched"
-        if self.stage is Stage.TRANSFER:
-            assert self._unanswered, "nobody is waited for"
-            assert self._overdue_at is not None, "a transfer must be bounded"
-        if self.stage is Stage.OVER:
-            assert self.deadline() is None, "an ended job needs no time"
-        elif self.stage is not Stage.PLAN:
-            assert self.stage is Stage.RUN or self.deadline() is not None, f"{self.stage} waits for nothing"
-
-    # ------------------------------------------------------------------------------------- the machinery
-
-    def _turn(self, turn: Turn, now: float) -> list[Effect]:
-        after = TABLE[self.stage].get(turn)
-        if after is None:
-            raise BrokenInvariantError(f"job {self.record.job}: {turn.value!r} cannot happen at {self.stage.value!r}")
-        return [] if after is self.stage else self._enter(after, now)
-
-    def _enter(self, stage: Stage, now: float) -> list[Effect]:
-        self.stage = stage
-        self._repeat_at = self._overdue_at = None
-        if stage is Stage.OVER:
-            return []
-        self.record = replace(self.record, state=STANDING[stage], reason="")
-        match stage:
-            case Stage.FENCE:
-                self.version += 1
-                self.plan = None
-                self._watch.follow(None)
-                return self._begin_plan(now)
-            case Stage.PLAN:
-                measured = tuple(member for member in self._alive() if member.slowness > 0.0)
-                return [MakePlan(self._spec(), self._next_stamp(), measured)]
-            case Stage.WAIT:
-                self._repeat_at = now + REPEAT_SECONDS
-                return []
-            case Stage.TRANSFER:
-                self._unanswered = set(self.participants())
-                moved = sum(layer.state_bytes for layer in self._spec().layers) * (2 + self._spec().optimizer_copies)
-                self._overdue_at = now + TRANSFER_SECONDS + moved / TRANSFER_BYTES_PER_SECOND
-                return self._repeat(now)
-            case Stage.RESUME:
-                return [Log("info", "jobs", f"job {self.record.name}: {self._plan().reason}"), *self._repeat(now)]
-            case Stage.RUN | Stage.ADOPT:
-                return []
-        assert_never(stage)
-
-    def _begin_plan(self, now: float) -> list[Effect]:
-        """Plan, unless a member's speed is about to be known: it would be left out of the whole job."""
-        early = [m.name for m in self._alive() if m.slowness == 0.0]
-        if not early or now >= self._measured_by:
-            return self._turn(Turn.FENCED, now)
-        effects = self._turn(Turn.EARLY, now)
-        self.record = replace(self.record, reason=f"waiting for the speed of {', '.join(early)}")
-        return effects
-
-    def _repeat(self, now: float) -> list[Effect]:
-        """Say again what has not been answered."""
-        self._repeat_at = now + REPEAT_SECONDS
-        if self.stage is Stage.TRANSFER:
-            return [SendMessage(to, self._prepare(to)) for to in self.participants() if to in self._unanswered]
-        plan, spec = self._plan(), self._spec()
-        messages: tuple[Message, ...] = (PlanChosen(plan, spec), Start(plan.stamp, 0))
-        return [SendMessage(to, message) for to in self.participants() for message in messages]
-
     def _timers(self, now: float) -> list[Effect]:
-        if self._overdue_at is not None and now >= self._overdue_at:
-            return self._end(JobState.FAILED, self._overdue(), now)
-        if self._repeat_at is None or now < self._repeat_at:
-            return []
-        return self._turn(Turn.RETRY, now) if self.stage is Stage.WAIT else self._repeat(now)
-
-    def _end(self, state: JobState, reason: str, now: float, step: int = 0) -> list[Effect]:
-        """Tell everyone that the plan is over."""
-        effects = self._turn(Turn.ENDED, now)
-        self.record = replace(self.record, state=state, reason=reason, step=max(step, self.record.step))
-        level = "info" if state is JobState.FINISHED else "warning"
-        effects.append(Log(level, "jobs", f"job {self.record.name} {state.name.lower()}" + (reason and f": {reason}")))
-        if self.stamp is not None:
-            end = End(self.stamp, state, reason)
-            effects += [SendMessage(to, end) for to, m in self._members.items() if m.state not in GONE]
-        return effects
+        """Do what is due: at most one step of the procedure, and what it says again."""
+        effects: list[Effect] = []
+        if self.stage is Stage.FENCE and self._gathering is not None:
+            effects += self._gathering.ask(now) + self._gathered(self._gathering, now)
+        elif self._overdue_at is not None and now >= self._overdue_at:
+            effects += self._overdue(now)
+        elif self._pausing and self.stage is Stage.WAIT:
+            effects += self._shelve(JobState.PAUSED, "", now)
+        elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER}:
+            effects += self._turn(Turn.TROUBLE, now)
+        elif self.stage is Stage.RUN:
+            effects += self._change(now)
+        if self._repeat_at is not None and now >= self._repeat_at:
+            effects += self._turn(Turn.RETRY, now) if self.stage is Stage.WAIT else self._repeat(now)
+        return effects + (self._arrange(now) if self.stage in IN_FORCE else [])
 
     # ------------------------------------------------------------------------------------------- messages
 
     def _hear(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        if self.protection is not None:
+            self.protection.hear(sender, message, now)
+        match message:
+            case StopRequest(job, reason) if job == self.record.job:
+                return self._end(JobState.STOPPED, reason, now)
+            case PauseRequest(job) | ResumeRequest(job) if job == self.record.job:
+                self._pausing = isinstance(message, PauseRequest)
+            case Inventory() if self.stage is Stage.FENCE and self._gathering is not None:
+                if self._gathering.hear(sender, message):
+                    self._conduct.heard(sender)
+            case PlanChosen(plan) if plan.stamp.job == self.record.job and sender == self.record.source:
+                if self.stage is Stage.ADOPT:
+                    return self._take_over(message, self.record.step, None, now)
+                if self._adopted and self.stage is Stage.RESUME and plan.stamp > self._plan().stamp:
+                    return self._trouble("leader", {}, now)
+            case _:
+                return self._hear_of_plan(sender, message, now)
+        return []
+
+    def _hear_of_plan(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        """Take in what concerns the plan that others have been told of, and nothing of older ones."""
         match message:
             case Prepared(stamp, problem) if stamp == self.stamp and self.stage is Stage.TRANSFER:
                 return self._prepared(sender, problem, now)
-            case StepReport(stamp, step) | EvalReport(stamp, step) if stamp == self.stamp:
+            case StepReport(stamp, step) | EvalReport(stamp, step) | FinishedReport(stamp, step) if stamp == self.stamp:
                 return self._progress(step, now)
-            case FinishedReport(stamp, steps) if stamp == self.stamp:
-                return self._progress(steps, now)
             case JobDone(stamp, step, problem) if stamp == self.stamp and sender == self.record.source:
                 state = JobState.FAILED if problem else JobState.FINISHED
                 return self._end(state, problem, now, step)
-            case WorkFailed(stamp, reason) if stamp == self.stamp and sender in self.participants():
-                return self._end(JobState.FAILED, reason, now)
-            case StopRequest(job, reason) if job == self.record.job:
-                return self._end(JobState.STOPPED, reason, now)
-            case PlanChosen(plan) if plan.stamp.job == self.record.job and self.stage is Stage.ADOPT:
-                return self._take_over(message, now) if sender == self.record.source else []
+            case WorkFailed(stamp, reason, final, peer) if stamp == self.stamp and sender in self._participants():
+                if final:
+                    return self._end(JobState.FAILED, reason, now)
+                node = peer if peer in self._watch.nodes else sender
+                verb = "could not go on" if node == sender else "cannot be reached"
+                return self._blame(node, verb, f": {reason}", now)
+            case Stuck(stamp, node) if stamp == self.stamp and sender == self.record.source and self.stage in IN_FORCE:
+                return self._blame(node, "does not answer", "", now)
+            case Drained(stamp, version) if stamp == self.stamp and sender == self.record.source:
+                return self._stands(version, now) if self.stage is Stage.DRAIN else []
             case _:
                 return []
 
     def _progress(self, step: int, now: float) -> list[Effect]:
-        if self.stage not in {Stage.RESUME, Stage.RUN}:
+        if self.stage not in IN_FORCE:
             return []
         self.record = replace(self.record, step=step)
+        if self.stage is Stage.DRAIN:
+            self._overdue_at = now + DRAIN_SECONDS + 10 * (self._step_time() or 0.0)
         return self._turn(Turn.PROGRESS, now)
 
     def _prepared(self, sender: NodeId, problem: str, now: float) -> list[Effect]:
         if sender not in self._unanswered:
             return []
         if problem:
-            return self._end(JobState.FAILED, f"{self._watch.names([sender])} could not prepare: {problem}", now)
+            return self._unready([sender], "could not prepare", f": {problem}", now)
         self._unanswered.discard(sender)
         return [] if self._unanswered else self._turn(Turn.PREPARED, now)
 
-    def _planned(self, plan: Plan | None, problem: str, now: float) -> list[Effect]:
-        if plan is not None and plan.stamp != self._next_stamp():
+    def _stands(self, version: int, now: float) -> list[Effect]:
+        """No node works: the plan may be changed, unless nothing is left to be done by another one."""
+        if version >= self._spec().steps:
+            self._recovery = None
+            self.record = replace(self.record, step=version)
+            return self._turn(Turn.LAST, now)
+        if self._recovery is not None:
+            self._recovery.since = now
+        return self._turn(Turn.DRAINED, now)
+
+    # ---------------------------------------------------------------------------------- from fence to plan
+
+    def _gathered(self, gathering: Gathering, now: float) -> list[Effect]:
+        """Go on once everyone has had time to answer and those who did hold all that is needed."""
+        if now < self._calm_at or not gathering.due(now):
             return []
-        if plan is None and (now >= self._possible_by or not self._more_may_come()):
-            return self._end(JobState.FAILED, problem, now)
+        if self._pausing:
+            return self._shelve(JobState.PAUSED, "", now)
+        stock = take_stock(
+            self._spec(),
+            gathering.inventories,
+            self._members,
+            leaving=self._lead.leavers,
+            doubted=self._conduct.doubted,
+            before=self._before,
+            committed=self._committed,
+            step_seconds=self._step_seconds,
+        )
+        lack = stock if isinstance(stock, str) else self._lack(stock, now)
+        if lack == _NOBODY:
+            return self._end(JobState.FAILED, "; ".join(self._conduct.excluded.values()), now)
+        if isinstance(stock, str) or lack:
+            silent = gathering.silent()
+            return self._wait(
+                lack + (f" (waiting for {self._names(silent)})" if silent else ""), now, stay=bool(silent)
+            )
+        self._stock = stock
+        return self._draw_from(stock.source) + self._turn(Turn.GATHERED, now)
+
+    def _lack(self, stock: Stock, now: float) -> str:
+        """Say why it is too early to plan, or that nobody is left to plan for; nothing if it is time."""
+        early = [member.name for member in self._alive() if member.slowness == 0.0]
+        if early and not self._begun and now < self._measured_by:
+            return f"waiting for the speed of {', '.join(early)}"
+        if now < self._since + stock.patience_seconds:
+            lost = lost_layers(self._spec(), self._inventories, self._members, self._before, above=stock.version)
+            return f"{lost}; if that takes long, it begins anew"
+        if not self._eligible(self._inventories):
+            self._needed = frozenset(self._lead.leavers)
+        if self._eligible(self._inventories):
+            return ""
+        hopeful = [node for node in self._present() if node not in self._conduct.excluded]
+        return "no device that answers has measured its speed yet" if hopeful else _NOBODY
+
+    def _draw_from(self, source: NodeId) -> list[Effect]:
+        """Let this node be the source from now on."""
+        if source == self.record.source:
+            return []
+        text = f"job {self.record.name}: {self._names([source])} goes on with the data"
+        self._new_source = source
+        self.spec, self.record = replace(self._spec(), source=source), replace(self.record, source=source)
+        return [Log("warning", "recovery", text)]
+
+    def _wait(self, reason: str, now: float, *, stay: bool = False) -> list[Effect]:
+        """Let the record say what is missing; ``stay``: somebody may answer yet."""
+        news = (self.record.state, self.record.reason) != (JobState.WAITING, reason)
+        effects: list[Effect] = [Log("warning", "jobs", f"job {self.record.name} waits: {reason}")] if news else []
+        if not stay:
+            effects += self._turn(Turn.LACKING if self.stage is Stage.FENCE else Turn.UNPLANNED, now)
+        self.record = replace(self.record, state=JobState.WAITING, reason=reason)
+        return effects
+
+    def _planned(self, plan: Plan | None, problem: str, now: float) -> list[Effect]:
+        self._questions = max(self._questions - 1, 0)
+        if plan is not None and plan.stamp == self._trial and self.stage is Stage.RUN:
+            return self._join(plan, now)
+        if self.stage is not Stage.PLAN or (plan is not None and plan.stamp != self._stamp_now()):
+            return []
         if plan is None:
-            effects = self._turn(Turn.UNPLANNED, now)
-            self.record = replace(self.record, reason=problem)
-            return effects
+            return [] if self._questions else self._unplanned(problem, now)
         self.plan = plan
-        self._watch.follow(plan)
-        return self._turn(Turn.STALE if self._watch.lost() else Turn.PLANNED, now)
+        self._moves = transfers(plan, self._stock.version, self._inventories)
+        holders = [move.holder for its in self._moves.values() for move in its]
+        self._watch.follow((*self._participants(), self._stock.program_holder, *holders))
+        self._protect(self._stock.version, None)
+        return self._lost(now) or self._turn(Turn.PLANNED, now)
 
-    # -------------------------------------------------------------------------------------------- members
+    def _unplanned(self, problem: str, now: float) -> list[Effect]:
+        """Do without those who leave only if it can be done; a job that never ran does not wait for better devices."""
+        if set(self._lead.leavers) - self._needed:
+            self._needed = frozenset(self._lead.leavers)
+            return self._turn(Turn.TROUBLE, now)
+        there = [self._members[node] for node in self._present()]
+        more_may_come = any(member.slowness == 0.0 or member.state is not MemberState.ALIVE for member in there)
+        reason = "; ".join([problem, *self._conduct.excluded.values()])
+        if not self._begun and (now >= self._possible_by or not more_may_come):
+            return self._end(JobState.FAILED, reason, now)
+        return self._wait(reason, now)
 
-    def _member_changed(self, record: MemberRecord, now: float) -> list[Effect]:
-        lost = self._watch.lost_by(record)
-        if lost:
-            return self._end(JobState.FAILED, lost, now)
-        return self._turn(Turn.RETRY, now) if self.stage is Stage.WAIT else []
+    # ------------------------------------------------------------------------------------ planned changes
 
-    def _overdue(self) -> str:
-        if self.stage is Stage.ADOPT:
-            return "the plan was lost with the leader, and the source did not tell it"
-        return f"not ready in time: {self._watch.names(self._unanswered)}"
+    def _change(self, now: float) -> list[Effect]:
+        """Look whether another plan is wanted while this one could go on, as long as a step is left to be done."""
+        plan, source, leavers = self._plan(), self.record.source, self._lead.leavers
+        if self.record.step >= self._spec().steps:
+            return []
+        if self._pausing:
+            return self._drain(None, now)
+        leaving = {node: LEAVES for node in plan.nodes() if node in leavers and node not in self._needed}
+        if source in leavers and self.protection is not None and self.protection.data_held(source):
+            leaving[source] = LEAVES
+        if leaving:
+            return self._drain(Recovery("left", leaving, plan, self.record.step, now), now)
+        members = self._eligible(self._present())
+        if not self._newcomers.worth_asking(members, now):
+            return []
+        self.version += 1
+        self._trial = self._stamp_now()
+        return [self._ask_planner(members)]
 
-    def _more_may_come(self) -> bool:
-        """Whether a member that still measures, or does not answer just now, may yet make a plan possible."""
-        present = [member for member in self._members.values() if member.state not in GONE]
-        return any(member.slowness == 0.0 or member.state is not MemberState.ALIVE for member in present)
+    def _join(self, plan: Plan, now: float) -> list[Effect]:
+        """The planner has been asked what it would do with newcomers."""
+        self._trial = None
+        news = dict.fromkeys((node for node in plan.nodes() if node not in self._plan().nodes()), "joined")
+        if not news or self.record.step >= self._spec().steps:
+            return []
+        return self._drain(Recovery("joined", news, self._plan(), self.record.step, now), now)
 
-    def _alive(self) -> tuple[MemberRecord, ...]:
-        return tuple(m for _, m in sorted(self._members.items()) if m.state is MemberState.ALIVE)
+    def _drain(self, recovery: Recovery | None, now: float) -> list[Effect]:
+        """Let the step under way be the last of this plan."""
+        self._recovery = recovery
+        effects = self._turn(Turn.CHANGE, now)
+        doing = "pausing" if recovery is None else recovery.headline(self._members)
+        self.record = replace(self.record, reason=f"{doing}; the step under way is finished first")
+        return effects
 
-    # ----------------------------------------------------------------------------------------- small parts
+    # ------------------------------------------------------------------------------------------- trouble
 
-    def _prepare(self, to: NodeId) -> Prepare:
-        plan, source = self._plan(), self.record.source
-        transfers = tuple(Transfer(hop.first_layer, hop.last_layer, 0, source) for _, _, hop in plan.hops_of(to))
-        return Prepare(plan, self._spec(), transfers)
+    def _look_around(self, now: float) -> list[Effect]:
+        """A member has changed: see who is missed."""
+        if self.stage is Stage.WAIT:
+            return self._turn(Turn.RETRY, now)
+        if self.stage is Stage.FENCE and self._recovery is not None and self._before is not None:
+            nodes = {self.record.source, *self._before.nodes()}
+            gone = {n: fate(m) for n in sorted(nodes) if (m := self._members.get(n)) is not None and m.state in GONE}
+            if gone:
+                self._recovery.also("died", gone, self.record.step)
+                self._stand(Stage.FENCE)
+            return []
+        return [] if self.stage in {Stage.FENCE, Stage.ADOPT} else self._lost(now)
 
-    def _next_stamp(self) -> Stamp:
-        return Stamp(self.record.job, self._term, self.version)
+    def _lost(self, now: float) -> list[Effect]:
+        """Begin again if a process is missed that this stage depends on."""
+        doubted = [node for node in self._watch.nodes if node in self._conduct.doubted]
+        verbs = dict.fromkeys(doubted, "died")
+        verbs |= {n: fate(m) for n in self._watch.lost() if (m := self._members.get(n)) is not None}
+        if not (verbs or self._watch.lost()):
+            return []
+        return self._trouble("left" if set(verbs.values()) == {"left"} else "died", verbs, now)
 
-    def _plan(self) -> Plan:
-        if self.plan is None:
-            raise BrokenInvariantError(f"job {self.record.job} has no plan at {self.stage.value!r}")
-        return self.plan
+    def _trouble(self, cause: str, verbs: dict[NodeId, str], now: float, detail: str = "") -> list[Effect]:
+        """This plan cannot go on: find another."""
+        if self._recovery is None:
+            self._recovery = Recovery(cause, verbs, self._before, self.record.step, now)
+        else:
+            self._recovery.since = now if self.stage is Stage.DRAIN else self._recovery.since
+            self._recovery.also(cause, verbs, self.record.step)
+        text = f"job {self.record.name}: {self._recovery.headline(self._members)}{detail}"
+        return [Log("warning", "recovery", text), *self._turn(Turn.TROUBLE, now)]
 
-    def _spec(self) -> JobSpec:
-        if self.spec is None:
-            raise BrokenInvariantError(f"job {self.record.job} has no spec at {self.stage.value!r}")
-        return self.spec
+    def _blame(self, node: NodeId, verb: str, detail: str, now: float) -> list[Effect]:
+        """Somebody cannot work with this node: once may be an accident; who is excluded already is given a rest."""
+        if node in self._conduct.excluded:
+            self._calm_at = now + REPEAT_SECONDS
+        self._conduct.lost(node, f"{self._names([node])} {verb}{detail}", now)
+        return self._trouble("link", {node: verb}, now, detail)
+
+    def _unready(self, nodes: list[NodeId], verb: str, detail: str, now: float) -> list[Effect]:
+        """These nodes did not prepare; the source, which the job cannot do without, ends it if it never will."""
+        plan = self._plan()
+        for node in nodes:
+            excluded = self._conduct.unready(node, f"{self._names([node])} {verb}{detail}")
+            if excluded and node not in plan.nodes() and node == self.record.source:
+                return self._end(JobState.FAILED, f"{self._names([node])} {verb}{detail}", now)
+        return self._trouble("link", dict.fromkeys(nodes, verb), now, detail)
+
+    def _overdue(self, now: float) -> list[Effect]:
+        """This stage has taken too long."""
+        if self.stage is Stage.TRANSFER:
+            return self._unready(sorted(self._unanswered), "was not ready in time", "", now)
+        if self.stage is Stage.ADOPT and self.spec is None:
+            reason = "the plan was lost with the leader; waiting for the source to hand the job in again"
+            return self._shelve(JobState.QUEUED, reason, now)
+        if self.stage is Stage.DRAIN:
+            return self._turn(Turn.TROUBLE, now)
+        return self._trouble("leader", {}, now)
+
+
+_NOBODY = "nobody is left"

@@ -1,4 +1,4 @@
-"""What this node's own user asks of whoever leads: run this job, stop that one. Repeated until the list shows it."""
+"""What this node's own user asks of whoever leads, of jobs. Repeated until the list shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from edged.core.effects import Effect, SendMessage
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec
 from edged.core.joblist import JobList
-from edged.core.messages import JobState, Message, StopRequest, Submit
+from edged.core.messages import JobState, Message, PauseRequest, ResumeRequest, StopRequest, Submit
 
 REPEAT_SECONDS = 1.0
 """A request that shows no effect is sent again this often."""
@@ -15,7 +15,8 @@ REPEAT_SECONDS = 1.0
 class Submissions:
     """Requests under way from this node to the leader; ``jobs`` is the node's job list, owned by the caller.
 
-    A job is handed in again as long as it is queued: a new leader has the record from the list, but not the spec.
+    A job is handed in again as long as it is queued or waits: a new leader has the record from the list, but not the
+    spec.
     """
 
     def __init__(self, jobs: JobList) -> None:
@@ -23,6 +24,8 @@ class Submissions:
         self._jobs = jobs
         self._specs: dict[JobId, JobSpec] = {}
         self._stops: dict[JobId, str] = {}
+        self._pauses: set[JobId] = set()
+        self._resumes: set[JobId] = set()
         self._repeat_at: float | None = None
 
     def submit(self, spec: JobSpec) -> None:
@@ -36,6 +39,20 @@ class Submissions:
             self._stops[job] = reason
             self._repeat_at = None
 
+    def pause(self, job: JobId) -> None:
+        """Ask for the job to stand; sent with the next ``remind``."""
+        if job in self._jobs.records:
+            self._resumes.discard(job)
+            self._pauses.add(job)
+            self._repeat_at = None
+
+    def resume(self, job: JobId) -> None:
+        """Ask for the job to go on; sent with the next ``remind``, at least once: a pause may be on its way."""
+        if job in self._jobs.records:
+            self._pauses.discard(job)
+            self._resumes.add(job)
+            self._repeat_at = None
+
     def hasten(self) -> None:
         """Send everything again at once: the leader has changed."""
         self._repeat_at = None
@@ -44,6 +61,8 @@ class Submissions:
         """Send what is due to the leader, and forget what has been granted."""
         self._specs = {job: spec for job, spec in self._specs.items() if not self._jobs.ended(job)}
         self._stops = {job: why for job, why in self._stops.items() if not self._jobs.ended(job)}
+        self._pauses = {job for job in self._pauses if self._pausable(job)}
+        self._resumes = {job for job in self._resumes if not self._jobs.ended(job)}
         messages = self._messages()
         if leader is None or not messages:
             self._repeat_at = None
@@ -51,6 +70,7 @@ class Submissions:
         if self._repeat_at is not None and now < self._repeat_at:
             return []
         self._repeat_at = now + REPEAT_SECONDS
+        self._resumes = {job for job in self._resumes if self._state(job) is JobState.PAUSED}
         return [SendMessage(leader, message) for message in messages]
 
     def deadline(self) -> float | None:
@@ -58,9 +78,19 @@ class Submissions:
         return self._repeat_at
 
     def _messages(self) -> list[Message]:
-        submits: list[Message] = [Submit(spec) for job, spec in self._specs.items() if self._waits(job)]
-        return submits + [StopRequest(job, reason) for job, reason in self._stops.items()]
+        return [
+            *(Submit(spec) for job, spec in self._specs.items() if self._waits(job)),
+            *(StopRequest(job, reason) for job, reason in self._stops.items()),
+            *(PauseRequest(job) for job in sorted(self._pauses)),
+            *(ResumeRequest(job) for job in sorted(self._resumes)),
+        ]
+
+    def _state(self, job: JobId) -> JobState | None:
+        record = self._jobs.records.get(job)
+        return None if record is None else record.state
 
     def _waits(self, job: JobId) -> bool:
-        record = self._jobs.records.get(job)
-        return record is None or record.state is JobState.QUEUED
+        return self._state(job) in {None, JobState.QUEUED, JobState.WAITING}
+
+    def _pausable(self, job: JobId) -> bool:
+        return self._state(job) is not JobState.PAUSED and not self._jobs.ended(job)

@@ -1,0 +1,81 @@
+"""Nodes that spoil the plans of a job, and when the job does without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+from edged.core.ids import NodeId
+from edged.core.messages import MemberRecord, MemberState
+
+STRIKES = 3
+"""A node that others lose this often ..."""
+
+STRIKE_SECONDS = 60.0
+"""... within this time takes no further part in the job."""
+
+FAILURES = 2
+"""A node that could not prepare this often takes no further part: once may be the fault of who it got layers from."""
+
+
+class Conduct:
+    """Counts, for one job, what goes wrong with whom. A process that is started anew begins with a clean slate.
+
+    A node is *doubted* from the moment its port refuses: it is not waited for until it is heard of.
+    """
+
+    def __init__(self, members: Mapping[NodeId, MemberRecord]) -> None:
+        """Everyone is welcome; ``members`` is the list as it is now."""
+        self._boots = {node: record.boot for node, record in members.items()}
+        self._doubted: set[NodeId] = set()
+        self._strikes: dict[NodeId, list[float]] = {}
+        self._failures: dict[NodeId, int] = {}
+        self._excluded: dict[NodeId, str] = {}
+
+    @property
+    def excluded(self) -> Mapping[NodeId, str]:
+        """Who takes no further part in the job, and why."""
+        return self._excluded
+
+    @property
+    def doubted(self) -> AbstractSet[NodeId]:
+        """Whose death is likely, before membership has the last word."""
+        return self._doubted
+
+    def refused(self, node: NodeId) -> None:
+        """A fresh connect to this node's port was refused."""
+        self._doubted.add(node)
+
+    def heard(self, node: NodeId) -> None:
+        """This node has answered."""
+        self._doubted.discard(node)
+
+    def changed(self, record: MemberRecord, before: MemberState | None) -> None:
+        """A member is alive after all, or another process runs on its device now."""
+        if record.state is MemberState.ALIVE and before is not MemberState.ALIVE:
+            self._doubted.discard(record.node)
+        if self._boots.get(record.node) != record.boot:
+            self._pardon(record.node)
+        self._boots[record.node] = record.boot
+
+    def lost(self, node: NodeId, why: str, now: float) -> bool:
+        """Others cannot work with this node; return whether it is excluded for it, now or before."""
+        recent = [moment for moment in self._strikes.get(node, []) if moment > now - STRIKE_SECONDS]
+        self._strikes[node] = [*recent, now]
+        return self._judge(node, why, guilty=len(self._strikes[node]) >= STRIKES)
+
+    def unready(self, node: NodeId, why: str) -> bool:
+        """This node could not prepare; return whether it is excluded for it, now or before."""
+        self._failures[node] = self._failures.get(node, 0) + 1
+        return self._judge(node, why, guilty=self._failures[node] >= FAILURES)
+
+    def _pardon(self, node: NodeId) -> None:
+        self._doubted.discard(node)
+        self._strikes.pop(node, None)
+        self._failures.pop(node, None)
+        self._excluded.pop(node, None)
+
+    def _judge(self, node: NodeId, why: str, *, guilty: bool) -> bool:
+        if guilty:
+            self._excluded.setdefault(node, why)
+        return node in self._excluded

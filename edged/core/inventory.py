@@ -1,0 +1,122 @@
+"""Who holds which layers at which version, and where the nodes of a plan get theirs from. Pure functions.
+
+Synchronous training is exact: a layer at a version has the same bits whoever computed it. So any holdings that cover
+all layers at one version are a right place to go on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from edged.core.ids import NodeId
+from edged.core.job import JobSpec
+from edged.core.messages import Holding, HoldingKind, Inventory, Transfer
+from edged.core.plan import Plan, layers_in_words
+
+Inventories = Mapping[NodeId, Inventory]
+"""What each node that answered holds."""
+
+Transfers = Mapping[NodeId, tuple[Transfer, ...]]
+"""What each node of a plan has to get, and from whom; its own holdings are listed with itself as the holder."""
+
+
+def newest_complete(layers: int, inventories: Inventories) -> int | None:
+    """Return the newest version at which every one of ``layers`` layers is held by somebody, if there is one."""
+    newest_first = sorted(_versions(inventories), reverse=True)
+    return next((version for version in newest_first if not lacking(layers, version, inventories)), None)
+
+
+def newest_stored(inventories: Inventories) -> int:
+    """Return the newest version of which anything lies on a disk, where only committed ones are written; else 0."""
+    held = (holding for its in inventories.values() for holding in its.holdings)
+    return max((holding.version for holding in held if holding.kind is HoldingKind.DISK), default=0)
+
+
+def lacking(layers: int, version: int, inventories: Inventories) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of layers (inclusive) that nobody holds at ``version``."""
+    held = {layer for _, holding in _at(version, inventories) for layer in _layers_of(holding)}
+    return ranges(layer for layer in range(layers) if layer not in held)
+
+
+def nearest_miss(layers: int, inventories: Inventories, above: int = -1) -> tuple[tuple[int, int], ...]:
+    """Return what is lacking at the version (> ``above``) that lacks the fewest layers, the newest of equals."""
+    newest_first = sorted((version for version in _versions(inventories) if version > above), reverse=True)
+    options = [lacking(layers, version, inventories) for version in newest_first]
+    return min(options, key=lambda gaps: sum(last - first + 1 for first, last in gaps), default=((0, layers - 1),))
+
+
+def ranges(layers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Join single layers, in any order, to ranges (inclusive)."""
+    joined: list[tuple[int, int]] = []
+    for layer in sorted(set(layers)):
+        if joined and joined[-1][1] + 1 == layer:
+            joined[-1] = (joined[-1][0], layer)
+        else:
+            joined.append((layer, layer))
+    return tuple(joined)
+
+
+def ranges_in_words(pieces: Iterable[tuple[int, int]]) -> str:
+    """How people read several ranges: ``layers 3–5 and layer 9``."""
+    return " and ".join(layers_in_words(first, last) for first, last in pieces)
+
+
+def transfers(plan: Plan, version: int, inventories: Inventories) -> Transfers:
+    """Choose a holder for every layer of every node of the plan: itself, else the kind that is quickest to read.
+
+    Among equals, the one that has fewest layers to give yet. A transfer never crosses the border of a holding.
+    """
+    burden = dict.fromkeys(inventories, 0)
+    return {node: _transfers_of(plan, node, version, inventories, burden) for node in plan.nodes()}
+
+
+def moved_bytes(spec: JobSpec, moves: Transfers) -> int:
+    """Return the bytes of state (parameters, buffers, optimizer) that cross the network."""
+    foreign = [move for node, its in moves.items() for move in its if move.holder != node]
+    layers = [spec.layers[layer] for move in foreign for layer in range(move.first_layer, move.last_layer + 1)]
+    return sum(layer.state_bytes + spec.optimizer_copies * layer.parameter_bytes for layer in layers)
+
+
+def _transfers_of(
+    plan: Plan, node: NodeId, version: int, inventories: Inventories, burden: dict[NodeId, int]
+) -> tuple[Transfer, ...]:
+    chosen: list[Transfer] = []
+    pieces = dict.fromkeys((hop.first_layer, hop.last_layer) for _, _, hop in plan.hops_of(node))
+    for first, last in pieces:
+        before: tuple[NodeId, Holding] | None = None
+        for layer in range(first, last + 1):
+            source = _nearest(node, layer, version, inventories, burden, before)
+            burden[source[0]] += 1
+            start = chosen.pop().first_layer if source == before else layer
+            chosen.append(Transfer(start, layer, version, source[0]))
+            before = source
+    return tuple(chosen)
+
+
+def _nearest(
+    node: NodeId,
+    layer: int,
+    version: int,
+    inventories: Inventories,
+    burden: Mapping[NodeId, int],
+    before: tuple[NodeId, Holding] | None,
+) -> tuple[NodeId, Holding]:
+    """Return who gives ``layer`` to ``node``; raises ``ValueError`` where nobody holds it."""
+
+    def rank(source: tuple[NodeId, Holding]) -> tuple[bool, int, bool, int, NodeId]:
+        holder, holding = source
+        return holder != node, int(holding.kind), source != before, burden[holder], holder
+
+    return min((source for source in _at(version, inventories) if layer in _layers_of(source[1])), key=rank)
+
+
+def _at(version: int, inventories: Inventories) -> list[tuple[NodeId, Holding]]:
+    return [(node, each) for node, its in inventories.items() for each in its.holdings if each.version == version]
+
+
+def _versions(inventories: Inventories) -> set[int]:
+    return {holding.version for its in inventories.values() for holding in its.holdings}
+
+
+def _layers_of(holding: Holding) -> range:
+    return range(holding.first_layer, holding.last_layer + 1)

@@ -1,0 +1,215 @@
+"""Who keeps copies of what while a plan runs, how often, and which version is safe: the leader's side.
+
+Every node of the plan snapshots at the version the plan starts from and at every multiple of ``every``, and sends a
+replica to its holders: its ring successors on the plan, and the leader. When every node and all of its holders have
+told that they hold its layers at a version, that version is *committed*: older ones may go. A commit only cleans up and
+informs; recovery goes by what nodes say that they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+
+from edged.core.effects import Effect, SendMessage
+from edged.core.ids import NodeId
+from edged.core.job import JobSpec
+from edged.core.messages import Committed, DataHeld, Held, Lying, Message, Start, StepReport
+from edged.core.plan import Plan
+
+FIRST_EVERY = 16
+"""Steps between two snapshots until it is known what one costs."""
+
+START_SECONDS = 5.0
+"""The cadence and the committed version are told again this often."""
+
+VERSIONS = 8
+"""Versions that are counted at a time; what is older than these will not be complete any more."""
+
+STEPS = 17
+"""Steps over which the usual step time is taken."""
+
+Interval = Callable[[float, float], int]
+"""Seconds that a snapshot costs, seconds of a step -> steps between two snapshots, a power of two."""
+
+
+def unmeasured(cost_seconds: float, step_seconds: float) -> int:
+    """Return the interval that is used where nothing chooses a better one."""
+    del cost_seconds, step_seconds
+    return FIRST_EVERY
+
+
+class Protection:
+    """Counts copies of the layers of one plan and tells everyone the cadence and the newest version that is safe."""
+
+    def __init__(
+        self, plan: Plan, spec: JobSpec, version: int, leader: NodeId, *, replicas: int, interval: Interval
+    ) -> None:
+        """Protect ``plan``, which goes on from ``version``. Nothing is held yet, nobody has been told."""
+        self.plan = plan
+        self.version = version
+        self.committed = -1
+        self.every = spec.replicate_every or FIRST_EVERY
+        self.data_holder = ""
+        self._spec = spec
+        self._leader = leader
+        self._replicas = replicas
+        self._interval = interval
+        self._has_data: set[NodeId] = set()
+        self._held: dict[int, set[tuple[NodeId, int, int]]] = {}
+        self._costs: dict[NodeId, float] = {}
+        self._gaps: list[float] = []
+        self._step_at: float | None = None
+        self._present: tuple[NodeId, ...] = ()
+        self._staying: tuple[NodeId, ...] = ()
+        self._lying: tuple[Lying, ...] = ()
+        self._told: object = None
+        self._tell_at: float | None = None
+
+    def remember(self, known: Committed) -> None:
+        """Go on from what an earlier leader has told of this plan."""
+        if known.stamp == self.plan.stamp:
+            self.committed, self.every, self._lying = known.version, known.every, known.layers
+            self.data_holder = known.data_holder
+            self._has_data.update(NodeId(node) for node in (known.data_holder,) if node)
+
+    def inventory(self, nodes: Iterable[NodeId]) -> None:
+        """These nodes have said that they can draw the job's samples."""
+        self._has_data.update(nodes)
+
+    # --------------------------------------------------------------------------------------------- for reading
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The usual time between two steps, if any are known."""
+        return median(self._gaps) if self._gaps else None
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """Those who work by the plan: the source, and the plan's nodes."""
+        return tuple(dict.fromkeys((self._spec.source, *self.plan.nodes())))
+
+    def data_held(self, without: NodeId) -> bool:
+        """Whether some present node but this one can draw the job's samples."""
+        return any(node in self._has_data and node != without for node in self._staying)
+
+    def holders(self, node: NodeId) -> tuple[NodeId, ...]:
+        """Return who is to keep replicas of this node's layers; nobody where it is alone."""
+        ring = self.plan.nodes()
+        if node not in ring:
+            return ()
+        place = ring.index(node)
+        others = [each for each in (*ring[place + 1 :], *ring[:place]) if each in self._staying]
+        chosen = others[: self._replicas]
+        if self._leader in self._staying and self._leader != node:
+            chosen.append(self._leader)
+        spare = [each for each in self._staying if each != node][: 1 if self._replicas else 0]
+        return tuple(dict.fromkeys(chosen or spare))
+
+    def start(self, node: NodeId) -> Start:
+        """Return the word to go on for one node of the plan."""
+        data_holder = self.data_holder if node == self._spec.source else ""
+        return Start(self.plan.stamp, self.version, self.every, self.holders(node), data_holder)
+
+    def state(self) -> Committed:
+        """Return what everyone is told."""
+        keepers = {piece[1:]: self._keepers(piece) for piece in self._pieces()}
+        lying = tuple(Lying(first, last, tuple(sorted(nodes))) for (first, last), nodes in keepers.items() if nodes)
+        holder = self.data_holder if self.data_holder in self._has_data else ""
+        return Committed(self.plan.stamp, self.committed, self.every, lying or self._lying, holder)
+
+    def safe_without(self, node: NodeId) -> bool:
+        """Whether the committed version would still lie with its owners, and in a second place if there is one."""
+        pieces = {piece: self._keepers(piece) & {*self._staying} - {node} for piece in self._pieces()}
+        return self.committed >= 0 and all(
+            piece[0] in keepers and (len(keepers) > 1 or not self.holders(piece[0]))
+            for piece, keepers in pieces.items()
+        )
+
+    # --------------------------------------------------------------------------------------------- taking in
+
+    def arrange(
+        self, present: Sequence[NodeId], staying: Sequence[NodeId], now: float, *, again: bool = False
+    ) -> list[Effect]:
+        """Choose holders among ``staying``; say what has changed, or is due (``again``: all), to who is ``present``."""
+        self._present, self._staying = tuple(present), tuple(staying)
+        self._choose_data_holder()
+        self._commit()
+        starts = tuple(self.start(node) for node in self.members)
+        state = self.state()
+        old = (starts, state, self._present) == self._told and self._tell_at is not None and now < self._tell_at
+        if old and not again:
+            return []
+        self._told, self._tell_at = (starts, state, self._present), now + START_SECONDS
+        commands = [SendMessage(node, start) for node, start in zip(self.members, starts, strict=True)]
+        return [*commands, *(SendMessage(node, state) for node in self._present)]
+
+    def hear(self, sender: NodeId, message: Message, now: float) -> None:
+        """Count a copy, or a step."""
+        match message:
+            case Held(stamp=stamp) if stamp == self.plan.stamp:
+                self._count(sender, message)
+            case DataHeld(job) if job == self.plan.stamp.job:
+                self._has_data.add(sender)
+            case StepReport(stamp=stamp) if stamp == self.plan.stamp:
+                if self._step_at is not None:
+                    self._gaps = [*self._gaps, now - self._step_at][-STEPS:]
+                self._step_at = now
+            case _:
+                pass
+
+    def deadline(self) -> float | None:
+        """Return when everything is said again."""
+        return self._tell_at
+
+    # ------------------------------------------------------------------------------------------ small parts
+
+    def _count(self, sender: NodeId, held: Held) -> None:
+        if held.version < self.committed:
+            return
+        self._held.setdefault(held.version, set()).add((sender, held.first_layer, held.last_layer))
+        if held.seconds > 0.0:
+            self._costs[sender] = held.seconds
+        kept = {self.committed, *sorted(self._held)[-VERSIONS:]}
+        self._held = {version: held for version, held in self._held.items() if version in kept}
+
+    def _commit(self) -> None:
+        newer = (version for version in sorted(self._held, reverse=True) if version > self.committed)
+        version = next((version for version in newer if self._complete(self._held[version])), None)
+        if version is None:
+            return
+        self.committed = version
+        self._held = {each: held for each, held in self._held.items() if each >= version}
+        if not self._spec.replicate_every and self._costs and self._gaps:
+            self.every = max(1, self._interval(max(self._costs.values()), median(self._gaps)))
+
+    def _complete(self, held: set[tuple[NodeId, int, int]]) -> bool:
+        return all(
+            (keeper, first, last) in held
+            for node, first, last in self._pieces()
+            for keeper in (node, *self.holders(node))
+        )
+
+    def _pieces(self) -> tuple[tuple[NodeId, int, int], ...]:
+        """Return who runs which layers, by layer."""
+        hops = {(hop.first_layer, hop.last_layer, hop.node) for route in self.plan.routes for hop in route.hops}
+        return tuple((node, first, last) for first, last, node in sorted(hops))
+
+    def _keepers(self, piece: tuple[NodeId, int, int]) -> set[NodeId]:
+        """Return who holds these layers at the committed version."""
+        held = self._held.get(self.committed, set())
+        return {node for node, first, last in held if (first, last) == piece[1:]}
+
+    def _choose_data_holder(self) -> None:
+        """Keep to the node that was chosen as long as it stays; prefer one that has the data already."""
+        others = [node for node in self._staying if node != self._spec.source]
+        if self._spec.keep_inputs_home or not others:
+            self.data_holder = ""
+            return
+        if self.data_holder in others:
+            return
+        ring = self.plan.nodes()
+        place = ring.index(self._spec.source) if self._spec.source in ring else -1
+        behind = [node for node in (*ring[place + 1 :], *ring[: max(place, 0)]) if node in others]
+        able = [node for node in (*behind, *others) if node in self._has_data]
+        self.data_holder = (able or behind or others)[0]
