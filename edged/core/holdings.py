@@ -26,7 +26,7 @@ OTHERS_KEPT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Entry:
     """One whole piece. ``stamp``: the newest plan under which it was taken or came, ``None``: found on disk.
 
     ``seconds``: how long copying it kept the compute thread; ``stored``: it is on disk, or on its way there.
@@ -49,9 +49,9 @@ class Holdings:
     def __init__(self) -> None:
         """Hold nothing."""
         self.committed: tuple[int, ...] = ()
-        self._pieces: dict[Piece, Held] = {}
+        self._pieces: dict[Piece, Entry] = {}
 
-    def keep(self, piece: Piece, held: Held) -> tuple[int, ...]:
+    def keep(self, piece: Piece, held: Entry) -> tuple[int, ...]:
         """Hold one piece more; return the versions that must go for it."""
         before = self._pieces.get(piece)
         if before is not None:
@@ -63,7 +63,7 @@ class Holdings:
         """These lie on disk from before: only what was committed is written there. Return the versions that go."""
         for holding in holdings:
             piece = (holding.first_layer, holding.last_layer, holding.version)
-            self._pieces.setdefault(piece, Held(HoldingKind.DISK, None, 0.0, 0, stored=True))
+            self._pieces.setdefault(piece, Entry(HoldingKind.DISK, None, 0.0, 0, stored=True))
         self.committed = tuple(sorted({*self.committed, *(h.version for h in holdings)})[-COMMITTED_KEPT:])
         return self._drop(self._surplus())
 
@@ -97,9 +97,9 @@ class Holdings:
         oldest = self.committed[0] if len(self.committed) == COMMITTED_KEPT else 0
         return version >= oldest and not self.covers(first, last, version)
 
-    def covering(self, first: int, last: int) -> dict[int, Held]:
+    def covering(self, first: int, last: int) -> dict[int, Entry]:
         """Return the versions at which one piece has all these layers, ascending, with the best such piece."""
-        found: dict[int, Held] = {}
+        found: dict[int, Entry] = {}
         for (low, high, version), held in sorted(self._pieces.items(), key=lambda entry: (entry[0][2], entry[1].kind)):
             if low <= first and last <= high:
                 found.setdefault(version, held)

@@ -43,8 +43,7 @@ from edged.core.events import (
     ParcelLost,
     SnapshotTaken,
 )
-from edged.core.holdings import Held as Piece
-from edged.core.holdings import Holdings
+from edged.core.holdings import Entry, Holdings
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import (
@@ -77,7 +76,7 @@ class Kept:
     """One job on this node. ``stamp``: the newest plan heard of; all from ``sending`` on is forgotten with it.
 
     ``home``: the job was handed in here. ``halted_by``: who waits for an ``Inventory``. ``taking``: pieces that are
-    being copied for it. ``committed``: by the present leader, under this plan.
+    being copied for it. ``committed``: by the present leader; ``counted``: layers that it knows to lie here at that.
     """
 
     holdings: Holdings = field(default_factory=Holdings)
@@ -88,6 +87,7 @@ class Kept:
     taking: set[tuple[int, int, int]] = field(default_factory=set)
     sending: Sending | None = None
     committed: int = -1
+    counted: frozenset[tuple[int, int]] = frozenset()
 
 
 class Keeping:
@@ -198,7 +198,7 @@ class Keeping:
             case LeaderChanged(leader):
                 self._leader, self._tell_at = leader, now
                 for kept in self._jobs.values():
-                    kept.committed = -1
+                    kept.committed, kept.counted = -1, frozenset()
             case _:
                 pass
 
@@ -212,7 +212,7 @@ class Keeping:
             case Start():
                 self._started(message, now)
             case Committed():
-                return self._committed(message)
+                return self._committed(message, now)
             case WantSnapshot():
                 return self._serve(sender, message)
             case _:
@@ -226,7 +226,8 @@ class Keeping:
         """The leader has named this plan: what was said and sent under an older one counts no more."""
         kept = self._job(stamp.job)
         if kept.stamp is None or kept.stamp < stamp:
-            kept.stamp, kept.sending, kept.committed = stamp, None, -1
+            kept.stamp, kept.sending = stamp, None
+            kept.committed, kept.counted = -1, frozenset()
         return kept
 
     # ---------------------------------------------------------------------------------------------- the halt
@@ -269,7 +270,7 @@ class Keeping:
         if taken.problem:
             effects.append(Log("warning", "keeping", f"no snapshot of version {taken.version}: {taken.problem}"))
         else:
-            held = Piece(HoldingKind.SNAPSHOT, taken.stamp, taken.seconds, taken.size_bytes, stored=False)
+            held = Entry(HoldingKind.SNAPSHOT, taken.stamp, taken.seconds, taken.size_bytes, stored=False)
             effects += self._let_go(job, kept.holdings.keep(piece, held))
             self._tell_at = now
         return effects + self._inventory(kept)
@@ -279,8 +280,8 @@ class Keeping:
     def _started(self, start: Start, now: float) -> None:
         kept = self._follow(start.stamp)
         kept.halted_by = None
-        if kept.sending is None:
-            kept.sending, self._tell_at = Sending(start), now
+        self._tell_at = now if kept.sending is None else self._tell_at
+        kept.sending = kept.sending or Sending(start)
         kept.sending.follow(start)
 
     def _replicate(self, now: float) -> list[Effect]:
@@ -302,15 +303,17 @@ class Keeping:
         size = sum(tensor.size_bytes for tensor in parcel.tensors) + len(parcel.extra)
         piece = (parcel.first_layer, parcel.last_layer, parcel.version)
         self._tell_at = now
-        held = Piece(HoldingKind.REPLICA, parcel.stamp, 0.0, size, stored=False)
-        return self._let_go(parcel.stamp.job, kept.holdings.keep(piece, held))
+        entry = Entry(HoldingKind.REPLICA, parcel.stamp, 0.0, size, stored=False)
+        return self._let_go(parcel.stamp.job, kept.holdings.keep(piece, entry))
 
-    def _committed(self, word: Committed) -> list[Effect]:
+    def _committed(self, word: Committed, now: float) -> list[Effect]:
         """Clean up behind a version that all who should hold; write what this node has of it to disk."""
         kept, job = self._follow(word.stamp), word.stamp.job
         if word.version < 0:
             return []
-        kept.committed = max(kept.committed, word.version)
+        lying = frozenset((each.first_layer, each.last_layer) for each in word.layers if self.node in each.holders)
+        if (kept.committed, kept.counted) != (word.version, lying):
+            kept.committed, kept.counted, self._tell_at = word.version, lying, self._tell_at or now
         if kept.sending is not None:
             kept.sending.commit(word.version)
         effects = self._let_go(job, kept.holdings.commit(word.version))
@@ -378,12 +381,12 @@ class Keeping:
             return []
         told: list[Message] = []
         start = None if kept.sending is None else kept.sending.start.version
-        for first, last in dict.fromkeys((h.first_layer, h.last_layer) for r in plan.routes for h in r.hops):
-            for version, held in kept.holdings.covering(first, last).items():
+        for layers in dict.fromkeys((hop.first_layer, hop.last_layer) for r in plan.routes for hop in r.hops):
+            for version, held in kept.holdings.covering(*layers).items():
                 ours = held.stamp == plan.stamp
-                if version > kept.committed and (ours or version == start):
-                    seconds = held.seconds if ours else 0.0
-                    told.append(Held(plan.stamp, first, last, version, seconds, held.size_bytes))
+                counted = version < kept.committed or (version == kept.committed and layers in kept.counted)
+                if not counted and (ours or version == start):
+                    told.append(Held(plan.stamp, *layers, version, held.seconds if ours else 0.0, held.size_bytes))
         return told
 
     # --------------------------------------------------------------------------------------------- small parts

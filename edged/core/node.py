@@ -80,7 +80,7 @@ from edged.core.messages import (
 )
 from edged.core.migration import Migration
 from edged.core.pausing import Pausing
-from edged.core.protection import Interval, usual_interval
+from edged.core.protection import Interval, unmeasured
 from edged.core.running import Running
 from edged.core.sharing import Sharing
 from edged.core.voter import ElectionOptions
@@ -109,7 +109,7 @@ class NodeOptions:
 
     membership: MembershipOptions = field(default_factory=MembershipOptions)
     election: ElectionOptions = field(default_factory=ElectionOptions)
-    interval: Interval = usual_interval
+    interval: Interval = unmeasured
     replicas: int = 1
 
 
