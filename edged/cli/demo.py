@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,11 +48,11 @@ def demo(
         wait_until_known(cluster)
         _tell(f"{nodes} nodes found each other over encrypted ZeroMQ", as_json=as_json)
         output = Path.cwd() / "edged-demo.safetensors"
-        mishaps = Mishaps(cluster, lambda: add_node(stack, folder, cluster[0], nodes, SLOWDOWNS[0]))
-        together = _train(cluster[0], job, output, None if no_kill else mishaps, as_json=as_json)
-        for process in (*(node.process for node in cluster), mishaps.newcomer):
-            if process is not None:
-                finish(process)
+        newcomer = partial(add_node, stack, folder, cluster[0], nodes, SLOWDOWNS[0])
+        mishaps = None if no_kill else Mishaps(cluster, newcomer)
+        together = _train(cluster[0], job, output, mishaps, as_json=as_json)
+        for process in (*(node.process for node in cluster), *(mishaps.newcomers if mishaps else ())):
+            finish(process)
         _tell("the same job on one device, undisturbed, to compare …", as_json=as_json)
         alone = _last(
             lines_of(run_edged(["train", str(job), "--local", "--json", "--output", str(folder / "alone.safetensors")]))
@@ -105,7 +106,7 @@ def _last(events: Iterator[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _verdict(
-    together: Mapping[str, Any], alone: Mapping[str, Any], mishaps: Mishaps, seconds: float, *, as_json: bool
+    together: Mapping[str, Any], alone: Mapping[str, Any], mishaps: Mishaps | None, seconds: float, *, as_json: bool
 ) -> None:
     equal = together["state_sha256"] == alone["state_sha256"]
     accuracy = together["metrics"].get("accuracy")
@@ -114,8 +115,8 @@ def _verdict(
             "event": "demo",
             "accuracy": accuracy,
             "equal": equal,
-            "killed": mishaps.killed,
-            "joined": mishaps.joined,
+            "killed": mishaps.killed if mishaps else None,
+            "joined": mishaps.joined if mishaps else None,
             "state_sha256": together["state_sha256"],
             "output": together["output"],
             "seconds": round(seconds, 2),
@@ -124,7 +125,7 @@ def _verdict(
     else:
         _tell_mishaps(mishaps)
         verdict = "equal bit for bit" if equal else "NOT equal"
-        lost = "no step was lost: " if equal and mishaps.killed else ""
+        lost = "no step was lost: " if equal and mishaps and mishaps.killed else ""
         if accuracy is not None:
             print(f"test accuracy {accuracy:.2%}")
         print(f"{lost}weights {verdict} to the undisturbed run on one device (sha256 {together['state_sha256'][:16]}…)")
@@ -137,8 +138,8 @@ def _verdict(
         raise JobFailedError(f"the accuracy is below {LEAST_ACCURACY:.0%}")
 
 
-def _tell_mishaps(mishaps: Mishaps) -> None:
-    if mishaps.killed is None:
+def _tell_mishaps(mishaps: Mishaps | None) -> None:
+    if mishaps is None or mishaps.killed is None:
         return
     new = f"{mishaps.joined} joined" if mishaps.joined else "the new node came too late to be given layers"
     print(f"{mishaps.killed} was killed (SIGKILL) after step {mishaps.killed_at}; {new}")

@@ -33,7 +33,7 @@ class Mishaps:
         self.killed_at = 0
         """The step that had been done then."""
 
-        self.newcomer: subprocess.Popen[str] | None = None
+        self.newcomers: list[subprocess.Popen[str]] = []
         self.recoveries: list[Event] = []
         self._source, self._others = cluster[0], {node.node: node for node in cluster[1:]}
         self._known = {node.node for node in cluster}
@@ -76,4 +76,4 @@ class Mishaps:
         process.kill()
         process.wait()
         self.killed, self.killed_at = chosen["name"], step
-        self.newcomer = self._add()
+        self.newcomers.append(self._add())

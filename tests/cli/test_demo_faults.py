@@ -63,7 +63,7 @@ def run(cluster: list[DemoNode], *events: dict[str, Any]) -> tuple[Mishaps, list
 def test_the_last_worker_that_is_neither_source_nor_leader_is_killed_once(cluster: list[DemoNode]) -> None:
     mishaps, dead = run(cluster, STARTED, plan("a", "c", "b"), *steps(1, 40))
     assert dead == ["c"]
-    assert (mishaps.killed, mishaps.killed_at, mishaps.newcomer) == ("node c", 16, "newcomer")
+    assert (mishaps.killed, mishaps.killed_at, mishaps.newcomers) == ("node c", 16, ["newcomer"])
 
 
 def test_where_all_others_lead_the_leader_is_killed(cluster: list[DemoNode]) -> None:
@@ -72,7 +72,7 @@ def test_where_all_others_lead_the_leader_is_killed(cluster: list[DemoNode]) -> 
 
 def test_the_source_is_left_alive(cluster: list[DemoNode]) -> None:
     mishaps, dead = run(cluster, STARTED, plan("a"), *steps(1, 400))
-    assert (dead, mishaps.killed, mishaps.newcomer) == ([], None, None)
+    assert (dead, mishaps.killed, mishaps.newcomers) == ([], None, [])
 
 
 def test_it_waits_for_a_committed_version_but_not_beyond_the_middle(cluster: list[DemoNode]) -> None:
