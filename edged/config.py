@@ -21,6 +21,7 @@ from edged.errors import ConfigError
 CONFIG_NAME = "config.toml"
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 PORT_LIMIT = 65536
+MOST_REPLICAS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Settings:
 
     ``key`` is the cluster key's token, empty to use the one of the home. ``listen`` is (host, port), port 0 for any.
     ``memory_bytes`` 0: measured free memory. ``threads`` 0: all cores. ``slowdown``: emulate a device so many times
-    slower.
+    slower. ``replicas``: how many nodes besides the leader keep copies of a node's layers, where this node leads.
     """
 
     home: Path
@@ -43,6 +44,7 @@ class Settings:
     threads: int
     device: str
     slowdown: float
+    replicas: int
     tui: bool
     log_format: str
 
@@ -130,6 +132,13 @@ def _slowdown(value: object) -> float:
     return number
 
 
+def _replicas(value: object) -> int:
+    number = _at_least(value, 0)
+    if number > MOST_REPLICAS:
+        raise ValueError(f"a layer has at most {MOST_REPLICAS} replicas")
+    return number
+
+
 def _one_of(*choices: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if str(value) not in choices:
@@ -158,6 +167,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("threads", lambda value: _at_least(value, 0), 0, "compute threads (default: all cores)"),
     Option("device", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where to compute"),
     Option("slowdown", _slowdown, 1.0, "emulate a device so many times slower"),
+    Option("replicas", _replicas, 1, "other nodes that keep a copy of each layer, besides the leader"),
     Option("tui", _flag, True, "show the live view when the output is a terminal"),
     Option("log-format", _one_of("text", "json"), "text", "how log lines look"),
 )
@@ -212,6 +222,7 @@ def settings(home: Path, flags: Mapping[str, Any], environment: Mapping[str, str
         threads=value["threads"],
         device=value["device"],
         slowdown=value["slowdown"],
+        replicas=value["replicas"],
         tui=value["tui"],
         log_format=value["log-format"],
     )

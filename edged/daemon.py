@@ -2,7 +2,8 @@
 
 ::
 
-    lock -> identity, key -> transport -> core -> roles -> local socket -> "ready" -> pump ... -> all closed again
+    lock -> identity, key -> transport -> core -> roles -> local socket -> what the disk holds -> "ready" -> pump ...
+                                                                                              ... -> all closed again
 
 torch is not imported here: the compute thread does that once the node has been announced.
 """
@@ -23,15 +24,20 @@ from typing import Any, NoReturn
 from edged.compute.thread import ComputeThread
 from edged.config import Settings
 from edged.core.electorate import SavedVote
-from edged.core.events import LeaveAsked
+from edged.core.events import JobSubmitted, LeaveAsked
+from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
 from edged.core.node import Node, NodeOptions
 from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError, UserError
+from edged.replication.snapshots import Snapshots
+from edged.replication.store import Store
 from edged.roles.ballot import Ballot
 from edged.roles.cleaner import Cleaner
 from edged.roles.commands import NodeCommands
 from edged.roles.device import Device
+from edged.roles.disk import Disk
 from edged.roles.engine import Engine
+from edged.roles.keeper import Keeper
 from edged.roles.leader import Leader
 from edged.roles.local import LocalServer
 from edged.roles.lock import HomeLock
@@ -60,7 +66,7 @@ else:
     LOOP_FACTORY = new_event_loop
 
 LEAVE_SECONDS = 1.2
-"""A node that is asked to leave is gone after this long, whatever its peers say."""
+"""A node that nothing holds any more is gone after this long, whatever its peers say."""
 
 THREAD_SECONDS = 0.3
 """How long a computation under way may go on after that."""
@@ -139,6 +145,7 @@ class Daemon:
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._observer: Observer | None = None
         self._source: Source | None = None
+        self._disk = Disk()
         self._server: LocalServer | None = None
         self._asked_to_leave = False
         self.journal = Journal(settings.home / "journal")
@@ -165,21 +172,25 @@ class Daemon:
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
         self._observer = observer = Observer(own, lambda: node.board.jobs.records)
         node = Node(own, NodeOptions(), Random(SystemRandom().getrandbits(64)), saved, watch=observer.watch)
+        self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
-        shelf, engine = Shelf(), Engine(self._thread, device.executor)
-        worker = Worker(own.node, engine, shelf, pump.post, pump.send_parcel, node.expects)
+        shelf, snapshots, engine = Shelf(), Snapshots(), Engine(self._thread, device.executor)
+        worker = Worker(own.node, engine, shelf, snapshots, pump.post, pump.send_parcel, node.expects)
         path = local_socket_path(settings.home)
         self._source = source = Source(
             settings.home, path, engine, worker, shelf, pump.post, pump.send, pump.send_parcel
         )
+        store = Store(settings.home)
+        keeper = Keeper(engine, self._disk, store, snapshots, worker, source, pump.post, pump.send, pump.send_parcel)
         pump.connect(
             [
                 Network(self.transport),
                 ballot,
                 worker,
                 source,
-                Cleaner(worker, source, self.transport.drop_parcels),
+                keeper,
+                Cleaner(worker, source, keeper, self.transport.drop_parcels),
                 Leader(PLANNERS, pump.post),
                 observer,
             ],
@@ -201,10 +212,14 @@ class Daemon:
         )
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)
-        self._announce(own)
+        self._disk.start()
         self._thread.start()
         worker.start(device.measure, device.free_memory, lambda reason: self._refuse(ConfigError(reason)))
         engine.run(device.warm_up, _ignore, _ignore)
+        await keeper.open()
+        for spec in source.take_on_again(own.node):
+            pump.post(JobSubmitted(spec))
+        self._announce(own)
 
     async def serve(self) -> str:
         """Run until the node leaves; returns why. Raises what broke it, or ``KeyRefusedError``."""
@@ -229,6 +244,7 @@ class Daemon:
             await self._server.close()
         if self._source is not None:
             await self._source.close()
+        await asyncio.to_thread(self._disk.stop)
         await self.transport.close()
         self.journal.close()
 
@@ -269,7 +285,20 @@ class Daemon:
             self._abandon()
         self._asked_to_leave = True
         self.pump.post(LeaveAsked())
-        asyncio.get_running_loop().call_later(LEAVE_SECONDS, self.pump.stop, "its time to say goodbye was over")
+        seconds = LEAVE_SECONDS
+        if self._leaving.asked and not self._leaving.goes:
+            seconds += PATIENCE_SECONDS
+            self._tell_person("leaving: moving layers first; press Ctrl-C again to leave at once")
+        asyncio.get_running_loop().call_later(seconds, self.pump.stop, "its time to say goodbye was over")
+
+    def _tell_person(self, text: str) -> None:
+        """Say something to whoever sits in front of this node."""
+        if self._settings.tui or self._settings.log_format == "json":
+            topic_logger("daemon").info("%s", text)
+        else:
+            _tell(text)
+        if self._observer is not None:
+            self._observer.tell(text)
 
     def _abandon(self) -> None:
         if self._source is not None:

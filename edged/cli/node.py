@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,9 @@ from edged.cli.keys import join_line, own_address
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.config import Settings, resolve, settings
 from edged.telemetry.logs import LOG_NAME
+
+ORPHAN_SECONDS = 5.0
+"""How long a node may take to leave gracefully when the program that started it has gone."""
 
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The options of this home.")
 
@@ -37,6 +41,9 @@ def join(
     threads: Annotated[str | None, typer.Option(help="Compute threads; 0: all cores.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     slowdown: Annotated[str | None, typer.Option(help="Emulate a device so many times slower.")] = None,
+    replicas: Annotated[
+        str | None, typer.Option(help="Nodes besides the leader that keep a copy of each layer.")
+    ] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
     leave_at_eof: Annotated[
@@ -56,6 +63,7 @@ def join(
         "threads": threads,
         "device": device,
         "slowdown": slowdown,
+        "replicas": replicas,
         "tui": tui,
         "log-format": log_format,
     }
@@ -81,11 +89,13 @@ def _leave_at_eof() -> None:
     """Leave when standard input ends.
 
     It is a pipe whose other end only the program holds that started this node, so it ends with that program, however
-    that ends. Before the node can leave gracefully, the signal ends it at once.
+    that ends. Before the node can leave gracefully, the signal ends it at once; nobody waits for its layers for long.
     """
     with suppress(OSError):
         while os.read(0, 4096):
             pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

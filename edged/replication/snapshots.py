@@ -124,6 +124,10 @@ def _layers(held: HeldState, document: dict[str, Any]) -> list[list[int]]:
     return layers
 
 
+MOST_VERSIONS = 8
+"""Of one job: more than the core ever wants held, so that nothing grows where it has lost count."""
+
+
 class Snapshots:
     """What one node holds in memory: its own snapshots, and replicas of others'."""
 
@@ -138,8 +142,11 @@ class Snapshots:
 
     def put(self, held: HeldState) -> None:
         """Hold this; what is known of the same layers at the same version has the same bits."""
-        ranges = self._held.setdefault((held.job, held.version), {})
-        ranges[held.first_layer, held.last_layer] = held
+        ranges = self._held.pop((held.job, held.version), {})
+        self._held[held.job, held.version] = {**ranges, (held.first_layer, held.last_layer): held}
+        versions = [key for key in self._held if key[0] == held.job]
+        for key in versions[:-MOST_VERSIONS]:  # those that were put longest ago
+            del self._held[key]
 
     def at(self, job: JobId, version: int) -> tuple[HeldState, ...]:
         """All that is held of a job at this version, in the order of the layers."""

@@ -26,7 +26,7 @@ from edged.core.job import JobSpec
 from edged.core.messages import Holding
 from edged.errors import MalformedError
 from edged.replication.snapshots import HeldState, cut
-from edged.replication.tensor_file import look, read, sync_folder, write, write_file
+from edged.replication.tensor_file import look, read, sync_folder, verify, write, write_file
 
 MOST_VERSIONS: Final = 2
 """Of one job."""
@@ -40,11 +40,11 @@ _ID_DIGITS: Final = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies on the disk of one job. ``program``: whether the program is there, too; ``problems`` in sentences."""
+    """What lies on the disk of one job: sound holdings, the program if it is there; ``problems`` in sentences."""
 
     job: JobId
     holdings: tuple[Holding, ...]
-    program: bool
+    program: bytes | None
     problems: tuple[str, ...]
 
 
@@ -110,7 +110,7 @@ class Store:
         shutil.rmtree(self._folder / job, ignore_errors=True)
 
     def scan(self) -> tuple[Found, ...]:
-        """What lies here, by the headers of the files; half-written and damaged files go. Raises ``OSError``."""
+        """What lies here; half-written and damaged files go. Reads every file. Raises ``OSError``."""
         return tuple(self._look(JobId(folder.name)) for folder in self._folders())
 
     def _look(self, job: JobId) -> Found:
@@ -119,12 +119,12 @@ class Store:
         holdings, problems = [], []
         for path in self._files(job):
             try:
-                holdings.append(look(path))
+                holdings.append(verify(path))
             except MalformedError as error:
                 problems.append(f"{error}; it was removed")
                 path.unlink(missing_ok=True)
         ordered = sorted(holdings, key=lambda holding: (holding.version, holding.first_layer))
-        return Found(job, tuple(ordered), self.program(job) is not None, tuple(problems))
+        return Found(job, tuple(ordered), self.program(job), tuple(problems))
 
     def _folders(self) -> list[Path]:
         if not self._folder.exists():

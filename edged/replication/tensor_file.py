@@ -35,6 +35,7 @@ _FORM: Final = 1
 
 _LONGEST_HEADER: Final = 64 * 2**20
 _PREFIX: Final = 8
+_PIECE: Final = 2**20
 
 _NAMES: Final = {
     "float64": ("F64", 8), "float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2),
@@ -119,6 +120,19 @@ def look(path: Path) -> Holding:
     return _holding(document)
 
 
+def verify(path: Path) -> Holding:
+    """As ``look``, and the digest is compared; the file is read, but not held in memory. Raises as ``read`` does."""
+    holding = look(path)
+    with path.open("rb") as file:
+        text, expected = _header(file)
+        digest = hashlib.sha256(text.encode())
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    if digest.hexdigest() != expected:
+        raise MalformedError(f"{path} is damaged: its digest is not that of its content")
+    return holding
+
+
 def _described(held: HeldState) -> dict[str, Any]:
     return {
         "form": _FORM,
@@ -172,8 +186,8 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 def _tensors(document: dict[str, Any]) -> tuple[TensorSpec, ...]:
     try:
         return tuple(
-            TensorSpec(str(name), str(dtype), tuple(map(int, shape)), tuple(map(int, strides)), int(size))
-            for name, dtype, shape, strides, size in document["tensors"]
+            TensorSpec(str(name), str(dtype), tuple(map(int, shape)), tuple(map(int, strides)), int(size), int(offset))
+            for name, dtype, shape, strides, size, offset in document["tensors"]
         )
     except (ValueError, KeyError, TypeError) as error:
         raise MalformedError(f"a damaged description of tensors: {error}") from error

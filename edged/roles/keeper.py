@@ -78,7 +78,10 @@ class Keeper:
         }
 
     async def open(self) -> None:
-        """Post a ``HeldFound`` for each job of which something lies on the disk."""
+        """Post a ``HeldFound`` for each job of which something lies on the disk, its program being loaded.
+
+        The worker must have been started.
+        """
         found: asyncio.Future[tuple[Found, ...]] = asyncio.get_running_loop().create_future()
 
         def unreadable(reason: str) -> None:
@@ -89,8 +92,10 @@ class Keeper:
         for each in await found:
             for problem in each.problems:
                 topic_logger("keeper").warning("%s", problem)
-            if each.holdings or each.program:
-                self._post(HeldFound(each.job, each.holdings, each.program, data=False))
+            if each.program is not None:
+                self._worker.load_program(each.job, each.program, _loaded)
+            if each.holdings or each.program is not None:
+                self._post(HeldFound(each.job, each.holdings, each.program is not None, data=False))
 
     def drop_job(self, job: JobId) -> None:
         """The job is over: forget all of it, on disk too."""
@@ -188,6 +193,10 @@ class Keeper:
             hand_on,
             lambda reason: self._send(effect.to, Refused(job, reason)),
         )
+
+
+def _loaded() -> None:
+    """Whether it could be loaded is told when stages are to be built of it."""
 
 
 def _nothing(_result: None) -> None:

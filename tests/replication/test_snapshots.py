@@ -7,7 +7,7 @@ import pytest
 
 from edged.core.ids import JobId, Stamp
 from edged.errors import MalformedError
-from edged.replication.snapshots import HeldState, Snapshots, cut, held_of
+from edged.replication.snapshots import MOST_VERSIONS, HeldState, Snapshots, cut, held_of
 from tests.replication.held import JOB, held, same
 
 
@@ -76,6 +76,14 @@ def test_the_smallest_holding_that_has_the_layers_is_found() -> None:
     assert snapshots.find(JOB, 33, 4, 4) is None
     assert snapshots.at(JOB, 32) == (whole, part)
     assert snapshots.size_bytes == whole.size_bytes + part.size_bytes
+
+
+def test_versions_that_nobody_lets_go_do_not_pile_up() -> None:
+    snapshots = Snapshots()
+    for version in [*range(20), 5, 4]:
+        snapshots.put(held(version))
+    kept = [version for version in range(20) if snapshots.at(JOB, version)]
+    assert kept == [4, 5, *range(20 - MOST_VERSIONS + 2, 20)]
 
 
 def test_what_is_let_go_is_gone_and_nothing_else() -> None:

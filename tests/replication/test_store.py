@@ -84,9 +84,9 @@ def test_a_scan_names_all_that_lies_here(tmp_path: Path) -> None:
     (tmp_path / "held" / "no job").mkdir()
     other, own = Store(tmp_path).scan()
     disk = HoldingKind.DISK
-    assert (own.job, own.program, own.problems) == (JOB, True, ())
+    assert (own.job, own.program, own.problems) == (JOB, PROGRAM, ())
     assert own.holdings == (Holding(4, 6, 32, disk), Holding(7, 9, 32, disk))
-    assert (other.program, other.holdings) == (False, (Holding(4, 6, 32, disk),))
+    assert (other.program, other.holdings) == (None, (Holding(4, 6, 32, disk),))
 
 
 def test_the_program_is_given_only_if_it_is_the_one_that_the_job_names(tmp_path: Path) -> None:
@@ -116,12 +116,13 @@ def test_a_flipped_bit_anywhere_is_found_and_the_file_goes(tmp_path: Path) -> No
             assert back is None or same(back, held())
 
 
-@pytest.mark.parametrize("length", [0, 5, 8, 100, -1])
-def test_a_file_that_is_cut_off_goes_at_the_scan(tmp_path: Path, length: int) -> None:
+@pytest.mark.parametrize("length", [0, 5, 8, 100, -1, None])
+def test_a_file_that_is_cut_off_or_changed_goes_at_the_scan(tmp_path: Path, length: int | None) -> None:
     store = Store(tmp_path)
     store.save(SPEC, PROGRAM, [held()])
     path = only_file(tmp_path)
-    path.write_bytes(path.read_bytes()[:length])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:length] if length is not None else whole[:-1] + bytes([whole[-1] ^ 1]))
     (found,) = store.scan()
     assert found.holdings == ()
     assert "damaged" in found.problems[0]

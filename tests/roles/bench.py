@@ -160,5 +160,10 @@ class Bench:
                 self._news.clear()
                 await self._news.wait()
 
+    async def turn(self) -> None:
+        """Let the loop take what other threads have handed to it."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
     def _send(self, to: NodeId, message: Message) -> None:
         self.messages.append((to, message))
