@@ -29,6 +29,7 @@ from edged.core.effects import (
     SendState,
     StartFeeder,
     TakeNorms,
+    TakeSnapshot,
     WriteWeights,
 )
 from edged.core.events import (
@@ -144,6 +145,8 @@ class Miniature:
         self.computed: list[Computed] = []
         self.messages: list[tuple[NodeId, Message]] = []
         self.logs: list[Log] = []
+        self.snapshots: list[tuple[NodeId, int, int, int]] = []
+        self.skipped: set[tuple[NodeId, int]] = set()
         self.collected: dict[int, set[tuple[int, int]]] = defaultdict(set)
         self.written: list[tuple[int, int]] = []
         self.losses: Callable[[Work], float] = lambda work: 1.0 + work.version + 0.125 * work.micro_batch
@@ -222,16 +225,12 @@ class Miniature:
             case SendInputs(to, stamp, route, hop, work, inputs):
                 assert inputs == inputs_of(self.spec, hop, self.plan.routes[route].hops[hop])
                 self._send_parcel(where, to, Inputs(stamp, route, hop, work, ()))
+            case TakeSnapshot(_, first, last, version):
+                self._assert_untouched(where, version)
+                assert (where, first, last, version) not in self.snapshots
+                self.snapshots.append((where, first, last, version))
             case SendState(to, stamp, first, last, version):
-                assert where not in self._computing
-                assert self._versions[where] == version
-                assert not any(
-                    isinstance(done.effect, RunForward)
-                    and done.effect.work.phase is Phase.TRAIN
-                    and done.effect.work.version == version
-                    for done in self.computed
-                    if done.node == where
-                )
+                self._assert_untouched(where, version)
                 self._send_parcel(where, to, StateParcel(stamp, first, last, version, (), b"", replica=False))
             case SendMessage(to, message):
                 self.messages.append((to, message))
@@ -252,6 +251,18 @@ class Miniature:
                 self.logs.append(effect)
             case _:
                 raise AssertionError(effect)
+
+    def _assert_untouched(self, where: NodeId, version: int) -> None:
+        """A copy is made between two computations, at its version, before anything trains from that."""
+        assert where not in self._computing
+        assert self._versions[where] == version
+        assert not any(
+            isinstance(done.effect, RunForward)
+            and done.effect.work.phase is Phase.TRAIN
+            and done.effect.work.version == version
+            for done in self.computed
+            if done.node == where
+        )
 
     def _draw(self, work: Work, feeder: int) -> None:
         if feeder != self.feeders:
@@ -296,8 +307,9 @@ class Miniature:
             case TakeNorms(stamp, version):
                 number = self.plan.nodes().index(where)
                 return NormsTaken(stamp, version, ((10 + number, 1.0 * version), (number, 2.0 * version)))
-            case RunUpdate(stamp, version, norms):
+            case RunUpdate(stamp, version, norms, skip):
                 assert version == self._versions[where] + 1
+                self.skipped |= {(where, version)} if skip else set()
                 if self.spec.clips:
                     count = len(self.plan.nodes())
                     expected = [(i, 2.0 * version) for i in range(count)]

@@ -193,7 +193,7 @@ def test_a_feeding_without_a_leader_waits_for_one():
 def test_a_new_leader_is_told_at_once_and_again_until_the_end():
     feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 0, None, lambda: ())
     feeding.handle(TimerFired(), 0.0)
-    failed = MessageReceived(SOURCE, WorkFailed(STAMP, "out of memory"))
+    failed = MessageReceived(SOURCE, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE))
     assert feeding.handle(failed, 1.0) == []
     verdict = JobDone(STAMP, 0, "out of memory")
     assert feeding.handle(LeaderChanged(LEADER, 2), 1.1) == [SendMessage(LEADER, verdict)]
@@ -209,7 +209,7 @@ def test_a_new_leader_is_told_at_once_and_again_until_the_end():
 def test_weights_that_cannot_be_written_are_the_jobs_problem():
     feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 2, LEADER, lambda: ())
     feeding.handle(TimerFired(), 0.0)
-    parcel = StateParcel(STAMP, 0, 0, 2, (), b"")
+    parcel = StateParcel(STAMP, 0, 0, 2, (), b"", replica=False)
     assert WriteWeights(STAMP, 2, 0) in feeding.handle(ParcelArrived(SOURCE, parcel), 0.1)
     effects = feeding.handle(WeightsWritten(STAMP, 0, "out", "", "the disk is full"), 0.2)
     assert effects == [SendMessage(LEADER, JobDone(STAMP, 2, "the disk is full"))]
@@ -223,11 +223,11 @@ def test_what_is_not_of_this_plan_changes_nothing():
     for message in (
         Taken(other, work),
         Result(other, work, 1.0, ()),
-        WorkFailed(other, "old"),
+        WorkFailed(other, "old", final=True, peer=SOURCE),
         Refused(JobId("x"), ""),
     ):
         assert feeding.handle(MessageReceived(SOURCE, message), 0.1) == []
-    assert feeding.handle(MessageReceived(node(9), WorkFailed(STAMP, "who says so?")), 0.1) == []
+    assert feeding.handle(MessageReceived(node(9), WorkFailed(STAMP, "who says so?", final=True, peer=SOURCE)), 0.1) == []
     assert feeding.step == 0
 
 

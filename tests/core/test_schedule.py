@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edged.core.effects import RunBackward, RunForward, RunUpdate, SendMessage, SendState
+from edged.core.copying import Standing
+from edged.core.effects import RunBackward, RunForward, RunUpdate, SendMessage, SendState, TakeSnapshot
 from edged.core.events import (
     BackwardDone,
     ComputeFailed,
@@ -15,6 +16,7 @@ from edged.core.events import (
     LeaderChanged,
     MessageReceived,
     ParcelArrived,
+    ParcelLost,
     TimerFired,
     UpdateDone,
 )
@@ -26,6 +28,7 @@ from edged.core.messages import (
     Inputs,
     Refused,
     Result,
+    StateParcel,
     Taken,
     Updated,
     WantProgress,
@@ -107,7 +110,10 @@ def test_a_node_that_a_route_visits_twice_prefers_what_is_deeper():
 
 
 def alone(**changes) -> Schedule:
-    return Schedule(pipeline(1, 2), make_spec(1, micro_batches=2, steps=2, **changes), SOURCE, 0, LEADER)
+    spec = make_spec(1, **{"micro_batches": 2, "steps": 2, **changes})
+    schedule = Schedule(pipeline(1, 2), spec, SOURCE, 0, LEADER)
+    assert schedule.handle(TimerFired(), 0.0) == [TakeSnapshot(STAMP, 0, 0, 0)]
+    return schedule
 
 
 def inputs(m: int, version: int = 0) -> ParcelArrived:
@@ -178,7 +184,7 @@ def test_a_loss_that_is_not_finite_stops_the_node_and_is_repeated(loss):
     schedule = alone()
     (run,) = schedule.handle(inputs(0), 0.0)
     effects = schedule.handle(done(run, loss), 0.0)
-    failed = WorkFailed(STAMP, f"the loss of step 1, micro-batch 0 is {loss}")
+    failed = WorkFailed(STAMP, f"the loss of step 1, micro-batch 0 is {loss}", final=True, peer=SOURCE)
     assert [e for e in effects if isinstance(e, SendMessage) and isinstance(e.message, WorkFailed)] == [
         SendMessage(SOURCE, failed),
         SendMessage(LEADER, failed),
@@ -205,7 +211,7 @@ def test_a_failed_computation_ends_the_job_with_its_reason():
     schedule = alone()
     schedule.handle(inputs(0), 0.0)
     effects = schedule.handle(ComputeFailed(STAMP, "out of memory"), 0.0)
-    assert SendMessage(LEADER, WorkFailed(STAMP, "out of memory")) in effects
+    assert SendMessage(LEADER, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE)) in effects
 
 
 @pytest.mark.parametrize("answer", [ForwardDone(STAMP, 0, 0, Work(0, Phase.TRAIN, 0), 1.0, 1.0, ()), "out of memory"])
@@ -215,7 +221,7 @@ def test_what_was_computing_when_a_parcel_failed_may_still_answer(answer):
     schedule.handle(ComputeFailed(STAMP, "a parcel does not fit"), 0.1)
     late = ComputeFailed(STAMP, answer) if isinstance(answer, str) else answer
     assert schedule.handle(late, 0.2) == []
-    failed = WorkFailed(STAMP, "a parcel does not fit")
+    failed = WorkFailed(STAMP, "a parcel does not fit", final=True, peer=SOURCE)
     assert SendMessage(LEADER, failed) in schedule.handle(TimerFired(), 0.7)
     schedule.check()
 
@@ -284,3 +290,93 @@ def test_a_broken_window_is_shown_with_what_was_computed():
     schedule._stages[0]._forward = 2
     with pytest.raises(BrokenInvariantError, match="2 in flight, window 1; computed so far: 0F0 <-- here"):
         schedule.check()
+
+
+# ----------------------------------------------------------------------------------------------------- snapshots
+
+
+def test_snapshots_are_taken_of_the_first_version_and_of_every_one_that_the_interval_divides():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=9), version=1)
+    for schedule in job.schedules.values():
+        schedule.snapshots.every = 4
+    job.run()
+    assert sorted(version for at, *_, version in job.snapshots if at == SOURCE) == [1, 4, 8]
+    assert len(job.snapshots) == 6
+
+
+def test_two_routes_over_the_same_layers_are_one_snapshot():
+    plan = make_plan(((0, 1, 1),), ((0, 1, 1),), layers=1, micro_batches=2)
+    schedule = Schedule(plan, make_spec(1, micro_batches=2), SOURCE, 0, LEADER)
+    assert schedule.handle(TimerFired(), 0.0) == [TakeSnapshot(STAMP, 0, 0, 0)]
+
+
+def test_an_interval_that_is_heard_of_late_counts_only_until_something_trains():
+    schedule = alone()
+    through(schedule, inputs(0))
+    through(schedule, inputs(1))
+    schedule.snapshots.every = 1
+    assert schedule.handle(TimerFired(), 0.0) == [TakeSnapshot(STAMP, 0, 0, 1)]
+    schedule.snapshots.every = 0
+    through(schedule, inputs(0, version=1))
+    through(schedule, inputs(1, version=1))
+    assert schedule.version == 2
+    assert schedule.handle(TimerFired(), 0.0) == []
+
+
+def test_state_stands_between_the_update_and_the_next_training_forward():
+    schedule = alone(samples=4, batch_size=4, epochs=2, eval_samples=4)
+    assert schedule.standing() == Standing(STAMP, 0, ((0, 0),))
+    (run,) = schedule.handle(inputs(0), 0.0)
+    assert schedule.standing() is None
+    through(schedule, done(run))
+    assert schedule.standing() is None
+    through(schedule, inputs(1))
+    assert schedule.standing() == Standing(STAMP, 1, ((0, 0),))
+    schedule.handle(ParcelArrived(SOURCE, Inputs(STAMP, 0, 0, Work(1, Phase.EVALUATE, 0), ())), 0.0)
+    assert schedule.standing() == Standing(STAMP, 1, ((0, 0),))
+
+
+def test_a_copy_that_was_lost_may_be_asked_for_again():
+    schedule = alone()
+    want = MessageReceived(node(2), WantState(STAMP, 0, 0, 0))
+    (copy,) = schedule.handle(want, 0.0)
+    assert copy == SendState(node(2), STAMP, 0, 0, 0)
+    assert schedule.handle(want, 0.0) == []
+    schedule.handle(ParcelLost(node(2), StateParcel(STAMP, 0, 0, 0, (), b"", replica=True)), 0.0)
+    assert schedule.handle(want, 0.0) == []
+    schedule.handle(ParcelLost(node(2), StateParcel(STAMP, 0, 0, 0, (), b"", replica=False)), 0.0)
+    assert schedule.handle(want, 0.0) == [copy]
+
+
+def test_a_node_with_nothing_new_still_answers():
+    plan = pipeline(2, 2)
+    schedule = Schedule(plan, make_spec(2, micro_batches=2), node(1), 0, LEADER)
+    schedule.handle(TimerFired(), 0.0)
+    want = WantProgress(STAMP, 0, Work(0, Phase.TRAIN, 0))
+    (sign,) = schedule.handle(MessageReceived(SOURCE, want), 0.0)
+    assert sign == SendMessage(SOURCE, Updated(STAMP, 0, 1, 0, 0.0, 0.0))
+
+
+# ----------------------------------------------------------------------------------------------- skipped updates
+
+
+@pytest.mark.parametrize("clips", [False, True])
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_a_loss_that_is_not_a_number_skips_its_step_on_all_nodes_alike(clips, loss):
+    job = Miniature(pipeline(3, 4), make_spec(3, steps=5, clips=clips, on_nan="skip"), loss=loss)
+    job.losses = lambda work: float("nan") if (work.version, work.micro_batch) == (2, 1) else 1.0
+    verdict = job.run().verdict
+    assert verdict is not None
+    assert (verdict.problem, verdict.step) == ("", 5)
+    assert job.skipped == {(at, 3) for at in job.plan.nodes()}
+
+
+def test_a_node_alone_skips_too():
+    schedule = alone(on_nan="skip")
+    (run,) = schedule.handle(inputs(0), 0.0)
+    through(schedule, done(run, float("inf")))
+    updates = [e for e in through(schedule, inputs(1)) if isinstance(e, RunUpdate)]
+    assert updates == [RunUpdate(STAMP, 1, None, skip=True)]
+    through(schedule, inputs(0, version=1))
+    updates = [e for e in through(schedule, inputs(1, version=1)) if isinstance(e, RunUpdate)]
+    assert updates == [RunUpdate(STAMP, 2, None, skip=False)]
