@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from edged.core.effects import BuildStages, DropStages, SendFirstState, SendMessage, SendProgram
+from edged.core.effects import BuildStages, DropStages, SendMessage, SendProgram
 from edged.core.events import (
+    HeldFound,
     JobSubmitted,
     LinkLost,
     MemberChanged,
@@ -23,22 +24,23 @@ from edged.core.messages import (
     StateParcel,
     Transfer,
     WantProgram,
-    WantState,
+    WantSnapshot,
+    WorkFailed,
 )
 from edged.core.migration import SLOWEST_SECONDS, Migration
-from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
+from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, member, plan, spec, stamp
 
-WANT = WantState(stamp(), 2, 3, 0)
+WANT = WantSnapshot(stamp(), 2, 3, 0)
 
 
-def prepare(of=None, nodes=(A, B), to=B):
+def prepare(of=None, nodes=(A, B), to=B, version=0, holder=A, program_holder=A):
     chosen = plan(of or stamp(), nodes)
-    transfers = tuple(Transfer(h.first_layer, h.last_layer, 0, A) for _, _, h in chosen.hops_of(to))
-    return Prepare(chosen, spec(), transfers)
+    transfers = tuple(Transfer(h.first_layer, h.last_layer, version, holder) for _, _, h in chosen.hops_of(to))
+    return Prepare(chosen, spec(), version, program_holder, transfers)
 
 
-def state(sender=A, of=None, first=2, last=3):
-    return ParcelArrived(sender, StateParcel(of or stamp(), first, last, 0, (), b""))
+def state(sender=A, of=None, first=2, last=3, version=0, replica=False):
+    return ParcelArrived(sender, StateParcel(of or stamp(), first, last, version, (), b"", replica=replica))
 
 
 class Scene:
@@ -104,7 +106,7 @@ def test_a_newer_plan_replaces_the_older_and_keeps_the_program(scene):
     scene.hear(C, prepare())
     scene.handle(ParcelArrived(A, ProgramParcel(JOB, 10)))
     later = stamp(version=2)
-    assert scene.hear(C, prepare(later)) == [DropStages(stamp()), SendMessage(A, WantState(later, 2, 3, 0))]
+    assert scene.hear(C, prepare(later)) == [DropStages(stamp()), SendMessage(A, WantSnapshot(later, 2, 3, 0))]
     assert scene.handle(state()) == []
     assert scene.handle(StagesBuilt(stamp(), "")) == []
     assert scene.handle(state(of=later)) == [BuildStages(plan(later, (A, B)), spec(), 0)]
@@ -118,11 +120,47 @@ def test_parcels_from_others_than_the_holder_do_not_count(scene):
     assert scene.wake() == [SendMessage(A, WantProgram(JOB)), SendMessage(A, WANT)]
 
 
-def test_a_refusal_is_the_verdict(scene):
+def test_a_refusal_blames_the_holder_and_not_this_node(scene):
     scene.hear(C, prepare())
     assert scene.hear(C, Refused(JOB, "no")) == []
-    assert scene.hear(A, Refused(JOB, "gone")) == [SendMessage(C, Prepared(stamp(), "gone"))]
+    verdict = SendMessage(C, WorkFailed(stamp(), "gone", final=False, peer=A))
+    assert scene.hear(A, Refused(JOB, "gone")) == [verdict]
     assert scene.machine.deadline() is None
+    assert scene.hear(C, prepare()) == [verdict]
+
+
+def test_a_plan_goes_on_from_any_version_with_layers_and_program_from_whoever_has_them(scene):
+    assert scene.hear(C, prepare(version=7, holder=C, program_holder=B)) == [
+        SendMessage(B, WantProgram(JOB)),
+        SendMessage(C, WantSnapshot(stamp(), 2, 3, 7)),
+    ]
+    scene.handle(state(C, version=7))
+    assert scene.handle(ParcelArrived(B, ProgramParcel(JOB, 10))) == [BuildStages(plan(stamp(), (A, B)), spec(), 7)]
+
+
+def test_a_replica_is_not_what_was_asked_for(scene):
+    scene.hear(C, prepare())
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 10)))
+    assert scene.handle(state(replica=True)) == []
+
+
+def test_a_halt_ends_older_plans_of_its_job_and_keeps_the_program(scene):
+    scene.hear(C, prepare())
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 10)))
+    assert scene.machine.halt(stamp()) == []
+    assert scene.machine.halt(stamp(version=2, job=OTHER_JOB)) == []
+    assert scene.machine.halt(stamp(version=2)) == [DropStages(stamp())]
+    assert scene.machine.halt(stamp(version=2)) == []
+    assert scene.machine.preparation is None
+    assert scene.machine.has_program(JOB)
+
+
+def test_a_program_found_on_disk_is_handed_out_and_not_asked_for(scene):
+    assert not scene.machine.has_program(JOB)
+    scene.handle(HeldFound(JOB, (), program=True, data=False))
+    assert scene.machine.has_program(JOB)
+    assert scene.hear(C, WantProgram(JOB)) == [SendProgram(C, JOB)]
+    assert scene.hear(C, prepare()) == [SendMessage(A, WANT)]
 
 
 def test_a_node_that_only_feeds_is_ready_at_once():
@@ -130,27 +168,28 @@ def test_a_node_that_only_feeds_is_ready_at_once():
     assert scene.hear(C, prepare(nodes=(B,), to=A)) == [SendMessage(C, Prepared(stamp(), ""))]
 
 
-def test_the_source_serves_each_question_once_per_session():
+def test_a_program_is_handed_out_once_per_session():
     scene = Scene(A)
     scene.handle(JobSubmitted(spec()))
     assert scene.hear(B, WantProgram(JOB)) == [SendProgram(B, JOB)]
-    assert scene.hear(B, WANT) == [SendFirstState(B, stamp(), 2, 3)]
     assert scene.hear(B, WantProgram(JOB)) == []
     assert scene.hear(C, WantProgram(JOB)) == [SendProgram(C, JOB)]
     scene.handle(LinkLost(B))
-    assert scene.hear(B, WANT) == [SendFirstState(B, stamp(), 2, 3)]
+    assert scene.hear(B, WantProgram(JOB)) == [SendProgram(B, JOB)]
     scene.handle(MemberChanged(member(B, MemberState.DEAD), MemberState.ALIVE, ""))
-    assert scene.hear(B, WANT) == [SendFirstState(B, stamp(), 2, 3)]
+    assert scene.hear(B, WantProgram(JOB)) == [SendProgram(B, JOB)]
 
 
-def test_who_is_not_the_source_refuses(scene):
+def test_a_node_that_got_the_program_hands_it_out_too(scene):
+    scene.hear(C, prepare())
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 10)))
+    assert scene.hear(C, WantProgram(JOB)) == [SendProgram(C, JOB)]
+
+
+def test_who_has_no_program_refuses(scene):
     (effect,) = scene.hear(C, WantProgram(JOB))
     assert effect.to == C
     assert isinstance(effect.message, Refused)
-
-
-def test_a_state_of_a_running_version_is_not_for_migration(scene):
-    assert scene.hear(C, WantState(stamp(), 2, 3, 5)) == []
 
 
 def test_drop_forgets_the_job():
