@@ -46,14 +46,12 @@ from edged.core.messages import (
 from edged.core.phases import IN_FORCE, Stage
 from edged.core.procedure import Procedure
 from edged.core.protection import Interval, unmeasured
+from edged.core.queue import Queue
 from edged.core.submissions import Submissions
 from edged.core.watch import GONE, fate
 
 REPEAT_SECONDS = 1.0
 """The leader repeats the list this often while a job is to be done."""
-
-YIELD_SECONDS = 10.0
-"""A job that waits for something lets the next one have a turn after this long."""
 
 IDLE_SECONDS = 5.0
 """The leader repeats the list this often while all jobs are over, and the running plan always."""
@@ -81,6 +79,7 @@ class JobBoard:
         self._interval = interval
         self._replicas = replicas
         self._leavers = Leavers()
+        self._queue = Queue(self.jobs, self._spec_of)
         self._submissions = Submissions(self.jobs)
         self._members: dict[NodeId, MemberRecord] = {record.node: record}
         self._specs: dict[JobId, JobSpec] = {}
@@ -91,8 +90,6 @@ class JobBoard:
         self._told_number = -1
         self._told_plan: PlanChosen | None = None
         self._confirmed = False
-        self._last: JobId | None = None
-        self._yield_at: float | None = None
         self._list_at: float | None = None
         self._plan_at: float | None = None
 
@@ -114,7 +111,7 @@ class JobBoard:
         """Return when something is to be repeated or given up."""
         parts = [self._list_at, self._plan_at, self._submissions.deadline()]
         if self.leads:
-            parts += [self._leavers.deadline(), self._yield_at]
+            parts += [self._leavers.deadline(), self._queue.deadline()]
         if self.procedure is not None:
             parts.append(self.procedure.deadline())
         return min((t for t in parts if t is not None), default=None)
@@ -165,16 +162,9 @@ class JobBoard:
 
     def _hear(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         match message:
-            case Submit(spec) if self.leads and sender == spec.source and not self.jobs.ended(spec.job):
-                self._specs.setdefault(spec.job, spec)
-                if spec.job not in self.jobs.records:
-                    self.jobs.put(_queued(spec))
-            case StopRequest(job, reason) if self.leads and not self._in_hand(job):
-                self._close(job, JobState.STOPPED, reason)
-            case PauseRequest(job) if self.leads and not self._in_hand(job) and job in self.jobs.records:
-                self.jobs.put(replace(self.jobs.records[job], state=JobState.PAUSED, reason=""))
-            case ResumeRequest(job) if self.leads:
-                self._resume(job)
+            case Submit() | StopRequest() | PauseRequest() | ResumeRequest():
+                if self.leads:
+                    self._hear_request(sender, message)
             case Jobs():
                 return self._hear_jobs(sender, message, now)
             case End(stamp, state, reason) if not self.leads:
@@ -196,12 +186,25 @@ class JobBoard:
         if record is not None:
             self.jobs.put(replace(record, state=state, reason=reason))
 
-    def _resume(self, job: JobId) -> None:
-        """A paused job goes back to its place in the queue."""
-        record = self.jobs.records.get(job)
-        if record is not None and record.state is JobState.PAUSED:
-            self.jobs.put(replace(record, state=JobState.QUEUED))
-            self._causes[job] = "paused"
+    def _hear_request(self, sender: NodeId, message: Submit | StopRequest | PauseRequest | ResumeRequest) -> None:
+        """Do what somebody asks; of the job in hand, the procedure takes it in."""
+        match message:
+            case Submit(spec):
+                if sender == spec.source and not self.jobs.ended(spec.job):
+                    self._specs.setdefault(spec.job, spec)
+                    if spec.job not in self.jobs.records:
+                        self.jobs.put(_queued(spec))
+            case StopRequest(job, reason):
+                if not self._in_hand(job):
+                    self._close(job, JobState.STOPPED, reason)
+            case PauseRequest(job):
+                if not self._in_hand(job):
+                    self._close(job, JobState.PAUSED, "")
+            case ResumeRequest(job):
+                record = self.jobs.records.get(job)
+                if record is not None and record.state is JobState.PAUSED:
+                    self.jobs.put(replace(record, state=JobState.QUEUED))
+                    self._causes[job] = "paused" if record.step else ""
 
     def _hear_plan(self, sender: NodeId, message: PlanChosen | Prepare) -> list[Effect]:
         """Remember the plan; the leader confirms one that it knows to run to the source that tells it."""
@@ -269,8 +272,10 @@ class JobBoard:
         effects: list[Effect] = []
         self._settle()
         self._tell_orphans()
-        self._make_way(now)
-        while self.procedure is None and (record := self._next()) is not None:
+        if self.procedure is not None and self._queue.yields(self.procedure.record, now):
+            self._causes.setdefault(self.procedure.record.job, "leader" if self.procedure.record.step else "")
+            self.procedure = None
+        while self.procedure is None and (record := self._queue.next()) is not None:
             effects += self._take_up(record, now)
             self._settle()
         return effects + self._broadcast(now)
@@ -293,38 +298,8 @@ class JobBoard:
                 reason = f"node {source.name} {fate(source)}; it has the job's data; the job goes on when it is back"
                 self.jobs.put(replace(record, state=JobState.WAITING, reason=reason))
 
-    def _make_way(self, now: float) -> None:
-        """A job that waits lets others have their turn after a while; then it is tried again."""
-        waits = self.procedure is not None and self.procedure.record.state is JobState.WAITING
-        if not waits or len(self._candidates()) < 2:
-            self._yield_at = None
-        elif self._yield_at is None:
-            self._yield_at = now + YIELD_SECONDS
-        elif now >= self._yield_at and self.procedure is not None:
-            self._yield_at, self._last = None, self.procedure.record.job
-            self._causes.setdefault(self._last, "leader" if self.procedure.record.step else "")
-            self.procedure = None
-
-    def _candidates(self) -> list[JobRecord]:
-        """Return the jobs that could be in hand, oldest first."""
-        states = {JobState.QUEUED, JobState.WAITING}
-        return [r for r in self.jobs.unended() if r.state in states and self._spec_of(r.job) is not None]
-
-    def _next(self) -> JobRecord | None:
-        """Return the job whose turn it is: one that an earlier leader started, else the oldest that can begin.
-
-        After a job that waited in vain it is the turn of those behind it.
-        """
-        running = next((r for r in self.jobs.unended() if r.state is JobState.RUNNING), None)
-        if running is not None:
-            return running
-        candidates = self._candidates()
-        jobs = [record.job for record in candidates]
-        behind = jobs.index(self._last) + 1 if self._last in jobs else 0
-        return next(iter([*candidates[behind:], *candidates[:behind]]), None)
-
     def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
-        job, self._last = record.job, None
+        job = record.job
         known, told, spec = self.plans.get(job), self.committed.get(job), self._spec_of(job)
         lead = Leadership(self.node, self._term, self._members, self._leavers, self._replicas, self._interval)
         before = None if known is None else known.plan

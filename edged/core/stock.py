@@ -113,5 +113,5 @@ def _without_source(source: NodeId, inventories: Inventories, members: Mapping[N
     if source in inventories:
         return f"node {name} does not have the job's data, and nobody else does"
     if record is not None and record.state not in GONE:
-        return f"node {name} does not answer; it has the job's data"
+        return f"only node {name} has the job's data"
     return f"node {name} is gone, and nobody else has the job's data; the job goes on when it is back"

@@ -1,0 +1,106 @@
+"""From the fence to a plan: whether those who answered hold all that is needed, and who takes part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edged.core.course import Course
+from edged.core.effects import Effect, Log
+from edged.core.gathering import Gathering
+from edged.core.ids import NodeId
+from edged.core.inventory import transfers
+from edged.core.messages import JobState, MemberState
+from edged.core.phases import Stage, Turn
+from edged.core.plan import Plan
+from edged.core.stock import Stock, lost_layers, take_stock
+
+_NOBODY = "nobody is left"
+
+
+class Founding(Course):
+    """The stages FENCE, PLAN and WAIT of a job: what they need, and what they say while it is not there."""
+
+    def _gathered(self, gathering: Gathering, now: float) -> list[Effect]:
+        """Go on once everyone has had time to answer and those who did hold all that is needed."""
+        if now < self._calm_at or not gathering.due(now):
+            return []
+        if self._pausing:
+            return self._shelve(JobState.PAUSED, "", now)
+        stock = take_stock(
+            self._spec(),
+            gathering.inventories,
+            self._members,
+            leaving=self._lead.leavers,
+            doubted=self._conduct.doubted,
+            before=self._before,
+            committed=self._committed,
+            step_seconds=self._step_seconds,
+        )
+        lack = stock if isinstance(stock, str) else self._lack(stock, now)
+        if lack == _NOBODY:
+            return self._end(JobState.FAILED, "; ".join(self._conduct.excluded.values()), now)
+        if isinstance(stock, str) or lack:
+            silent = gathering.silent()
+            return self._wait(
+                lack + (f" (waiting for {self._names(silent)})" if silent else ""), now, stay=bool(silent)
+            )
+        self._stock = stock
+        return self._draw_from(stock.source) + self._turn(Turn.GATHERED, now)
+
+    def _lack(self, stock: Stock, now: float) -> str:
+        """Say why it is too early to plan, or that nobody is left to plan for; nothing if it is time."""
+        early = [member.name for member in self._alive() if member.slowness == 0.0]
+        if early and not self._begun and now < self._measured_by:
+            return f"waiting for the speed of {', '.join(early)}"
+        if now < self._since + stock.patience_seconds:
+            lost = lost_layers(self._spec(), self._inventories, self._members, self._before, above=stock.version)
+            return f"{lost}; if that takes long, it begins anew"
+        if not self._eligible(self._inventories):
+            self._needed = frozenset(self._lead.leavers)
+        if self._eligible(self._inventories):
+            return ""
+        hopeful = [node for node in self._present() if node not in self._conduct.excluded]
+        return "no device that answers has measured its speed yet" if hopeful else _NOBODY
+
+    def _draw_from(self, source: NodeId) -> list[Effect]:
+        """Let this node be the source from now on."""
+        if source == self.record.source:
+            return []
+        text = f"job {self.record.name}: {self._names([source])} goes on with the data"
+        self._new_source = source
+        self.spec, self.record = replace(self._spec(), source=source), replace(self.record, source=source)
+        return [Log("warning", "recovery", text)]
+
+    def _wait(self, reason: str, now: float, *, stay: bool = False) -> list[Effect]:
+        """Let the record say what is missing; ``stay``: somebody may answer yet."""
+        news = (self.record.state, self.record.reason) != (JobState.WAITING, reason)
+        effects: list[Effect] = [Log("warning", "jobs", f"job {self.record.name} waits: {reason}")] if news else []
+        if not stay:
+            effects += self._turn(Turn.LACKING if self.stage is Stage.FENCE else Turn.UNPLANNED, now)
+        self.record = replace(self.record, state=JobState.WAITING, reason=reason)
+        return effects
+
+    def _chosen(self, plan: Plan | None, problem: str, now: float) -> list[Effect]:
+        """The planner has answered."""
+        if self.stage is not Stage.PLAN or (plan is not None and plan.stamp != self._stamp_now()):
+            return []
+        if plan is None:
+            return [] if self._questions else self._unplanned(problem, now)
+        self.plan = plan
+        self._moves = transfers(plan, self._stock.version, self._inventories)
+        holders = [move.holder for its in self._moves.values() for move in its]
+        self._watch.follow((*self._participants(), self._stock.program_holder, *holders))
+        self._protect(self._stock.version, None)
+        return self._turn(Turn.PLANNED, now)
+
+    def _unplanned(self, problem: str, now: float) -> list[Effect]:
+        """Do without those who leave only if it can be done; a job that never ran does not wait for better devices."""
+        if set(self._lead.leavers) - self._needed:
+            self._needed = frozenset(self._lead.leavers)
+            return self._turn(Turn.TROUBLE, now)
+        there = [self._members[node] for node in self._present()]
+        more_may_come = any(member.slowness == 0.0 or member.state is not MemberState.ALIVE for member in there)
+        reason = "; ".join([problem, *self._conduct.excluded.values()])
+        if not self._begun and (now >= self._possible_by or not more_may_come):
+            return self._end(JobState.FAILED, reason, now)
+        return self._wait(reason, now)
