@@ -12,10 +12,11 @@ handed to. Newer versions that some nodes hold already can only make it better.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from edged.core.ids import NodeId
+from edged.core.inventory import ranges
 from edged.core.plan import Plan
 from edged.core.recovery_messages import Committed
 
@@ -100,7 +101,7 @@ def verdict(standing: Standing, node: NodeId) -> Verdict:
         return Verdict(node, standing.step, 0)
     version = _version_left(standing, survivors)
     if version is None:
-        return Verdict(node, None, 0, lost=_ranges(_uncovered(standing, survivors)), heir=heir)
+        return Verdict(node, None, 0, lost=ranges(_uncovered(standing, survivors)), heir=heir)
     return Verdict(node, version, max(0, standing.step - version), heir=heir)
 
 
@@ -148,14 +149,3 @@ def _holders(standing: Standing, layer: int) -> tuple[NodeId, ...]:
         if node in standing.alive
     )
     return tuple(dict.fromkeys(holding))
-
-
-def _ranges(layers: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Ascending numbers as inclusive ranges: 0, 1, 2, 5 -> (0, 2), (5, 5)."""
-    found: list[tuple[int, int]] = []
-    for layer in layers:
-        if found and found[-1][1] == layer - 1:
-            found[-1] = (found[-1][0], layer)
-        else:
-            found.append((layer, layer))
-    return tuple(found)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edged.core.ids import NodeId
+from edged.core.inventory import ranges_in_words
 from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, JobState, MemberState
 from edged.core.plan import layers_in_words
@@ -145,9 +146,8 @@ class _Words:
             return "no other node is there"
         if verdict.samples:
             return f"only {name} can draw the samples"
-        ranges = [layers_in_words(first, last) for first, last in verdict.lost]
         one = len(verdict.lost) == 1 and verdict.lost[0][0] == verdict.lost[0][1]
-        return f"{_listed(ranges)} {'lies' if one else 'lie'} nowhere else"
+        return f"{ranges_in_words(verdict.lost)} {'lies' if one else 'lie'} nowhere else"
 
     def _called(self, node: NodeId) -> str:
         return self._observer.name(node) + (" (leader)" if node == self._observer.leader else "")

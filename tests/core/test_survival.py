@@ -1,4 +1,4 @@
-"""What a job would survive: against brute force over all single deaths."""
+"""What a job would survive: against what the survivors of every single death would answer the leader."""
 
 from itertools import product
 from random import Random
@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from edged.core.ids import NodeId
+from edged.core.inventory import newest_complete
 from edged.core.plan import Hop, Plan, Route
-from edged.core.recovery_messages import Committed, Lying
+from edged.core.recovery_messages import Committed, Holding, HoldingKind, Inventory, Lying
 from edged.core.survival import Cover, Standing, Verdict, covers, verdict, verdicts
 from tests.core.job_sample import A, B, C, D, plan, stamp
 
@@ -82,15 +83,19 @@ def test_everyone_who_is_there_gets_a_verdict_those_of_the_plan_first() -> None:
     assert [each.node for each in verdicts(standing(committed(*RING), alive=(C, B)))] == [B, C]
 
 
-def newest_by_brute_force(held: dict[NodeId, set[tuple[int, int]]], layers: int) -> int | None:
-    """The newest version of which every layer is somewhere; ``held``: (layer, version) of each node."""
-    everything = set().union(*held.values()) if held else set()
-    versions = sorted({version for _, version in everything}, reverse=True)
-    return next((v for v in versions if all((layer, v) in everything for layer in range(layers))), None)
+def inventory(node: NodeId, lying: tuple[Lying, ...], version: int, *, first: bool) -> Inventory:
+    """What this node would answer the leader that asks the survivors."""
+    kept = [
+        Holding(each.first_layer, each.last_layer, version, HoldingKind.REPLICA)
+        for each in lying
+        if node in each.holders and version >= 0
+    ]
+    begun = [Holding(0, LAYERS - 1, 0, HoldingKind.FIRST)] if first else []
+    return Inventory(stamp(), (*kept, *begun), program=True, data=True)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_verdicts_agree_with_brute_force_over_all_single_deaths(seed: int) -> None:
+def test_verdicts_agree_with_what_recovery_would_find_after_every_single_death(seed: int) -> None:
     random = Random(seed)
     nodes = (A, B, C, D)
     for _ in range(100):
@@ -106,17 +111,8 @@ def test_verdicts_agree_with_brute_force_over_all_single_deaths(seed: int) -> No
         now = standing(word, alive=alive, source=source, origin=origin, step=19, nodes=tuple(runners))
         for dead in alive:
             survivors = alive - {dead}
-            held = {
-                node: {
-                    (layer, version)
-                    for entry in lying
-                    if node in entry.holders and version >= 0
-                    for layer in range(entry.first_layer, entry.last_layer + 1)
-                }
-                | ({(layer, 0) for layer in range(LAYERS)} if node == origin else set())
-                for node in survivors
-            }
-            newest = newest_by_brute_force(held, LAYERS)
+            answers = {node: inventory(node, lying, version, first=node == origin) for node in survivors}
+            newest = newest_complete(LAYERS, answers)
             drawn = dead != source or word.data_holder in survivors
             concerned = dead == source or dead in runners
             found = verdict(now, dead)
