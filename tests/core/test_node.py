@@ -5,29 +5,54 @@ from random import Random
 
 import pytest
 
-from edged.core.effects import BuildStages, DropJob, DropStages, Log, SendMessage, SendProgram, StartFeeder, TellMember
+from edged.core.effects import (
+    BuildStages,
+    Depart,
+    DropHeld,
+    DropJob,
+    DropStages,
+    Log,
+    SendFirstState,
+    SendHeld,
+    SendMessage,
+    SendProgram,
+    StartFeeder,
+    TakeSnapshot,
+    TellMember,
+)
 from edged.core.events import (
     ExportAsked,
     ForwardDone,
     JobSubmitted,
     LeaderChanged,
+    LeaveAsked,
     MessageReceived,
     ParcelArrived,
     ParcelLost,
     ParcelRefused,
     PeerMet,
+    SnapshotTaken,
     StagesBuilt,
     TimerFired,
 )
 from edged.core.job import Phase, Work
 from edged.core.messages import (
     Activation,
+    Committed,
+    Drain,
     End,
     Gradient,
+    Halt,
+    Held,
+    Holding,
+    HoldingKind,
     Inputs,
+    Inventory,
     JobRecord,
     Jobs,
     JobState,
+    LeaveGranted,
+    LeaveRequest,
     MemberState,
     PlanChosen,
     Prepare,
@@ -38,7 +63,7 @@ from edged.core.messages import (
     TensorSpec,
     Transfer,
     WantProgram,
-    WantState,
+    WantSnapshot,
     WorkFailed,
 )
 from edged.core.node import Node, NodeOptions
@@ -46,6 +71,10 @@ from edged.core.running import BROKEN_SECONDS
 from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
 
 WORK = Work(0, Phase.TRAIN, 0)
+
+
+def start(of=None, every=0, holders=(), data_holder=""):
+    return Start(of or stamp(), 0, every, holders, data_holder)
 
 
 class Scene:
@@ -69,7 +98,7 @@ class Scene:
         chosen = plan(of or stamp(), (A, B))
         hops = chosen.hops_of(self.node.node)
         return self.hear(
-            C, Prepare(chosen, spec(), tuple(Transfer(h.first_layer, h.last_layer, 0, A) for *_, h in hops))
+            C, Prepare(chosen, spec(), 0, A, tuple(Transfer(h.first_layer, h.last_layer, 0, A) for *_, h in hops))
         )
 
     def build(self, of=None):
@@ -77,7 +106,7 @@ class Scene:
         self.prepare(of)
         self.handle(ParcelArrived(A, ProgramParcel(JOB, 1)))
         ((first, last),) = [(h.first_layer, h.last_layer) for *_, h in plan(of, (A, B)).hops_of(self.node.node)]
-        effects = self.handle(ParcelArrived(A, StateParcel(of, first, last, 0, (), b"")))
+        effects = self.handle(ParcelArrived(A, StateParcel(of, first, last, 0, (), b"", replica=False)))
         assert [type(e) for e in effects] == [BuildStages]
         return self.handle(StagesBuilt(of, ""))
 
@@ -108,13 +137,13 @@ def test_the_schedule_begins_with_the_stages_and_feeding_with_start():
     assert SendMessage(C, Prepared(stamp(), "")) in scene.build()
     assert scene.node.running.schedule is not None
     assert scene.node.running.feeding is None
-    assert any(isinstance(e, StartFeeder) for e in scene.hear(C, Start(stamp(), 0)))
-    assert not any(isinstance(e, StartFeeder) for e in scene.hear(C, Start(stamp(), 0)))
+    assert any(isinstance(e, StartFeeder) for e in scene.hear(C, start()))
+    assert not any(isinstance(e, StartFeeder) for e in scene.hear(C, start()))
 
 
 def test_a_node_of_the_plan_that_is_not_the_source_feeds_nothing(scene):
     scene.build()
-    scene.hear(C, Start(stamp(), 0))
+    scene.hear(C, start())
     assert scene.node.running.feeding is None
 
 
@@ -127,7 +156,7 @@ def test_an_export_asked_for_too_early_waits_for_the_start():
     scene.handle(JobSubmitted(spec()))
     scene.handle(ExportAsked(JOB, 7))
     scene.build()
-    scene.hear(C, Start(stamp(), 0))
+    scene.hear(C, start())
     assert exported(scene.node) == [7]
     scene.handle(ExportAsked(JOB, 8))
     assert exported(scene.node) == [7, 8]
@@ -142,7 +171,7 @@ def test_an_export_of_a_job_that_ends_first_is_forgotten():
 
 
 def test_start_before_the_stages_is_only_heard_again_later(scene):
-    scene.hear(C, Start(stamp(), 0))
+    scene.hear(C, start())
     assert scene.node.running.stamp is None
 
 
@@ -193,15 +222,14 @@ def test_first_weights_are_handed_out_even_while_the_source_runs():
     scene = Scene(A)
     scene.handle(JobSubmitted(spec()))
     scene.build()
-    want = WantState(stamp(), 2, 3, 0)
-    assert [type(e).__name__ for e in scene.hear(B, want)] == ["SendFirstState"]
+    assert scene.hear(B, WantSnapshot(stamp(), 2, 3, 0)) == [SendFirstState(B, stamp(), 2, 3)]
 
 
 def test_a_node_that_was_restarted_says_so_when_a_plan_counts_on_it(scene):
     effects = scene.hear(C, PlanChosen(plan(stamp(), (A, B)), spec()))
     ((to, failed),) = [(e.to, e.message) for e in effects if isinstance(e, SendMessage)]
     assert to == C
-    assert failed == WorkFailed(stamp(), "node pi-b was restarted; what it held of the job is lost")
+    assert failed == WorkFailed(stamp(), "node pi-b was restarted; what it held of the job is lost", final=False, peer=B)
 
 
 def test_a_bystander_only_remembers_the_plan():
@@ -228,7 +256,7 @@ PROGRAM = ProgramParcel(JOB, 1)
 
 
 def state_of(first, last, version=0, of=None):
-    return StateParcel(of or stamp(), first, last, version, (), b"")
+    return StateParcel(of or stamp(), first, last, version, (), b"", replica=False)
 
 
 def test_nothing_is_expected_before_it_was_asked_for(scene):
@@ -265,7 +293,7 @@ def test_a_program_that_comes_after_its_plan_was_replaced_is_still_the_jobs(scen
     scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.RUNNING, 0, 3, ""),)))
     scene.prepare()
     other = replace(spec(), job="f" * 12)
-    scene.hear(C, Prepare(plan(replace(stamp(), job="f" * 12), (A, C)), other, ()))
+    scene.hear(C, Prepare(plan(replace(stamp(), job="f" * 12), (A, C)), other, 0, A, ()))
     assert scene.node.expects(A, PROGRAM)
     scene.handle(ParcelArrived(A, PROGRAM))
     effects = scene.hear(C, Jobs(1, 2, (JobRecord(JOB, "net", A, JobState.STOPPED, 0, 3, ""),)))
@@ -297,7 +325,7 @@ def test_state_for_an_export_is_expected_from_the_hops_that_were_asked():
     scene = Scene(A)
     scene.handle(JobSubmitted(spec()))
     scene.build()
-    scene.hear(C, Start(stamp(), 0))
+    scene.hear(C, start())
     scene.handle(ExportAsked(JOB, 7))
     (version,) = scene.node.running.feeding._collecting._missing
     hop = plan(stamp(), (A, B)).routes[0].hops[1]
@@ -319,7 +347,7 @@ def test_inputs_that_do_not_fit_end_the_job_with_what_they_were():
     scene = Scene(A)
     scene.handle(JobSubmitted(spec()))
     scene.build()
-    scene.hear(C, Start(stamp(), 0))
+    scene.hear(C, start())
     wide = Inputs(stamp(), 0, 0, WORK, (TensorSpec("batch[1]", "int64", (2, 5), (5, 1), 80),))
     assert failures(scene.handle(ParcelRefused(A, wide))) == {
         "the inputs of step 1, micro-batch 0 (batch[1] int64 [2, 5]) from pi-a cannot be taken"
@@ -338,7 +366,7 @@ def test_a_refused_parcel_that_nobody_waits_for_ends_nothing(scene):
 def test_state_that_cannot_be_taken_is_a_problem_of_preparing(scene):
     scene.prepare()
     scene.handle(ParcelArrived(A, ProgramParcel(JOB, 1)))
-    effects = scene.handle(ParcelRefused(A, StateParcel(stamp(), 2, 3, 0, (), b"")))
+    effects = scene.handle(ParcelRefused(A, StateParcel(stamp(), 2, 3, 0, (), b"", replica=False)))
     (told,) = [e.message for e in effects if isinstance(e, SendMessage)]
     assert isinstance(told, Prepared)
     assert told.problem.startswith("the state of layers 2..3 is not")
@@ -350,14 +378,17 @@ def lose_activation(scene):
     return scene.now
 
 
-def test_a_broken_connection_between_two_living_nodes_ends_the_job(scene):
-    began, told = lose_activation(scene), set()
+def test_a_broken_connection_between_two_living_nodes_is_told_until_the_plan_is_halted(scene):
+    began, told = lose_activation(scene), []
     scene.node.running._record = member
-    while not told:
+    failed = SendMessage(C, WorkFailed(stamp(), "the connection between pi-b and pi-a broke", final=False, peer=A))
+    while scene.now < began + 2 * BROKEN_SECONDS:
         scene.now = scene.node.deadline()
-        assert scene.now <= began + BROKEN_SECONDS
-        told = failures(scene.handle(TimerFired()))
-    assert told == {"the connection between pi-b and pi-a broke"}
+        told += [scene.now for e in scene.handle(TimerFired()) if e == failed]
+    assert told == [began + BROKEN_SECONDS, began + 2 * BROKEN_SECONDS]
+    scene.hear(C, Halt(stamp(version=2)))
+    scene.now += 10 * BROKEN_SECONDS
+    assert failures(scene.handle(TimerFired())) == set()
 
 
 def test_a_death_has_the_better_sentence_than_the_connection_that_broke_with_it(scene):
@@ -365,20 +396,20 @@ def test_a_death_has_the_better_sentence_than_the_connection_that_broke_with_it(
     scene.node.running._record = lambda _node: member(A, MemberState.SUSPECT)
     scene.now += BROKEN_SECONDS
     assert failures(scene.handle(TimerFired())) == set()
-    scene.hear(C, End(stamp(), JobState.FAILED, "node pi-a died"))
+    scene.hear(C, Halt(stamp(version=2)))
     scene.now += 10 * BROKEN_SECONDS
     assert failures(scene.handle(TimerFired())) == set()
 
 
-def test_first_weights_that_were_lost_are_handed_out_again():
+def test_first_weights_that_were_lost_are_handed_out_again_and_break_nothing():
     scene = Scene(A)
     scene.handle(JobSubmitted(spec()))
     scene.build()
-    want = WantState(stamp(), 2, 3, 0)
+    want = WantSnapshot(stamp(), 2, 3, 0)
     scene.hear(B, want)
     assert scene.hear(B, want) == []
-    scene.handle(ParcelLost(B, StateParcel(stamp(), 2, 3, 0, (), b"")))
-    assert [type(e).__name__ for e in scene.hear(B, want)] == ["SendFirstState"]
+    scene.handle(ParcelLost(B, state_of(2, 3)))
+    assert scene.hear(B, want) == [SendFirstState(B, stamp(), 2, 3)]
     assert scene.node.running._broken_at is None
 
 
@@ -387,10 +418,14 @@ def test_the_leaders_words_are_believed_of_the_leader_alone(scene, stranger):
     scene.build()
     later = plan(stamp(version=2), (A, B))
     words = [
-        Prepare(later, spec(), ()),
-        Start(stamp(version=2), 0),
+        Prepare(later, spec(), 0, A, ()),
+        start(stamp(version=2)),
         PlanChosen(later, spec()),
         End(stamp(), JobState.FAILED, "so I say"),
+        Halt(stamp(version=2)),
+        Drain(stamp()),
+        Committed(stamp(), 0, 16, (), ""),
+        LeaveGranted(B),
     ]
     for word in words:
         effects = scene.hear(stranger, word)
@@ -408,3 +443,124 @@ def test_without_a_known_leader_the_term_decides(scene):
     assert scene.node.running.stamp == stamp()
     scene.prepare(stamp(term=2))
     assert scene.node.running.stamp is None
+
+
+# ------------------------------------------------------------------------------------------------ nothing is lost
+
+
+def taken(version=0, of=None, layers=(2, 3), problem=""):
+    return SnapshotTaken(of or stamp(), *layers, version, 0.1, 100, problem)
+
+
+def inventories(effects):
+    return [e.message for e in effects if isinstance(e, SendMessage) and isinstance(e.message, Inventory)]
+
+
+SNAPSHOT = Holding(2, 3, 0, HoldingKind.SNAPSHOT)
+
+
+def test_what_a_plan_begins_with_is_copied_at_once_and_sent_when_start_names_holders(scene):
+    assert TakeSnapshot(stamp(), 2, 3, 0) in scene.build()
+    assert SendMessage(C, Held(stamp(), 2, 3, 0, 0.1, 100)) in scene.handle(taken())
+    copy = SendHeld(C, stamp(), 2, 3, 0, replica=True)
+    assert copy in scene.hear(C, start(every=4, holders=(C,)))
+    assert scene.node.running.schedule.snapshots.every == 4
+    assert copy not in scene.hear(C, start(every=8, holders=(C,)))
+    assert scene.node.running.schedule.snapshots.every == 8
+    assert SendHeld(A, stamp(), 2, 3, 0, replica=True) in scene.hear(C, start(every=8, holders=(C, A)))
+
+
+def test_a_halt_copies_what_stands_still_before_it_drops_it_and_answers_afterwards(scene):
+    scene.build()
+    later = stamp(version=2)
+    effects = scene.hear(C, Halt(later))
+    assert [e for e in effects if isinstance(e, TakeSnapshot | DropStages)] == [
+        TakeSnapshot(stamp(), 2, 3, 0),
+        DropStages(stamp()),
+    ]
+    assert inventories(effects) == []
+    assert scene.node.running.stamp is None
+    assert inventories(scene.hear(C, Halt(later))) == []
+    (answer,) = inventories(scene.handle(taken()))
+    assert answer == Inventory(later, (SNAPSHOT,), program=True, data=False)
+    assert inventories(scene.hear(C, Halt(later))) == [answer]
+
+
+def test_a_halt_while_something_trains_is_answered_at_once_with_what_there_is(scene):
+    scene.build()
+    scene.handle(taken())
+    scene.handle(ParcelArrived(A, Inputs(stamp(), 0, 1, WORK, ())))
+    scene.handle(ParcelArrived(A, Activation(stamp(), 0, 1, WORK, (), ())))
+    effects = scene.hear(C, Halt(stamp(version=2)))
+    assert not [e for e in effects if isinstance(e, TakeSnapshot)]
+    assert [answer.holdings for answer in inventories(effects)] == [(SNAPSHOT,)]
+    assert scene.handle(ForwardDone(stamp(), 0, 1, WORK, 1.0, 1.0, ())) == []
+
+
+def test_a_halt_that_comes_late_does_not_touch_the_plan_that_followed_it(scene):
+    scene.build()
+    effects = scene.hear(C, Halt(stamp()))
+    assert not [e for e in effects if isinstance(e, TakeSnapshot | DropStages)]
+    assert scene.node.running.stamp == stamp()
+    assert len(inventories(effects)) == 1
+
+
+def test_a_plan_that_is_prepared_before_the_halt_is_answered_needs_no_answer(scene):
+    scene.build()
+    scene.hear(C, Halt(stamp(version=2)))
+    scene.prepare(stamp(version=2))
+    assert inventories(scene.handle(taken())) == []
+    assert SNAPSHOT in scene.node.keeping.holdings(JOB)
+
+
+def test_a_replica_is_expected_from_the_node_whose_layers_it_holds(scene):
+    scene.build()
+    replica = StateParcel(stamp(), 0, 1, 0, (TensorSpec("w", "float32", (2,), (1,), 8),), b"{}", replica=True)
+    assert scene.node.expects(A, replica)
+    assert not scene.node.expects(C, replica)
+    assert not scene.node.expects(A, replace(replica, last_layer=2))
+    effects = scene.handle(ParcelArrived(A, replica))
+    assert SendMessage(C, Held(stamp(), 0, 1, 0, 0.0, 10)) in effects
+    assert not scene.node.expects(A, replica)
+    assert not scene.node.expects(A, replace(replica, stamp=stamp(version=2)))
+
+
+def test_nothing_is_held_of_a_job_that_is_over(scene):
+    scene.build()
+    scene.handle(taken())
+    effects = scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.STOPPED, 0, 3, ""),)))
+    assert [e for e in effects if isinstance(e, DropHeld | DropJob)] == [DropHeld(JOB, (0,)), DropJob(JOB)]
+    assert scene.handle(taken()) == [DropHeld(JOB, (0,))]
+    assert scene.node.keeping.jobs() == set()
+
+
+def test_exports_that_are_owed_are_brought_by_the_next_plan():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.build()
+    scene.hear(C, start())
+    scene.handle(ExportAsked(JOB, 7))
+    scene.hear(C, Halt(stamp(version=2)))
+    scene.handle(taken(layers=(0, 1)))
+    scene.prepare(stamp(version=2))
+    scene.handle(ParcelArrived(A, state_of(0, 1, of=stamp(version=2))))
+    scene.handle(StagesBuilt(stamp(version=2), ""))
+    scene.hear(C, start(stamp(version=2)))
+    assert exported(scene.node) == [7]
+
+
+def test_a_node_leaves_once_the_leader_has_granted_it(scene):
+    scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.RUNNING, 0, 3, ""),)))
+    assert SendMessage(C, LeaveRequest(B)) in scene.handle(LeaveAsked())
+    assert scene.node.membership.own.state is MemberState.ALIVE
+    scene.hear(C, LeaveGranted(B))
+    assert scene.node.membership.own.state is MemberState.LEFT
+    departed = []
+    while not departed:
+        scene.now = scene.node.deadline()
+        departed = [e for e in scene.handle(TimerFired()) if isinstance(e, Depart)]
+
+
+def test_a_node_without_jobs_leaves_at_once(scene):
+    scene.handle(LeaveAsked())
+    assert scene.node.membership.own.state is MemberState.LEFT
