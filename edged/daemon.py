@@ -29,6 +29,7 @@ from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
 from edged.core.node import Node, NodeOptions
 from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError, UserError
+from edged.replication.policy import interval
 from edged.replication.snapshots import Snapshots
 from edged.replication.store import Store
 from edged.roles.ballot import Ballot
@@ -171,7 +172,8 @@ class Daemon:
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
         self._observer = observer = Observer(own, lambda: node.board.jobs.records)
-        node = Node(own, NodeOptions(), Random(SystemRandom().getrandbits(64)), saved, watch=observer.watch)
+        options = NodeOptions(interval=interval, replicas=settings.replicas)
+        node = Node(own, options, Random(SystemRandom().getrandbits(64)), saved, watch=observer.watch)
         self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
@@ -217,8 +219,9 @@ class Daemon:
         worker.start(device.measure, device.free_memory, lambda reason: self._refuse(ConfigError(reason)))
         engine.run(device.warm_up, _ignore, _ignore)
         await keeper.open()
-        for spec in source.take_on_again(own.node):
-            pump.post(JobSubmitted(spec))
+        for spec in source.take_on_again():
+            if spec.source == own.node:
+                pump.post(JobSubmitted(spec))
         self._announce(own)
 
     async def serve(self) -> str:

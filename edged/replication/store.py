@@ -60,7 +60,7 @@ class Store:
 
         What is there already is not written again: layers at a version have the same bits whoever computed them.
         """
-        folder = self._folder / spec.job
+        folder = self._place(spec.job)
         if not folder.exists():
             folder.mkdir(parents=True, mode=0o700)
             sync_folder(self._folder)
@@ -94,7 +94,7 @@ class Store:
 
     def program(self, job: JobId) -> bytes | None:
         """The program's bytes, if they are here and those that the job names."""
-        folder = self._folder / job
+        folder = self._place(job)
         data = _content(folder / "program.msgpack")
         if data is None or hashlib.sha256(data).hexdigest() != _program_named(folder):
             return None
@@ -107,14 +107,14 @@ class Store:
 
     def drop_job(self, job: JobId) -> None:
         """Remove all of a job."""
-        shutil.rmtree(self._folder / job, ignore_errors=True)
+        shutil.rmtree(self._place(job), ignore_errors=True)
 
     def scan(self) -> tuple[Found, ...]:
         """What lies here; half-written and damaged files go. Reads every file. Raises ``OSError``."""
         return tuple(self._look(JobId(folder.name)) for folder in self._folders())
 
     def _look(self, job: JobId) -> Found:
-        for part in (self._folder / job).glob(".*.part"):
+        for part in self._place(job).glob(".*.part"):
             part.unlink(missing_ok=True)
         holdings, problems = [], []
         for path in self._files(job):
@@ -126,13 +126,19 @@ class Store:
         ordered = sorted(holdings, key=lambda holding: (holding.version, holding.first_layer))
         return Found(job, tuple(ordered), self.program(job), tuple(problems))
 
+    def _place(self, job: JobId) -> Path:
+        """The folder of a job. Raises ``MalformedError`` for an id that could lead out of the home."""
+        if not job or not set(job) <= _ID_DIGITS:
+            raise MalformedError(f"{job!r} is not a job id")
+        return self._folder / job
+
     def _folders(self) -> list[Path]:
         if not self._folder.exists():
             return []
         return sorted(path for path in self._folder.iterdir() if set(path.name) <= _ID_DIGITS and path.is_dir())
 
     def _files(self, job: JobId) -> Iterator[Path]:
-        return iter(sorted((self._folder / job).glob(f"[0-9]*-*-*{_SUFFIX}")))
+        return iter(sorted(self._place(job).glob(f"[0-9]*-*-*{_SUFFIX}")))
 
     def _prune(self, folder: Path, versions: Collection[int]) -> None:
         """Of this job, keep the version just written and those written latest before it; then as many jobs as may."""

@@ -101,17 +101,14 @@ class Source:
         spool.accept()
         return spec
 
-    def take_on_again(self, own_id: NodeId) -> tuple[JobSpec, ...]:
+    def take_on_again(self) -> tuple[JobSpec, ...]:
         """Jobs that were handed to this node before it was restarted, and are not over, as far as its disk knows."""
         found = []
         for job in open_jobs(self._home):
             try:
-                spec = self.take_on(job)
+                found.append(self.take_on(job))
             except JobError as error:
                 topic_logger("source").warning("a job of before cannot go on: %s", error)
-                continue
-            if spec.source == own_id:
-                found.append(spec)
         return tuple(found)
 
     def program(self, job: JobId) -> bytes | None:
@@ -212,6 +209,7 @@ class Source:
             self._send(effect.to, Refused(stamp.job, "its first weights are not here"))
             return
         path = handed.spool.state
+
         def send(copy: StateCopy) -> None:
             if self._jobs.get(stamp.job) is handed:
                 header = StateParcel(stamp, first, last, 0, copy.tensors, copy.extra, replica=False)

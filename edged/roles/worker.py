@@ -34,7 +34,7 @@ from edged.core.events import (
 )
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
-from edged.core.messages import Activation, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
+from edged.core.messages import Activation, DataParcel, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
 from edged.core.parcels import PROGRAM_BYTES
 from edged.errors import MalformedError, ProgramRefusedError
 from edged.replication.snapshots import Snapshots, held_of
@@ -136,6 +136,8 @@ class Worker:
             return False
         if isinstance(header, ProgramParcel):
             return 0 < header.size_bytes <= PROGRAM_BYTES
+        if isinstance(header, DataParcel):  # nobody here keeps samples
+            return False
         if isinstance(header, StateParcel) and sum(spec.size_bytes for spec in header.tensors) > self.memory_bytes:
             return False
         return self._engine.expects(header)

@@ -173,6 +173,17 @@ def test_dropped_versions_and_jobs_are_gone(tmp_path: Path) -> None:
     assert store.scan() == ()
 
 
+@pytest.mark.parametrize("name", ["", "..", "../held", "a/b"])
+def test_an_id_that_could_leave_the_home_is_refused(tmp_path: Path, name: str) -> None:
+    store, job = Store(tmp_path / "home"), JobId(name)
+    with pytest.raises(MalformedError, match="job id"):
+        store.drop_job(job)
+    with pytest.raises(MalformedError, match="job id"):
+        store.program(job)
+    with pytest.raises(MalformedError, match="job id"):
+        store.save(spec_of(job), None, [])
+
+
 def test_old_jobs_make_room(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for number in range(MOST_JOBS + 2):

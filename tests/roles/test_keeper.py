@@ -163,6 +163,7 @@ async def test_what_is_not_held_is_refused_unless_nobody_waits_for_it(tmp_path: 
         bench.do(SendHeld(OTHER, stamp, 0, 1, 5, replica=True))
         bench.do(SendHeld(OTHER, stamp, 0, 1, 5, replica=False))
         bench.do(SendProgram(OTHER, stamp.job))
+        bench.do(SendProgram(OTHER, JobId("../../etc")))
         bench.do(StoreHeld(spec_of(stamp.job), 5))
         assert "nothing is held" in (await bench.until(HeldStored)).problem
         assert bench.disk.stop()
@@ -170,7 +171,9 @@ async def test_what_is_not_held_is_refused_unless_nobody_waits_for_it(tmp_path: 
         assert bench.messages == [
             (OTHER, Refused(stamp.job, "layers 0..1 at version 5: they are not here")),
             (OTHER, Refused(stamp.job, "its program is not here")),
+            (OTHER, bench.messages[-1][1]),
         ]
+        assert "not a job id" in bench.messages[-1][1].reason
 
 
 async def test_a_full_disk_is_told_once_and_memory_keeps_what_there_is(

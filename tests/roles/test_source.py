@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,18 @@ from edged.core.effects import (
     DropSample,
     SendFirstState,
     SendInputs,
-    SendProgram,
     StartFeeder,
     WriteWeights,
 )
 from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, TimerFired, WeightsWritten
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
-from edged.core.messages import Inputs, ProgramParcel, Refused
+from edged.core.messages import Inputs, Refused
 from edged.core.running import MOST_ASKED
 from edged.errors import JobError
 from edged.feeder import serve
 from tests.roles.bench import Bench, hand_in, load, write_job
+from tests.roles.conftest import spec_of
 
 FIRST = Work(0, Phase.TRAIN, 0)
 PEER = NodeId("b" * 16)
@@ -179,11 +180,10 @@ async def test_a_feeder_that_talks_nonsense_is_cut_off(tmp_path: Path) -> None:
 
 async def test_what_is_not_here_is_refused(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
-        job, stamp = JobId("../../etc"), Stamp(JobId("ffff"), 1, 1)
-        bench.do(SendProgram(PEER, job))
+        stamp = Stamp(JobId("ffff"), 1, 1)
         bench.do(SendFirstState(PEER, stamp, 0, 0))
-        assert [type(message) for _, message in bench.messages] == [Refused, Refused]
-        bench.do(StartFeeder(hand_spec(stamp.job)))
+        assert [type(message) for _, message in bench.messages] == [Refused]
+        bench.do(StartFeeder(spec_of(stamp.job)))
         assert (await bench.until(FeederFailed)).detail
         bench.do(DrawSample(stamp.job, FIRST))
         assert (await bench.until(FeederFailed)).detail
@@ -220,19 +220,24 @@ async def test_first_weights_are_not_sent_once_the_job_is_over(tmp_path: Path, *
         assert len(bench.messages) + len(bench.parcels) == 1
 
 
-def hand_spec(job: str) -> JobSpec:
-    from tests.roles.conftest import spec_of
-
-    return spec_of(job)
-
-
-async def test_the_program_is_sent_as_it_was_written(handed) -> None:
-    home, spec = handed
-    async with Bench(home) as bench:
+async def test_jobs_handed_in_before_a_restart_are_taken_on_again(
+    tmp_path: Path, write_spool: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with Bench(tmp_path) as bench:
         bench.source.take_on(spec.job)
-        bench.do(SendProgram(PEER, spec.job))
-        size = (home / "jobs" / spec.job / "program.msgpack").stat().st_size
-        assert bench.parcels == [(PEER, ProgramParcel(spec.job, size))]
+    damaged = write_spool(spec_of())
+    (damaged / "accepted").touch()
+    (damaged / "job.json").write_text("{}")
+    async with Bench(tmp_path) as bench:
+        assert bench.source.take_on_again() == (spec,)
+        assert "cannot go on" in caplog.text
+        bench.do(StartFeeder(spec))
+        bench.do(DrawSample(spec.job, FIRST))
+        await bench.until(SampleDrawn)
+        bench.source.drop_job(spec.job)
+    async with Bench(tmp_path) as bench:
+        assert bench.source.take_on_again() == ()
 
 
 async def test_first_weights_that_cannot_be_read_are_refused_with_the_reason(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The spool folder: what is read from it, what is cleared."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from edged.core.ids import JobId
 from edged.errors import JobError
-from edged.roles.spool import Feeder, Spool, copy_file, move_file, spec_from_json
+from edged.roles.spool import Feeder, Spool, copy_file, move_file, open_jobs, spec_from_json
 from tests.roles.conftest import spec_of
 
 
@@ -72,6 +73,27 @@ def test_clearing_a_job_without_result_removes_the_folder(tmp_path: Path, write_
     folder = write_spool(spec_of())
     Spool(tmp_path, spec_of().job).clear()
     assert not folder.exists()
+
+
+def test_a_job_is_open_from_its_acceptance_until_it_is_over(tmp_path: Path, write_spool: Callable[..., Path]) -> None:
+    jobs = [JobId(f"{number:012x}") for number in (3, 1, 2)]
+    for place, job in enumerate(jobs):
+        folder = write_spool(spec_of(job))
+        os.utime(folder / "job.json", ns=(place, place))
+        assert not Spool(tmp_path, job).is_open  # written by a program that has not handed it in
+        Spool(tmp_path, job).accept()
+    (tmp_path / "jobs" / "0a").mkdir()
+    (tmp_path / "jobs" / ".0b.partial").mkdir()
+    assert open_jobs(tmp_path) == jobs
+    Spool(tmp_path, jobs[0]).result.write_bytes(b"result")
+    assert open_jobs(tmp_path) == jobs[1:]
+    Spool(tmp_path, jobs[0]).clear()
+    Spool(tmp_path, jobs[1]).clear()
+    assert open_jobs(tmp_path) == jobs[2:]
+    assert {path.name for path in Spool(tmp_path, jobs[0]).folder.iterdir()} == {"job.json", "result.safetensors"}
+    with pytest.raises(JobError, match="cannot write"):
+        Spool(tmp_path, JobId("ff")).accept()
+    assert open_jobs(tmp_path / "nowhere") == []
 
 
 def test_copies_and_moves_leave_no_partial_file(tmp_path: Path) -> None:
