@@ -23,12 +23,16 @@ import typer
 from edged.cli.demo_faults import Mishaps
 from edged.cli.demo_nodes import DemoNode, add_node, finish, lines_of, run_edged, start_nodes, wait_until_known
 from edged.cli.options import JsonOption, print_json
+from edged.client import Client
 from edged.errors import ConfigError, JobFailedError
 from edged.tui.words import duration
 
 LEAST_ACCURACY = 0.96
 SLOWDOWNS = (1.0, 1.5, 2.0, 3.0)
 JOB_FILE = Path(__file__).parents[1] / "data" / "digits_job.py"
+EPOCHS, MOST_EPOCHS = 20, 80
+LONG_ENOUGH = 1.5
+"""On a device of this slowness the shipped job takes long enough as it is for a new node to join in its middle."""
 
 
 def demo(
@@ -50,19 +54,26 @@ def demo(
         output = Path.cwd() / "edged-demo.safetensors"
         newcomer = partial(add_node, stack, folder, cluster[0], nodes, SLOWDOWNS[0])
         mishaps = None if no_kill else Mishaps(cluster, newcomer)
-        together = _train(cluster[0], job, output, mishaps, as_json=as_json)
+        arguments = [str(job), "--json", *(_longer(cluster[0]) if mishaps and job == JOB_FILE else ())]
+        together = _train(cluster[0], [*arguments, "--output", str(output)], mishaps, as_json=as_json)
         for process in (*(node.process for node in cluster), *(mishaps.newcomers if mishaps else ())):
             finish(process)
         _tell("the same job on one device, undisturbed, to compare …", as_json=as_json)
-        alone = _last(
-            lines_of(run_edged(["train", str(job), "--local", "--json", "--output", str(folder / "alone.safetensors")]))
-        )
+        undisturbed = ["train", *arguments, "--local", "--output", str(folder / "alone.safetensors")]
+        alone = _last(lines_of(run_edged(undisturbed)))
     _verdict(together, alone, mishaps, time.monotonic() - began, as_json=as_json)
 
 
-def _train(node: DemoNode, job: Path, output: Path, mishaps: Mishaps | None, *, as_json: bool) -> Mapping[str, Any]:
-    arguments = ["train", str(job), "--home", str(node.home), "--json", "--output", str(output)]
-    process = run_edged(arguments)
+def _longer(node: DemoNode) -> list[str]:
+    """What lets the shipped job take about as long on a fast device as on a slow one."""
+    status = Client(node.home).ask("status")
+    slowness = next(member["slowness"] for member in status["members"] if member["node"] == node.node)
+    epochs = min(MOST_EPOCHS, max(EPOCHS, round(EPOCHS * LONG_ENOUGH / slowness)))
+    return ["--set", f"epochs={epochs}"]
+
+
+def _train(node: DemoNode, arguments: list[str], mishaps: Mishaps | None, *, as_json: bool) -> Mapping[str, Any]:
+    process = run_edged(["train", *arguments, "--home", str(node.home)])
     events = lines_of(process) if mishaps is None else mishaps.follow(lines_of(process))
     if as_json:
         return _last(_echo(events))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edged.cli.demo import _verdict
+from edged.cli.demo import _longer, _verdict
 from edged.cli.demo_faults import Mishaps
 from edged.cli.demo_nodes import DemoNode
+from edged.client import Client
 from edged.errors import JobFailedError
 from tests.cli.shell import JOBS, edged
 
@@ -38,6 +39,15 @@ def test_weights_that_differ_end_the_demo_with_1(capsys: pytest.CaptureFixture[s
     with pytest.raises(JobFailedError, match="the weights differ"):
         _verdict(together, {"state_sha256": "b" * 64, "seconds": 2.0}, None, 3.0, as_json=False)
     assert "weights NOT equal to the undisturbed run on one device" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("slowness", "epochs"), [(9.0, 20), (1.5, 20), (0.75, 40), (0.01, 80)])
+def test_on_a_fast_device_the_shipped_job_is_made_longer(
+    monkeypatch: pytest.MonkeyPatch, slowness: float, epochs: int
+) -> None:
+    members = [{"node": "b", "slowness": 5.0}, {"node": "a", "slowness": slowness}]
+    monkeypatch.setattr(Client, "ask", lambda _client, _command: {"members": members})
+    assert _longer(DemoNode(None, Path(), "", "a")) == ["--set", f"epochs={epochs}"]
 
 
 def test_the_verdict_tells_who_was_killed_who_joined_and_that_no_step_was_lost(

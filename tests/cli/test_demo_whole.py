@@ -47,7 +47,7 @@ def test_four_nodes_learn_the_digits_through_a_kill_and_a_join_and_the_weights_e
     assert told[0]["cause"] == "died"
     assert summary["killed"] in told[0]["text"]
     assert summary["joined"] == "jetson", [event["text"] for event in told]
-    assert [event["step"] for event in outcome.objects if event["event"] == "step"][-1] == 440
+    assert [event["step"] for event in outcome.objects if event["event"] == "step"][-1] >= 440
     record_property("seconds", summary["seconds"])
     assert 0.0 < summary["seconds"] <= MOST_SECONDS
     assert Path(summary["output"]) == tmp_path / "edged-demo.safetensors"
