@@ -312,7 +312,7 @@ class Feeding:
         self._ask_at = now + REPEAT_SECONDS
         question = WantProgress(self._stamp, self._progress.version, self._progress.first_missing())
         effects: list[Effect] = [SendMessage(node, question) for node in self._plan.nodes()]
-        if self._leader is not None:
+        if self._leader is not None and not self._drained:
             stuck = [node for node in self._patience.stuck(now) if node != self._node]
             effects += [SendMessage(self._leader, Stuck(self._stamp, node)) for node in stuck]
         return effects

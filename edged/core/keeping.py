@@ -143,12 +143,11 @@ class Keeping:
 
     def holdings(self, job: JobId) -> tuple[Holding, ...]:
         """Return what is held of a job, the first weights included."""
-        kept = self._jobs.get(job)
-        return () if kept is None else self._all(kept)
+        return self._all(self._jobs.get(job, Kept()))
 
     def expects(self, sender: NodeId, parcel: Parcel) -> bool:
         """Whether the sender's part in the plan makes it copy this piece, and it is not here. Changes nothing."""
-        if not isinstance(parcel, StateParcel) or not parcel.replica:
+        if not isinstance(parcel, StateParcel) or not parcel.replica or sender == self.node:
             return False
         chosen, kept = self._plan_of(parcel.stamp.job), self._jobs.get(parcel.stamp.job)
         if chosen is None or chosen.plan.stamp != parcel.stamp or parcel.version > chosen.spec.steps:

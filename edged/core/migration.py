@@ -163,13 +163,19 @@ class Migration:
                 self.programs.add(job)
             case ParcelRefused(sender, ProgramParcel() | StateParcel() as parcel) if self.expects(sender, parcel):
                 return self._find(_why_refused(parcel))
+            case _:
+                self._notice(event)
+        return []
+
+    def _notice(self, event: Event) -> None:
+        """Who is there no longer."""
+        match event:
             case LinkLost(node) | ParcelLost(node):
                 self._parted(node)
             case MemberChanged(record) if record.state in GONE:
                 self._parted(record.node)
             case _:
                 pass
-        return []
 
     def _prepare(self, sender: NodeId, prepare: Prepare, now: float) -> list[Effect]:
         effects: list[Effect] = []

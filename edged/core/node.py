@@ -103,8 +103,8 @@ _COMPUTED = (ForwardDone, BackwardDone, NormsTaken, UpdateDone, ComputeFailed, S
 class NodeOptions:
     """The options of the machines that have any.
 
-    ``interval`` chooses how often a job's state is copied, from the seconds that a copy and a step take; ``replicas`` is
-    how many other nodes of a plan hold each node's layers.
+    ``interval`` chooses how often a job's state is copied, from the seconds that a copy and a step take; ``replicas``
+    is how many other nodes of a plan hold each node's layers.
     """
 
     membership: MembershipOptions = field(default_factory=MembershipOptions)

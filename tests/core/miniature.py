@@ -146,6 +146,7 @@ class Miniature:
         self.messages: list[tuple[NodeId, Message]] = []
         self.logs: list[Log] = []
         self.snapshots: list[tuple[NodeId, int, int, int]] = []
+        self._silent: set[NodeId] = set()
         self.skipped: set[tuple[NodeId, int]] = set()
         self.collected: dict[int, set[tuple[int, int]]] = defaultdict(set)
         self.written: list[tuple[int, int]] = []
@@ -187,6 +188,14 @@ class Miniature:
         """Ask for weights at this moment."""
         self._at(at, lambda: self._give(self.feeding, SOURCE, ExportAsked(STAMP.job, token)))
 
+    def hear(self, message: Message, at: float) -> None:
+        """The leader says something to the source at this moment."""
+        self._at(at, lambda: self._give(self.feeding, SOURCE, MessageReceived(LEADER, message)))
+
+    def silence(self, where: NodeId, at: float) -> None:
+        """A node stops to hear and to say anything from this moment on."""
+        self._at(at, lambda: self._silent.add(where))
+
     def trace(self) -> str:
         """What every node computed last, for failures."""
         return "; ".join(f"{name} v{schedule.version}: {schedule.trace}" for name, schedule in self.schedules.items())
@@ -200,6 +209,8 @@ class Miniature:
         self._at(moment, happen)
 
     def _give(self, machine: Schedule | Feeding, where: NodeId, event: Event) -> None:
+        if where in self._silent:
+            return
         effects = machine.handle(event, self.now)
         machine.check()
         for effect in effects:

@@ -9,11 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.core.effects import RunForward, RunUpdate, SendMessage, WriteWeights
-from edged.core.events import FeederFailed, LeaderChanged, MessageReceived, ParcelArrived, TimerFired, WeightsWritten
+from edged.core.events import (
+    FeederFailed,
+    LeaderChanged,
+    LoopWasLate,
+    MessageReceived,
+    ParcelArrived,
+    TimerFired,
+    WeightsWritten,
+)
 from edged.core.feeding import Feeding
 from edged.core.ids import JobId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import (
+    Drain,
+    Drained,
     End,
     EvalReport,
     FinishedReport,
@@ -23,6 +33,7 @@ from edged.core.messages import (
     Result,
     StateParcel,
     StepReport,
+    Stuck,
     Taken,
     WorkFailed,
 )
@@ -227,8 +238,70 @@ def test_what_is_not_of_this_plan_changes_nothing():
         Refused(JobId("x"), ""),
     ):
         assert feeding.handle(MessageReceived(SOURCE, message), 0.1) == []
-    assert feeding.handle(MessageReceived(node(9), WorkFailed(STAMP, "who says so?", final=True, peer=SOURCE)), 0.1) == []
+    assert (
+        feeding.handle(MessageReceived(node(9), WorkFailed(STAMP, "who says so?", final=True, peer=SOURCE)), 0.1) == []
+    )
     assert feeding.step == 0
+
+
+# ------------------------------------------------------------------------------------------- draining, silence
+
+
+def told(job: Miniature, kind: type) -> list:
+    return [message for to, message in job.messages if to == LEADER and isinstance(message, kind)]
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+@pytest.mark.parametrize("at", [0.0, 5.5, 14.0, 33.3])
+def test_a_drained_plan_comes_to_stand_with_all_hops_between_two_steps(loss, at):
+    spec = make_spec(3, steps=40, samples=32, batch_size=8, epochs=10, eval_samples=9)
+    job = Miniature(pipeline(3, 4), spec, loss=loss, delay=lambda: 0.3)
+    job.hear(Drain(STAMP), at=at)
+    job.run_until(at + 100.0)
+    (drained,) = told(job, Drained)
+    assert drained.version < 40
+    assert {schedule.version for schedule in job.schedules.values()} == {drained.version}
+    assert all(schedule.standing() is not None for schedule in job.schedules.values())
+    assert all(count == 0 for count in job.flight.values())
+    job.hear(Drain(STAMP), at=job.now + 1.0)
+    job.run_until(job.now + 3.0)
+    assert told(job, Drained) == [drained, drained]
+    assert told(job, Stuck) == []
+
+
+def test_a_drain_of_what_has_fed_its_last_step_lets_it_finish():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=1), delay=lambda: 0.3)
+    job.hear(Drain(STAMP), at=4.0)
+    assert_whole(job.run())
+    assert told(job, Drained) == []
+
+
+def test_a_drain_of_another_plan_is_none():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=6))
+    job.hear(Drain(Stamp(STAMP.job, 9, 9)), at=1.0)
+    assert_whole(job.run())
+
+
+def test_a_node_that_says_nothing_while_nothing_moves_is_told_to_the_leader():
+    job = Miniature(pipeline(3, 4), make_spec(3, steps=30))
+    job.silence(node(1), at=20.0)
+    job.run_until(80.0)
+    assert {stuck.node for stuck in told(job, Stuck)} == {node(1)}
+
+
+def test_a_source_that_was_away_calls_nobody_stuck():
+    feeding = Feeding(pipeline(2, 4), make_spec(2, steps=2), SOURCE, 0, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    feeding.handle(LoopWasLate(60.0), 60.0)
+    assert not [e for e in feeding.handle(TimerFired(), 61.0) if isinstance(e.message, Stuck)]
+    assert [e for e in feeding.handle(TimerFired(), 63.0) if isinstance(e.message, Stuck)]
+
+
+def test_a_failure_that_another_plan_may_mend_does_not_end_the_job():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 0, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    feeding.handle(MessageReceived(SOURCE, WorkFailed(STAMP, "a link broke", final=False, peer=node(1))), 0.1)
+    assert not [e for e in feeding.handle(TimerFired(), 1.0) if isinstance(e.message, JobDone)]
 
 
 @st.composite

@@ -69,7 +69,7 @@ VERDICTS = [
     lambda s: Inventory(s, (), program=False, data=False),
     lambda s: Held(s, 0, 1, 4, 0.0, 10),
     lambda s: Committed(s, 4, 16, (), ""),
-    lambda s: Drain(s),
+    Drain,
     lambda s: Drained(s, 4),
     lambda s: Stuck(s, NodeId("x")),
 ]

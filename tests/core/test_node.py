@@ -229,7 +229,9 @@ def test_a_node_that_was_restarted_says_so_when_a_plan_counts_on_it(scene):
     effects = scene.hear(C, PlanChosen(plan(stamp(), (A, B)), spec()))
     ((to, failed),) = [(e.to, e.message) for e in effects if isinstance(e, SendMessage)]
     assert to == C
-    assert failed == WorkFailed(stamp(), "node pi-b was restarted; what it held of the job is lost", final=False, peer=B)
+    assert failed == WorkFailed(
+        stamp(), "node pi-b was restarted; what it held of the job is lost", final=False, peer=B
+    )
 
 
 def test_a_bystander_only_remembers_the_plan():

@@ -1,0 +1,358 @@
+"""What a node holds, whom it tells, what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edged.core.copying import Standing
+from edged.core.effects import DropHeld, Log, SendFirstState, SendHeld, SendMessage, StoreHeld, TakeSnapshot
+from edged.core.events import (
+    HeldFound,
+    HeldStored,
+    JobSubmitted,
+    LeaderChanged,
+    LinkLost,
+    MemberChanged,
+    MessageReceived,
+    ParcelArrived,
+    ParcelLost,
+    SnapshotTaken,
+    TimerFired,
+)
+from edged.core.keeping import REPEAT_SECONDS, Keeping
+from edged.core.messages import (
+    Committed,
+    Halt,
+    Held,
+    Holding,
+    HoldingKind,
+    Inventory,
+    Lying,
+    MemberState,
+    PlanChosen,
+    Refused,
+    Start,
+    StateParcel,
+    WantSnapshot,
+)
+from edged.core.sending import RESEND_SECONDS
+from tests.core.job_sample import JOB, A, B, C, D, member, plan, spec, stamp
+
+LAYERS = {A: (0, 1), B: (2, 3)}
+
+
+class Scene:
+    """Node ``node`` of a plan over A and B; C leads; what stands is set by the test."""
+
+    def __init__(self, node=B, of=None):
+        self.standing = None
+        self.plans = {}
+        self.node = node
+        self.machine = Keeping(node, self.plans.get, lambda _stamp: self.standing, lambda _: True, lambda _: False)
+        self.now = 0.0
+        self.handle(LeaderChanged(C, 1))
+        self.choose(of or stamp())
+
+    def handle(self, event):
+        effects = self.machine.handle(event, self.now)
+        self.machine.check()
+        return effects
+
+    def hear(self, message, sender=C):
+        return self.handle(MessageReceived(sender, message))
+
+    def choose(self, of):
+        self.plans[JOB] = PlanChosen(plan(of, (A, B)), spec(steps=100))
+        return self.hear(self.plans[JOB])
+
+    def start(self, *holders, of=None, version=0):
+        return self.hear(Start(of or stamp(), version, 4, holders, ""))
+
+    def taken(self, version=0, of=None, problem=""):
+        return self.handle(SnapshotTaken(of or stamp(), *LAYERS[self.node], version, 0.1, 100, problem))
+
+    def replica(self, version=0, of=None, sender=A):
+        parcel = StateParcel(of or stamp(), *LAYERS[sender], version, (), b"{}", replica=True)
+        return self.handle(ParcelArrived(sender, parcel))
+
+    def commit(self, version, *holders, of=None):
+        lying = tuple(Lying(*LAYERS[owner], (owner, *holders)) for owner in (A, B))
+        return self.hear(Committed(of or stamp(), version, 4, lying, ""))
+
+    def wake(self):
+        self.now = self.machine.deadline()
+        return self.handle(TimerFired())
+
+    def halt(self, of=None, sender=C):
+        return self.hear(Halt(of or stamp(version=2)), sender)
+
+
+@pytest.fixture
+def scene():
+    return Scene()
+
+
+def copy(to, version=0, of=None):
+    return SendHeld(to, of or stamp(), 2, 3, version, replica=True)
+
+
+def held(version=0, of=None, to=C, seconds=0.1):
+    return SendMessage(to, Held(of or stamp(), 2, 3, version, seconds, 100))
+
+
+def snapshot(version, first=2, last=3):
+    return Holding(first, last, version, HoldingKind.SNAPSHOT)
+
+
+def inventories(effects):
+    return [e.message for e in effects if isinstance(e, SendMessage) and isinstance(e.message, Inventory)]
+
+
+# ------------------------------------------------------------------------------------------ copies and telling
+
+
+def test_a_snapshot_goes_to_every_holder_and_is_told_to_the_leader(scene):
+    scene.start(A, C)
+    assert scene.taken() == [copy(A), copy(C), held()]
+
+
+def test_a_snapshot_that_was_taken_before_start_goes_when_the_holders_are_known(scene):
+    assert scene.taken() == [held()]
+    assert copy(A) in scene.start(A)
+
+
+def test_a_snapshot_that_could_not_be_taken_is_told_to_people_and_to_nobody_else(scene):
+    scene.start(A)
+    (log,) = scene.taken(problem="out of memory")
+    assert isinstance(log, Log)
+    assert scene.machine.holdings(JOB) == ()
+
+
+def test_what_is_held_is_told_again_until_it_is_committed_and_counted_here(scene):
+    scene.taken()
+    assert scene.wake() == [held()]
+    assert scene.now == REPEAT_SECONDS
+    assert scene.commit(0) == [StoreHeld(spec(steps=100), 0)]
+    scene.wake()
+    assert scene.machine.deadline() is None
+
+
+def test_a_holder_that_is_named_after_the_commit_says_so_until_it_is_counted():
+    scene = Scene(A)
+    scene.hear(Committed(stamp(), 0, 4, (Lying(2, 3, (B,)),), ""))
+    told = SendMessage(C, Held(stamp(), 2, 3, 0, 0.0, 2))
+    assert scene.replica(sender=B)[-1] == told
+    assert scene.wake() == [told]
+    scene.commit(0, A)
+    scene.wake()
+    assert scene.machine.deadline() is None
+
+
+def test_a_new_leader_is_told_everything_again(scene):
+    scene.taken()
+    scene.commit(0)
+    scene.taken(4)
+    assert scene.handle(LeaderChanged(D, 2)) == [held(0, to=D), held(4, to=D)]
+
+
+def test_without_a_leader_nothing_is_told_and_nothing_wakes(scene):
+    scene.handle(LeaderChanged(None, 2))
+    assert scene.taken() == []
+    assert scene.machine.deadline() is None
+
+
+def test_a_replaced_plan_has_nothing_to_tell_and_sends_nothing(scene):
+    scene.start(A)
+    scene.taken()
+    scene.halt()
+    assert scene.taken(4) == [
+        SendMessage(C, Inventory(stamp(version=2), (snapshot(0), snapshot(4)), program=True, data=False))
+    ]
+    scene.wake()
+    assert scene.machine.deadline() is None
+
+
+def test_what_a_plan_begins_with_counts_though_it_was_held_before(scene):
+    scene.taken(4)
+    later = stamp(version=2)
+    scene.choose(later)
+    assert held(4, later, seconds=0.0) not in scene.choose(later)
+    assert held(4, later, seconds=0.0) in scene.start(A, of=later, version=4)
+    assert not [e for e in scene.start(A, of=later, version=4) if isinstance(e, SendHeld)], "it has to be taken anew"
+
+
+def test_a_replica_that_is_not_expected_changes_nothing(scene):
+    assert scene.replica(sender=B) == []
+    assert scene.replica(of=stamp(version=2)) == []
+    assert scene.machine.holdings(JOB) == ()
+
+
+def test_a_replica_is_taken_once_and_only_as_long_as_it_is_wanted(scene):
+    parcel = StateParcel(stamp(), 0, 1, 4, (), b"", replica=True)
+    assert scene.machine.expects(A, parcel)
+    assert not scene.machine.expects(A, replace(parcel, replica=False))
+    assert not scene.machine.expects(A, replace(parcel, version=101)), "the job has 100 steps"
+    assert not scene.machine.expects(C, parcel)
+    scene.replica(4)
+    assert not scene.machine.expects(A, parcel)
+    scene.commit(8)
+    scene.commit(12)
+    assert not scene.machine.expects(A, replace(parcel, version=7))
+    scene.plans.clear()
+    assert not scene.machine.expects(A, replace(parcel, version=12))
+
+
+def test_a_lost_replica_is_sent_again(scene):
+    scene.start(A)
+    scene.taken()
+    scene.handle(ParcelLost(A, StateParcel(stamp(), 2, 3, 0, (), b"", replica=True)))
+    effects = []
+    while scene.now < RESEND_SECONDS:
+        effects += scene.wake()
+    assert copy(A) in effects
+
+
+def test_a_holder_that_is_restarted_gets_everything_again(scene):
+    scene.handle(MemberChanged(member(A), None, ""))
+    scene.start(A)
+    scene.taken()
+    assert copy(A) in scene.handle(MemberChanged(member(A, boot=2), MemberState.ALIVE, ""))
+    assert copy(A) not in scene.handle(MemberChanged(member(A, MemberState.DEAD, boot=2), MemberState.ALIVE, ""))
+    assert copy(A, 4) not in scene.taken(4)
+    assert copy(A, 4) in scene.handle(MemberChanged(member(A, boot=3), MemberState.DEAD, ""))
+
+
+# --------------------------------------------------------------------------------------------- commits and disk
+
+
+def test_what_is_older_than_the_newest_but_one_committed_goes_and_the_committed_is_stored(scene):
+    for version in (0, 4, 8):
+        scene.taken(version)
+    assert scene.commit(4) == [StoreHeld(spec(steps=100), 4)]
+    assert scene.commit(8) == [DropHeld(JOB, (0,)), StoreHeld(spec(steps=100), 8)]
+    assert scene.commit(8) == []
+
+
+def test_without_a_committed_version_nothing_goes(scene):
+    scene.taken()
+    assert scene.hear(Committed(stamp(), -1, 4, (), "")) == []
+
+
+def test_a_node_that_holds_nothing_of_a_version_stores_nothing(scene):
+    assert scene.commit(4) == []
+
+
+def test_snapshots_without_commits_stay_within_their_bound(scene):
+    dropped = [e for v in range(0, 40, 4) for e in scene.taken(v) if isinstance(e, DropHeld)]
+    assert dropped == [DropHeld(JOB, (v,)) for v in range(0, 28, 4)]
+
+
+def test_a_full_disk_is_told_to_people(scene):
+    assert scene.handle(HeldStored(JOB, 4, "")) == []
+    (log,) = scene.handle(HeldStored(JOB, 4, "no space left on device"))
+    assert "only in memory" in log.text
+
+
+# ------------------------------------------------------------------------------------------------------ halts
+
+
+def test_a_halt_copies_what_stands_and_answers_when_all_of_it_is_copied(scene):
+    scene.standing = Standing(stamp(), 7, ((0, 1), (2, 3)))
+    assert scene.halt() == [TakeSnapshot(stamp(), 0, 1, 7), TakeSnapshot(stamp(), 2, 3, 7)]
+    scene.standing = None
+    assert scene.halt() == []
+    assert scene.taken(7) == []
+    done = scene.handle(SnapshotTaken(stamp(), 0, 1, 7, 0.1, 10, ""))
+    (answer,) = inventories(done)
+    assert answer == Inventory(stamp(version=2), (snapshot(7, 0, 1), snapshot(7)), program=True, data=False)
+    assert inventories(scene.halt()) == [answer]
+
+
+def test_a_copy_that_fails_is_answered_without_it(scene):
+    scene.standing = Standing(stamp(), 7, ((2, 3),))
+    scene.halt()
+    assert [answer.holdings for answer in inventories(scene.taken(7, problem="out of memory"))] == [()]
+
+
+def test_what_has_been_copied_already_is_not_copied_again(scene):
+    scene.taken(4)
+    scene.standing = Standing(stamp(), 4, ((2, 3),))
+    (answer,) = inventories(scene.halt())
+    assert answer.holdings == (snapshot(4),)
+
+
+def test_a_newer_halt_while_a_copy_is_made_gets_the_only_answer(scene):
+    scene.standing = Standing(stamp(), 7, ((2, 3),))
+    scene.halt()
+    scene.standing = None
+    newest = stamp(term=2)
+    assert scene.halt(newest, sender=D) == []
+    (effect,) = [e for e in scene.taken(7) if isinstance(e, SendMessage)]
+    assert effect == SendMessage(D, Inventory(newest, (snapshot(7),), program=True, data=False))
+
+
+def test_a_snapshot_that_was_under_way_at_the_halt_is_told_afterwards(scene):
+    assert [answer.holdings for answer in inventories(scene.halt())] == [()]
+    assert [answer.holdings for answer in inventories(scene.taken(4))] == [(snapshot(4),)]
+
+
+def test_nothing_is_answered_once_a_plan_has_followed(scene):
+    scene.standing = Standing(stamp(), 7, ((2, 3),))
+    scene.halt()
+    scene.choose(stamp(version=2))
+    assert inventories(scene.taken(7)) == []
+
+
+def test_the_node_that_has_the_first_weights_says_so():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    (answer,) = inventories(scene.halt())
+    assert answer.holdings == (Holding(0, 3, 0, HoldingKind.FIRST),)
+
+
+def test_what_was_found_on_disk_is_told(scene):
+    on_disk = (Holding(0, 1, 4, HoldingKind.DISK), Holding(0, 1, 8, HoldingKind.DISK))
+    assert scene.handle(HeldFound(JOB, on_disk, program=True, data=False)) == []
+    (answer,) = inventories(scene.halt())
+    assert answer.holdings == on_disk
+
+
+# -------------------------------------------------------------------------------------------- handing out, ends
+
+
+def test_any_part_of_what_is_held_is_handed_out_once_per_session(scene):
+    scene.taken(4)
+    want = WantSnapshot(stamp(version=2), 3, 3, 4)
+    part = SendHeld(A, stamp(version=2), 3, 3, 4, replica=False)
+    assert scene.hear(want, A) == [part]
+    assert scene.hear(want, A) == []
+    scene.handle(LinkLost(A))
+    assert scene.hear(want, A) == [part]
+    scene.handle(ParcelLost(A, StateParcel(stamp(version=2), 3, 3, 4, (), b"", replica=False)))
+    assert scene.hear(want, A) == [part]
+
+
+def test_what_is_not_held_is_refused_by_name(scene):
+    (refused,) = scene.hear(WantSnapshot(stamp(), 2, 3, 4), A)
+    assert refused == SendMessage(A, Refused(JOB, f"layers 2–3 at version 4 are not held on node {B}"))
+    assert scene.hear(WantSnapshot(stamp(), 2, 3, 0), A) != []
+
+
+def test_first_weights_come_from_where_the_job_was_handed_in_unless_they_are_held():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    assert scene.hear(WantSnapshot(stamp(), 0, 1, 0), B) == [SendFirstState(B, stamp(), 0, 1)]
+    scene.taken()
+    assert scene.hear(WantSnapshot(stamp(), 0, 1, 0), D) == [SendHeld(D, stamp(), 0, 1, 0, replica=False)]
+    assert isinstance(scene.hear(WantSnapshot(stamp(), 0, 1, 1), B)[0].message, Refused)
+
+
+def test_nothing_is_left_of_a_job_that_is_over(scene):
+    scene.taken(4)
+    assert scene.machine.drop(JOB) == [DropHeld(JOB, (4,))]
+    assert scene.machine.drop(JOB) == []
+    assert scene.machine.jobs() == set()
+    assert scene.taken(8) == [DropHeld(JOB, (8,))]
+    assert scene.taken(8, problem="the stages are gone") == []
