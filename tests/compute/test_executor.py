@@ -1,5 +1,6 @@
 """The executor's door: building, refusing, copying state in mid-run, writing weights."""
 
+import json
 import time
 from dataclasses import replace
 from functools import partial
@@ -216,3 +217,39 @@ def test_a_device_that_is_not_there_is_told() -> None:
         with pytest.raises(ConfigError, match="--device cpu"):
             Executor("cuda", 1, 1.0)
     assert Executor("auto", 1, 1.0).device.type in {"cpu", "cuda", "mps"}
+
+
+def test_a_skipped_update_counts_and_changes_nothing() -> None:
+    run = chain("residual", ())
+    run.train(0, 2)
+    node = run.nodes[0]
+    before = node.state(0, len(run.program.layers) - 1)
+    run._pass(2, Phase.TRAIN)
+    result = node.update(3, node.norms(), skip=True)
+    after = node.state(0, len(run.program.layers) - 1)
+    trained = [place for place, spec in enumerate(before.tensors) if not spec.name.startswith("buffer/")]
+    assert [bytes(after.buffers[place]) for place in trained] == [bytes(before.buffers[place]) for place in trained]
+    assert after.extra == before.extra
+    assert node.norms() == ()
+    run._pass(3, Phase.TRAIN)
+    assert node.update(4, node.norms()).learning_rate == result.learning_rate
+
+
+def test_a_snapshot_is_of_the_version_that_was_asked_for_and_tells_whose_tensors_are_whose() -> None:
+    run = chain("gpt2")
+    run.train(0, 1)
+    hop, node = run.hops[1], run.nodes[1]
+    for stamp, version in ((STAMP, 2), (replace(STAMP, version=2), 1)):
+        with pytest.raises(BrokenInvariantError, match="a snapshot of version"):
+            node.snapshot(stamp, hop.first_layer, hop.last_layer, version)
+    taken = node.snapshot(STAMP, hop.first_layer, hop.last_layer, 1)
+    live = node.state(hop.first_layer, hop.last_layer)
+    assert taken.seconds > 0
+    assert taken.copy.tensors == live.tensors
+    assert [bytes(buffer) for buffer in taken.copy.buffers] == [bytes(buffer) for buffer in live.buffers]
+    document = json.loads(taken.copy.extra)
+    layers = document.pop("layers")
+    assert document == json.loads(live.extra)
+    for layer, places in enumerate(layers, hop.first_layer):
+        own = {spec.name for spec in node.state(layer, layer).tensors if not spec.name.startswith("optimizer/")}
+        assert {live.tensors[place].name for place in places} == own

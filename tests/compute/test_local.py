@@ -1,6 +1,7 @@
 """Local training computes the plain loop, and tells what it does."""
 
 import copy
+import math
 import warnings
 from functools import partial
 from pathlib import Path
@@ -210,3 +211,56 @@ def test_reported_losses_are_running_sums_in_the_order_of_micro_batches() -> Non
         batch = default_collate([DATA[row] for row in range(start, start + 5)])
         total += 5 / 50 * float(objective(model, batch).detach())
     assert [event["loss"] for event in found.history if "loss" in event] == [total] * 3
+
+
+class Spoiled(TensorDataset):
+    """One sample makes the loss NaN, whenever it is drawn."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        """(6,) and a class."""
+        x, y = super().__getitem__(index)
+        return (x * torch.nan if index == 20 else x), y
+
+
+def tolerant() -> nn.Module:
+    """What a user would write who leaves out steps whose loss is not finite; without batch norm, which remembers."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    data = Spoiled(*DATA.tensors)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    model.load_state_dict(simple().state_dict())
+    for epoch in range(2):
+        order = torch.randperm(50, generator=torch.Generator().manual_seed(11 + epoch)).tolist()
+        for start in range(0, 50, 12):
+            batch = order[start : start + 12]
+            finite = True
+            for first in range(0, len(batch), 4):
+                micro = batch[first : first + 4]
+                loss = objective(model, default_collate([data[i] for i in micro]))
+                finite = finite and bool(torch.isfinite(loss))
+                (loss * (len(micro) / len(batch))).backward()
+            if finite:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 0.7)
+                optimizer.step()
+                scheduler.step()
+            optimizer.zero_grad()
+    return model
+
+
+def simple() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_a_step_that_is_skipped_changes_neither_weights_nor_optimizer_nor_scheduler() -> None:
+    spoiled = {"model": simple(), "data": Spoiled(*DATA.tensors)}
+    result = train_local(job(**spoiled, on_nan="skip"))
+    assert result.state_sha256 == state_sha256(tolerant().state_dict())
+    steps = [event for event in result.history if event["event"] == "step"]
+    bad = [place for place, event in enumerate(steps) if math.isnan(event["loss"])]
+    assert len(steps) == 10
+    assert len(bad) == 2
+    assert all(steps[place]["learning_rate"] == steps[place + 1]["learning_rate"] for place in bad if place < 9)
+    with pytest.raises(JobFailedError, match="nan"):
+        train_local(job(**spoiled))
