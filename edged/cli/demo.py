@@ -41,7 +41,7 @@ def demo(
     no_kill: Annotated[bool, typer.Option("--no-kill", help="Leave all nodes alive.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the shipped digits on several nodes here, kill one; prove the result."""
+    """Train digits on several nodes here, kill one; prove the result."""
     if not job.is_file():
         raise ConfigError(f"--job {job}: there is no such file")
     began = time.monotonic()
