@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import zmq
@@ -14,18 +14,30 @@ from edged.core.ids import NodeId
 from edged.core.messages import Parcel
 from edged.errors import MalformedError
 from edged.transport import pieces
+from edged.transport.assembly import Assembly
 from edged.transport.buffers import Rooms, keep_freed_memory
-from edged.transport.credit import Credit
+from edged.transport.credit import BACKGROUND_BYTES, LARGEST_BYTES, Credit
 from edged.transport.pump import TURN_SECONDS, Frames, Pump
 from edged.transport.road import Outcome, Road
 from edged.transport.sessions import Sessions
+from edged.transport.track import Track
 
 WAIT_SECONDS = 5.0
 """How long parcels wait for a first connection before they are dropped and the peer is reported lost."""
 
+OVERTAKING_BYTES = 64 * pieces.BACKGROUND_PIECE_BYTES
+"""After so many bytes of other parcels a background message has its turn all the same (1.6 % of them).
+
+On a link that activations fill all the time, nothing would ever be protected otherwise.
+"""
+
 
 class BulkLane:
-    """Parcels to one peer: a queue, the parcel under way, and the credits of the connection."""
+    """Parcels to one peer: two queues, the parcels under way, and the credits of the connection.
+
+    Background parcels (``pieces.is_background``) go piece by piece when no other waits and little is under way: what
+    is queued later, but is not background, overtakes them at once.
+    """
 
     def __init__(self, road: Road, sent: Callable[[int], None], parcel_lost: Callable[[Parcel], None]) -> None:
         """Empty. The owner passes the road's news on.
@@ -35,13 +47,11 @@ class BulkLane:
         self.road = road
         self._sent = sent
         self._parcel_lost = parcel_lost
-        self._queue: deque[pieces.Prepared] = deque()
+        self._urgent = Track()
+        self._background = Track()
         self._unacknowledged: deque[tuple[int, Parcel]] = deque()
-        self._current: Parcel | None = None
-        self._messages: Iterator[list[pieces.View]] = iter(())
-        self._next: list[pieces.View] | None = None
-        self._begun = False
         self._number = 0
+        self._overtaken = 0
         self._credit = Credit()
         self._give_up_at: float | None = None
         self._scheduled = False
@@ -49,11 +59,12 @@ class BulkLane:
     @property
     def queued_bytes(self) -> int:
         """Bytes that wait here or are under way."""
-        return sum(parcel.size for parcel in self._queue) + self._credit.outstanding
+        return self._urgent.waiting_bytes + self._background.waiting_bytes + self._credit.outstanding
 
     def send(self, header: Parcel, buffers: Sequence[memoryview]) -> None:
         """Queue a parcel, and send what credits allow. Raises ``BrokenInvariantError`` if it is not sound."""
-        self._queue.append(pieces.prepare(header, buffers))
+        track = self._background if pieces.is_background(header) else self._urgent
+        track.put(pieces.prepare(header, buffers))
         if self.road.up:
             self.advance()
             return
@@ -61,15 +72,15 @@ class BulkLane:
             self._give_up_at = time.monotonic() + WAIT_SECONDS
         self.road.want()
 
-    def drop(self, predicate: Callable[[Parcel], bool]) -> None:
-        """Forget queued parcels that match, also one that is half sent: the receiver is told."""
-        self._queue = deque(parcel for parcel in self._queue if not predicate(parcel.header))
-        self._unacknowledged = deque(entry for entry in self._unacknowledged if not predicate(entry[1]))
-        if self._current is not None and predicate(self._current):
-            self._messages = iter(())
-            self._next = [pieces.Prefix(pieces.DROP, self._number).pack()] if self._begun else None
-            self._number -= not self._begun
-            self._current = None
+    def drop(self, predicate: Callable[[Parcel], bool], *, begun: bool = True) -> None:
+        """Forget parcels that match. Where one is half sent, the receiver is told.
+
+        Not ``begun``: only those of which nothing has been sent.
+        """
+        for track in (self._urgent, self._background):
+            track.drop(predicate, begun=begun)
+        if begun:
+            self._unacknowledged = deque(entry for entry in self._unacknowledged if not predicate(entry[1]))
         self.advance()
 
     def opened(self) -> None:
@@ -88,58 +99,51 @@ class BulkLane:
 
     def lost(self, outcome: Outcome) -> bool:
         """The road is down. Returns whether parcels were lost; what is kept is tried again."""
-        self._number = 0
+        self._number = self._overtaken = 0
         self._credit = Credit()
         lost = [header for _, header in self._unacknowledged]
-        lost += [] if self._current is None else [self._current]
-        self._current, self._next, self._messages, self._begun = None, None, iter(()), False
+        lost += self._urgent.lose_half() + self._background.lose_half()
         self._unacknowledged.clear()
         if outcome is Outcome.LOST or (self._give_up_at is not None and time.monotonic() > self._give_up_at):
-            lost += [parcel.header for parcel in self._queue]
-            self._queue.clear()
+            lost += self._urgent.lose_queue() + self._background.lose_queue()
             self._give_up_at = None
             for header in lost:
                 self._parcel_lost(header)
             return bool(lost)
-        if self._queue:
+        if not self._urgent.empty or not self._background.empty:
             self.road.want()
         return False
 
     def advance(self) -> None:
         """Send while there is something to send, credit for it, and room in the socket; not for longer than a turn."""
         end = time.monotonic() + TURN_SECONDS
-        while self.road.up and self._ready():
-            message = self._next
-            if message is None:
-                continue
-            size = sum(map(len, message))
-            if not self._credit.allows(size) or not self.road.send(message, copy=False):
-                return
-            now = time.monotonic()
-            self._credit.spend(size, now)
-            self._sent(size)
-            self._begun = True
-            self._next = None
-            if now > end:
+        while self.road.up and self._send_next():
+            if time.monotonic() > end:
                 self._advance_soon()
                 return
 
-    def _ready(self) -> bool:
-        """Have ``_next`` hold the next message, from this parcel or the one after it; ``False``: there is none."""
-        if self._next is None:
-            self._next = next(self._messages, None)
-        if self._next is None:
-            if self._current is not None:
-                self._unacknowledged.append((self._credit.sent, self._current))
-            self._current, self._begun = None, False
-            if not self._queue:
-                return False
-            parcel = self._queue.popleft()
+    def _send_next(self) -> bool:
+        """Send one message; ``False``: there is none that may go now."""
+        due = self._overtaken >= OVERTAKING_BYTES
+        background = not self._background.empty and (due or self._urgent.empty)
+        track = self._background if background else self._urgent
+        message = track.head(self._number + 1)
+        if message is None:
+            return False
+        size = sum(map(len, message))
+        most = BACKGROUND_BYTES if background and not due else LARGEST_BYTES
+        if not self._credit.allows(size, most) or not self.road.send(message, copy=False):
+            return False
+        self._credit.spend(size, time.monotonic(), telling=not background)
+        self._sent(size)
+        self._overtaken = 0 if background or self._background.empty else self._overtaken + size
+        if track.beginning is not None:
             self._number += 1
-            self._credit.parcel(parcel.size)
-            self._current = parcel.header
-            self._messages = pieces.cut(self._number, parcel)
-            self._next = next(self._messages)
+            if not background:
+                self._credit.parcel(track.beginning.size)
+        whole = track.went()
+        if whole is not None:
+            self._unacknowledged.append((self._credit.sent, whole))
         return True
 
     def _advance_soon(self) -> None:
@@ -154,10 +158,10 @@ class BulkLane:
 
 @dataclass(slots=True)
 class _Connection:
-    """One inbound connection: who, the parcel under way, bytes taken and acknowledged."""
+    """One inbound connection: who, the parcels under way, bytes taken and acknowledged."""
 
     sender: NodeId
-    assembly: pieces.Assembly
+    assembly: Assembly
     taken: int = 0
     acknowledged: int = 0
 
@@ -172,13 +176,19 @@ class BulkInbound:
         admits: Callable[[NodeId], bool],
         accept: Callable[[NodeId, Parcel], bool],
         deliver: Callable[[NodeId, Parcel, tuple[memoryview, ...]], None],
+        lost: Callable[[NodeId, Parcel], None],
         complain: Callable[[NodeId, str], None],
         received: Callable[[NodeId, int], None],
     ) -> None:
-        """Receive. ``accept`` is asked before memory is taken; ``received`` hears of every message's size."""
+        """Receive.
+
+        ``accept`` is asked before memory is taken; ``lost`` hears of an accepted parcel that will not be whole though
+        its sender has not dropped it; ``received`` of every message's size.
+        """
         self._admits = admits
         self._accept = accept
         self._deliver = deliver
+        self._lost = lost
         self._complain = complain
         self._received_bytes = received
         self._connections: dict[bytes, _Connection] = {}
@@ -187,10 +197,10 @@ class BulkInbound:
         self.sessions = Sessions()
         self.pump = Pump(socket, self._received, on_turn=self._acknowledge, on_writable=self._acknowledge)
 
-    def forget(self, node: NodeId) -> None:
-        """Drop what is half received from ``node``."""
-        for routing_id in [key for key, known in self._connections.items() if known.sender == node]:
-            del self._connections[routing_id]
+    def forget(self, node: NodeId) -> tuple[Parcel, ...]:
+        """Drop what is half received from ``node``; returns it."""
+        ended = [key for key, known in self._connections.items() if known.sender == node]
+        return tuple(header for key in ended for header in self._connections.pop(key).assembly.under_way)
 
     def _received(self, frames: Frames) -> None:
         last = frames[-1]
@@ -213,20 +223,22 @@ class BulkInbound:
         try:
             done = connection.assembly.take(views)
         except MalformedError as problem:
-            if under_way and not connection.assembly.under_way:
-                self._break(sender)
+            if under_way:
+                self._break(sender, under_way)
             self._complain(sender, str(problem))
             return
         if done is not None:
             self._deliver(sender, *done)
 
-    def _break(self, sender: NodeId) -> None:
+    def _break(self, sender: NodeId, under_way: tuple[Parcel, ...]) -> None:
         """A parcel that had been accepted will not be whole: with the connection, its sender knows it to be lost.
 
         It is never acknowledged, and somebody waits for it. The sender begins anew with parcel 1.
         """
         self.forget(sender)
         self.sessions.cut(sender)
+        for header in under_way:
+            self._lost(sender, header)
 
     def _connect(self, routing_id: bytes, sender: NodeId, first: pieces.View) -> _Connection | None:
         """A peer has one bulk connection, which begins with parcel 1: all else is left over from a lost one."""
@@ -237,8 +249,9 @@ class BulkInbound:
             return None
         if (prefix.kind, prefix.number) != (pieces.OPEN, 1):
             return None
-        self.forget(sender)
-        made = _Connection(sender, pieces.Assembly(lambda header: self._accept(sender, header), self._rooms))
+        for header in self.forget(sender):
+            self._lost(sender, header)
+        made = _Connection(sender, Assembly(lambda header: self._accept(sender, header), self._rooms))
         self._connections[routing_id] = made
         return made
 

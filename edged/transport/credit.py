@@ -11,6 +11,13 @@ from collections import deque
 
 SMALLEST_BYTES = 2 << 20
 LARGEST_BYTES = 64 << 20
+BACKGROUND_BYTES = 512 << 10
+"""Parcels that travel behind the others have so little under way that 100 Mbit/s carry it in 40 ms.
+
+On a link with a delay of 0.1 s that makes 5 MB/s. A window that followed the measured bandwidth and delay would measure
+its own queue as delay, and grow.
+"""
+
 SHORTEST_DELAY_SECONDS = 0.01
 """A busy device's loop may answer so late; a fast link must not run dry meanwhile."""
 
@@ -44,18 +51,25 @@ class Credit:
         """Bytes sent and not yet acknowledged."""
         return self.sent - self.acknowledged
 
-    def allows(self, size: int) -> bool:
-        """Whether a message of ``size`` bytes may go now. One may always go when nothing is under way."""
-        return self.outstanding == 0 or self.outstanding + size <= self.window
+    def allows(self, size: int, most: int = LARGEST_BYTES) -> bool:
+        """Whether a message of ``size`` bytes may go now, ``most`` being under way with it at any rate.
+
+        One may always go when nothing is under way.
+        """
+        return self.outstanding == 0 or self.outstanding + size <= min(self.window, most)
 
     def parcel(self, size: int) -> None:
         """A parcel of ``size`` bytes begins."""
         self._parcel = max(float(size), FORGETTING * self._parcel)
 
-    def spend(self, size: int, now: float) -> None:
-        """A message of ``size`` bytes has been sent at ``now`` (monotonic seconds)."""
+    def spend(self, size: int, now: float, *, telling: bool = True) -> None:
+        """A message of ``size`` bytes has been sent at ``now`` (monotonic seconds).
+
+        ``telling``: the link's bandwidth can be told from it; not from one that was held back.
+        """
         self.sent += size
-        self._marks.append((self.sent, now, self.acknowledged))
+        if telling:
+            self._marks.append((self.sent, now, self.acknowledged))
 
     def refund(self, total: int, now: float) -> bool:
         """The receiver has taken ``total`` bytes in all; ``False`` if that cannot be true."""

@@ -73,14 +73,21 @@ class Transport(Protocol):
         """Send a control message; it is dropped (and counted) if the peer is unknown or its queue is full."""
 
     def send_parcel(self, to: NodeId, header: Parcel, buffers: Sequence[memoryview]) -> None:
-        """Queue a parcel. Parcels to one peer arrive in order, whole or not at all.
+        """Queue a parcel. Parcels of one class to one peer arrive in order, whole or not at all.
 
+        There are two classes: replicas and copied samples travel behind everything else, which overtakes them.
         One that the peer has not acknowledged when the connection breaks comes back as ``ParcelLost``; it may have
-        arrived all the same. Buffers must not change afterwards.
+        arrived all the same. The peer, if it has begun to receive it, is told the same of this node sooner or later.
+        Buffers must not change afterwards.
         """
 
-    def drop_parcels(self, predicate: Callable[[Parcel], bool]) -> None:
-        """Forget queued parcels that match (those of an ended plan)."""
+    def drop_parcels(
+        self, predicate: Callable[[Parcel], bool], *, to: NodeId | None = None, begun: bool = True
+    ) -> None:
+        """Forget queued parcels that match (those of an ended plan), of one peer or of all.
+
+        Not ``begun``: only those of which nothing has been sent. Nobody is told of what is dropped.
+        """
 
     def probe(self, record: MemberRecord) -> None:
         """One fresh connect to the control port; the answer comes as ``PortProbed``."""

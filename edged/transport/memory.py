@@ -19,7 +19,7 @@ from edged.transport.buffers import copied
 from edged.transport.codec import decode, encode
 from edged.transport.inbox import Inbox
 from edged.transport.interface import Incoming, LinkStatistics, Received, ReceivedParcel
-from edged.transport.pieces import prepare
+from edged.transport.pieces import is_background, prepare
 from edged.transport.rates import Rate
 
 
@@ -167,9 +167,12 @@ class MemoryTransport:
             self._free_at[to] = max(self._free_at.get(to, 0.0), loop.time() + self._network.weather.delay())
             loop.call_at(self._free_at[to], self._deliver, to)
 
-    def drop_parcels(self, predicate: Callable[[Parcel], bool]) -> None:
-        """Forget queued parcels that match."""
-        self._queued = [entry for entry in self._queued if not predicate(entry[1])]
+    def drop_parcels(
+        self, predicate: Callable[[Parcel], bool], *, to: NodeId | None = None, begun: bool = True
+    ) -> None:
+        """Forget queued parcels that match. A parcel is all sent at once here, so ``begun`` makes no difference."""
+        del begun
+        self._queued = [entry for entry in self._queued if to not in {None, entry[0]} or not predicate(entry[1])]
 
     def probe(self, record: MemberRecord) -> None:
         """Refused where the node is gone and the link works."""
@@ -231,9 +234,10 @@ class MemoryTransport:
             other.take_message(self._record.node, data)
 
     def _deliver(self, to: NodeId) -> None:
-        entry = next((queued for queued in self._queued if queued[0] == to), None)
-        if entry is None:
+        waiting = [queued for queued in self._queued if queued[0] == to]
+        if not waiting:
             return
+        entry = min(waiting, key=lambda queued: is_background(queued[1]))
         self._queued.remove(entry)
         _, header, buffers = entry
         other = self._network.nodes.get(to)

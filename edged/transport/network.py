@@ -189,6 +189,7 @@ class ZmqTransport:
             admits=self._gate.admits,
             accept=self._accepts,
             deliver=lambda node, header, buffers: self._inbox.put(ReceivedParcel(node, header, buffers)),
+            lost=lambda node, header: self._inbox.put(ParcelLost(node, header)),
             complain=self._complain,
             received=self._count_received,
         )
@@ -273,10 +274,13 @@ class ZmqTransport:
             return
         peer.bulk.send(header, buffers)
 
-    def drop_parcels(self, predicate: Callable[[Parcel], bool]) -> None:
-        """Forget queued parcels that match (those of an ended plan)."""
-        for peer in self._peers.values():
-            peer.bulk.drop(predicate)
+    def drop_parcels(
+        self, predicate: Callable[[Parcel], bool], *, to: NodeId | None = None, begun: bool = True
+    ) -> None:
+        """Forget queued parcels that match; not ``begun``: only those of which nothing has been sent."""
+        for node, peer in self._peers.items():
+            if to in {None, node}:
+                peer.bulk.drop(predicate, begun=begun)
 
     def probe(self, record: MemberRecord) -> None:
         """One fresh connect to the control port; the answer comes as ``PortProbed``."""

@@ -4,9 +4,10 @@ import pytest
 
 from edged.errors import BrokenInvariantError, MalformedError
 from edged.transport import pieces
+from edged.transport.assembly import Assembly
 from edged.transport.buffers import Rooms
 from edged.transport.codec import encode
-from edged.transport.pieces import ACK, DROP, OPEN, PIECE, PIECE_BYTES, Assembly, Prefix, cut, parse_prefix, prepare
+from edged.transport.pieces import ACK, DROP, OPEN, PIECE, PIECE_BYTES, Prefix, cut, parse_prefix, prepare
 from tests.transport.nodes import activation, message, program
 
 
