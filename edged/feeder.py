@@ -4,6 +4,9 @@
 be started while the job is still being captured: it then imports torch, and waits with the user's code for the node's
 word.
 ``edged.train`` serves the same frames (``compute/frames.py``) from a thread of the caller's process.
+
+With ``--samples`` it serves them on a node that has taken a job over, from the copy of the samples that lies there, and
+runs nothing of the user's.
 """
 
 from __future__ import annotations
@@ -16,19 +19,25 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from queue import SimpleQueue
+from contextlib import closing, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
-from edged.compute.frames import drawn, failed, read_draw
+from edged.compute.background import Background, LoaderReader, Reader
+from edged.compute.copied import CopySampler
+from edged.compute.frames import drawn, failed, read_request
 from edged.compute.job_file import load
 from edged.compute.job_reference import parse_overrides
 from edged.compute.prefetch import Prefetcher
+from edged.compute.rows import RowReader, WantRows
 from edged.compute.sampling import Sampler
 from edged.core.job import Work
 from edged.errors import JobError, MalformedError, UserError
 from edged.job import Job
+from edged.replication.samples import read_copy
+from edged.roles.spool import spec_from_json
 
 
 def serve(connection: socket.socket, job_id: str, job: Job, on_closed: Callable[[], None] | None = None) -> None:
@@ -40,7 +49,7 @@ def serve(connection: socket.socket, job_id: str, job: Job, on_closed: Callable[
     """
     with connection, connection.makefile("rb") as stream:
         _offer(connection, stream, job_id)
-        _feed(connection, stream, job, on_closed)
+        _feed_job(job)(connection, stream, on_closed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edged.feeder", description="Draw a job's samples for its node.")
     parser.add_argument("--socket", required=True, help="the node's local socket")
     parser.add_argument("--job", required=True, help="the job's id")
-    parser.add_argument("--path", required=True, help="the job file")
-    parser.add_argument("--function", required=True, help="the function in it that makes the job")
+    parser.add_argument("--samples", type=Path, help="the folder of a copy of the samples, instead of a job file")
+    parser.add_argument("--path", help="the job file")
+    parser.add_argument("--function", help="the function in it that makes the job")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides, as `edged train` takes"
     )
@@ -61,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with connection, connection.makefile("rb") as stream:
             _offer(connection, stream, options.job)  # answered when the job has been handed in, and no sooner
             try:
-                job = load(f"{options.path}:{options.function}", parse_overrides(options.set))
+                feed = _feed_copy(options.samples) if options.samples else _feed_job(_load(options))
             except UserError as error:
                 _send(connection, failed(str(error), _detail(error)))
                 return 1
-            _feed(connection, stream, job, _leave)
+            feed(connection, stream, _leave)
     except (OSError, UserError) as error:
         print(f"edged feeder: {error}", file=sys.stderr)  # noqa: T201 -- the process's own log
         return 1
@@ -80,33 +90,78 @@ def _offer(connection: socket.socket, stream: BinaryIO, job_id: str) -> None:
         raise JobError(f"the node wants no feeder for job {job_id}: {answer.get('error', 'no reason given')}")
 
 
-def _feed(connection: socket.socket, stream: BinaryIO, job: Job, on_closed: Callable[[], None] | None) -> None:
-    """Draw what is asked for until the connection closes or the user's code fails."""
-    sampler = Sampler(job)
-    source = Prefetcher(sampler, job.workers) if job.workers else sampler
-    wanted: SimpleQueue[Work | None] = SimpleQueue()
+Feed = Callable[[socket.socket, BinaryIO, Callable[[], None] | None], None]
+
+
+def _load(options: argparse.Namespace) -> Job:
+    return load(f"{options.path}:{options.function}", parse_overrides(options.set))
+
+
+def _feed_job(job: Job) -> Feed:
+    """Serve a job's own data set."""
+
+    def feed(connection: socket.socket, stream: BinaryIO, on_closed: Callable[[], None] | None) -> None:
+        sampler = Sampler(job)
+        if not job.workers:
+            _feed(connection, stream, sampler, RowReader(sampler), on_closed)
+            return
+        with closing(Prefetcher(sampler, job.workers)) as ahead, closing(LoaderReader(RowReader(sampler))) as reader:
+            _feed(connection, stream, ahead, reader, on_closed)
+
+    return feed
+
+
+def _feed_copy(folder: Path) -> Feed:
+    """Serve a copy of a job's samples. Raises ``JobError`` if it is not whole."""
+    try:
+        copy = read_copy(folder)
+        sampler = CopySampler(spec_from_json(copy.spec), copy.layouts, copy.files)
+    except (MalformedError, OSError, ValueError, KeyError, TypeError) as error:
+        raise JobError(f"the copy of the samples in {folder} cannot be read: {error}") from error
+    return lambda connection, stream, on_closed: _feed(connection, stream, sampler, sampler, on_closed)
+
+
+def _feed(
+    connection: socket.socket,
+    stream: BinaryIO,
+    source: Sampler | Prefetcher | CopySampler,
+    rows: Reader,
+    on_closed: Callable[[], None] | None,
+) -> None:
+    """Draw what is asked for, read rows meanwhile, until the connection closes or the user's code fails."""
+    background = Background(rows)
+    wanted: SimpleQueue[Work | WantRows | None] = SimpleQueue()
     Thread(target=_listen, args=(stream, wanted, on_closed), name="feeder-requests", daemon=True).start()
     try:
-        while (work := wanted.get()) is not None:
-            if not _answer(connection, source, work):
+        while True:
+            try:
+                request = wanted.get(timeout=background.pause)
+            except Empty:
+                answer = background.work()
+                if answer is not None and not _send(connection, answer):
+                    return
+                continue
+            if isinstance(request, WantRows):
+                background.ask(request)
+            elif request is None or not _answer(connection, source, request):
                 return
     finally:
-        if isinstance(source, Prefetcher):
-            source.close()
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
 
-def _listen(stream: BinaryIO, wanted: SimpleQueue[Work | None], on_closed: Callable[[], None] | None) -> None:
+def _listen(
+    stream: BinaryIO, wanted: SimpleQueue[Work | WantRows | None], on_closed: Callable[[], None] | None
+) -> None:
     with suppress(OSError, ValueError, MalformedError):
-        while (work := read_draw(stream)) is not None:
-            wanted.put(work)
+        while (request := read_request(stream)) is not None:
+            wanted.put(request)
     wanted.put(None)
     if on_closed is not None:
         on_closed()
 
 
-def _answer(connection: socket.socket, source: Sampler | Prefetcher, work: Work) -> bool:
+def _answer(connection: socket.socket, source: Sampler | Prefetcher | CopySampler, work: Work) -> bool:
     """Draw and send; false when that was the last answer."""
     try:
         tensors = source.draw(work)

@@ -1,9 +1,12 @@
-"""Drawn micro-batches as a feeder hands them to its node: a length, a JSON header, raw buffers.
+"""Drawn micro-batches, and rows to be copied, as a feeder hands them to its node: a length, a JSON header, raw buffers.
 
 ::
 
     node -> feeder   {"draw": [version, phase, micro_batch]}
+                     {"copy": [phase, first_row]}
     feeder -> node   {"work": [version, phase, micro_batch], "tensors": [...]} buffer buffer ...
+                     {"rows": [phase, first_row, rows], "tensors": [...], "layouts": [...]} buffer buffer ...
+                     {"uncopied": why there can be no copy}
                      {"error": one line, "detail": traceback}
 
 Each header is preceded by its length, four bytes, big-endian.
@@ -19,6 +22,7 @@ from typing import BinaryIO, Final
 
 import torch
 
+from edged.compute.rows import Rows, WantRows
 from edged.compute.tensors import to_wire
 from edged.core.job import Phase, Work
 from edged.errors import MalformedError
@@ -27,8 +31,8 @@ _LENGTH: Final = struct.Struct(">I")
 _LARGEST_HEADER_BYTES: Final = 1 << 20
 
 
-def read_draw(stream: BinaryIO) -> Work | None:
-    """The next micro-batch that the node wants; none at the end of the stream. Raises ``MalformedError``."""
+def read_request(stream: BinaryIO) -> Work | WantRows | None:
+    """The next micro-batch or rows that the node wants; none at the end of the stream. Raises ``MalformedError``."""
     prefix = stream.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
         return None
@@ -39,7 +43,11 @@ def read_draw(stream: BinaryIO) -> Work | None:
     if len(text) < size:
         return None
     try:
-        version, phase, micro_batch = json.loads(text)["draw"]
+        document = json.loads(text)
+        if "copy" in document:
+            phase, first_row = document["copy"]
+            return WantRows(Phase(phase), int(first_row))
+        version, phase, micro_batch = document["draw"]
         return Work(int(version), Phase(phase), int(micro_batch))
     except (ValueError, KeyError, TypeError) as error:
         raise MalformedError(f"a request that asks for no micro-batch: {text[:100]!r}") from error
@@ -47,14 +55,28 @@ def read_draw(stream: BinaryIO) -> Work | None:
 
 def drawn(work: Work, tensors: Mapping[str, torch.Tensor]) -> list[bytes | memoryview]:
     """The pieces of one answer, to be sent one after the other; the views keep the tensors alive."""
-    wired = [to_wire(name, tensor) for name, tensor in tensors.items()]
-    header = {"work": [work.version, int(work.phase), work.micro_batch], "tensors": [asdict(spec) for spec, _ in wired]}
-    return [_framed(header), *(view for _, view in wired)]
+    return _with_tensors({"work": [work.version, int(work.phase), work.micro_batch]}, tensors)
+
+
+def copied(rows: Rows) -> list[bytes | memoryview]:
+    """The pieces of the answer that holds rows."""
+    place = [int(rows.phase), rows.first_row, rows.stop - rows.first_row]
+    return _with_tensors({"rows": place, "layouts": [asdict(spec) for spec in rows.layouts]}, rows.tensors)
+
+
+def uncopied(reason: str) -> list[bytes | memoryview]:
+    """The answer that there can be no copy of the samples; the job goes on without."""
+    return [_framed({"uncopied": reason})]
 
 
 def failed(error: str, detail: str) -> list[bytes | memoryview]:
     """The answer that ends a job: one line for people, and a traceback."""
     return [_framed({"error": error, "detail": detail})]
+
+
+def _with_tensors(header: dict[str, object], tensors: Mapping[str, torch.Tensor]) -> list[bytes | memoryview]:
+    wired = [to_wire(name, tensor) for name, tensor in tensors.items()]
+    return [_framed({**header, "tensors": [asdict(spec) for spec, _ in wired]}), *(view for _, view in wired)]
 
 
 def _framed(header: dict[str, object]) -> bytes:

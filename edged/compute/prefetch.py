@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -38,7 +38,7 @@ class Prefetcher:
         """Like ``Sampler.draw``; raises ``JobError``."""
         if next(self._expected, None) != work:
             self._expected = islice(following(self._sampler.spec, work), 1, None)
-            self._drawn = iter(self._loader(following(self._sampler.spec, work)))
+            self._drawn = iter(loader(_MicroBatches(self._sampler), following(self._sampler.spec, work), self._workers))
         with UserCode("the loader's processes failed"):
             drawn = next(self._drawn)
         if isinstance(drawn, _Failure):
@@ -50,19 +50,6 @@ class Prefetcher:
     def close(self) -> None:
         """End the worker processes."""
         self._expected, self._drawn = iter(()), iter(())
-
-    def _loader(self, works: Iterator[Work]) -> DataLoader[dict[str, torch.Tensor] | _Failure]:
-        forks = "fork" in multiprocessing.get_all_start_methods()
-        return DataLoader(
-            _MicroBatches(self._sampler),
-            batch_size=None,
-            sampler=works,
-            num_workers=self._workers,
-            collate_fn=_as_it_is,
-            prefetch_factor=_AHEAD_PER_WORKER,
-            generator=torch.Generator(),
-            multiprocessing_context="fork" if forks else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +71,24 @@ class _MicroBatches(Dataset[dict[str, torch.Tensor] | _Failure]):
             return self._sampler.draw(work)
         except JobError as error:
             return _Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
+
+
+def loader(
+    items: Dataset[Any], keys: Iterator[Any], workers: int, begin: Callable[[int], None] | None = None
+) -> DataLoader[Any]:
+    """The items with these keys, in order, from worker processes that work ahead; ``begin`` is called in each."""
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    return DataLoader(
+        items,
+        batch_size=None,
+        sampler=keys,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        prefetch_factor=_AHEAD_PER_WORKER,
+        generator=torch.Generator(),
+        multiprocessing_context="fork" if forks else None,
+        worker_init_fn=begin,
+    )
 
 
 def following(spec: JobSpec, work: Work) -> Iterator[Work]:

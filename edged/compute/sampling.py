@@ -1,14 +1,8 @@
 """Draws micro-batches: which samples, in which order, with which randomness.
 
-::
-
-    epoch e:  torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + e)); shuffle=False: 0, 1, 2, ...
-              |<----- batch_size ----->|<----- batch_size ----->| ...      step e * steps_per_epoch + 0, + 1, ...
-              | m 0 | m 1 | ... | M-1  |                                   micro-batches, in order
-
 Any micro-batch can be drawn at any time, again and again, with the same bits: the order is a function of (seed, epoch),
-and before each sample the random state (torch's, Python's, and numpy's if numpy is there) is seeded from
-(seed, epoch, index). A generator that the data set made itself is the data set's own affair.
+see ``order.py``, and before each sample the random state (torch's, Python's, and numpy's if numpy is there) is seeded
+from (seed, epoch, index). A generator that the data set made itself is the data set's own affair.
 """
 
 from __future__ import annotations
@@ -25,6 +19,7 @@ import torch
 from torch.utils._pytree import keystr, tree_leaves_with_path
 from torch.utils.data import default_collate
 
+from edged.compute.order import Order
 from edged.compute.seeding import mix
 from edged.compute.tensors import DTYPES
 from edged.compute.user_code import UserCode
@@ -42,16 +37,15 @@ _NUMPY_SEED_BITS = 32
 class Sampler:
     """Draws the micro-batches of one job.
 
-    Keeps the order of the newest epoch only. It sets the process-wide random state while a micro-batch is drawn, and
-    puts it back afterwards; samplers of other threads wait for that.
+    It sets the process-wide random state while a micro-batch is drawn, and puts it back afterwards; samplers of other
+    threads wait for that.
     """
 
     def __init__(self, job: Job) -> None:
         """Draws nothing yet."""
         self._job = job
         self._spec = outline(job)
-        self._epoch = -1
-        self._order: Sequence[int] = ()
+        self._order = Order(self._spec)
 
     @property
     def spec(self) -> JobSpec:
@@ -60,40 +54,36 @@ class Sampler:
 
     def indices(self, work: Work) -> list[int]:
         """Positions in the data set of the samples of ``work``, in order. ``JobError`` if there is no such work."""
-        sizes = self._spec.sizes(work.version, work.phase)
-        last = self._spec.steps - 1 if work.phase is Phase.TRAIN else self._spec.steps
-        if not 0 <= work.micro_batch < len(sizes) or not 0 <= work.version <= last:
-            raise JobError(f"the job has no micro-batch {work.micro_batch} at version {work.version}")
-        before = sum(sizes[: work.micro_batch])
-        if work.phase is Phase.EVALUATE:
-            return list(range(before, before + sizes[work.micro_batch]))
-        start = self._spec.sample_range(work.version)[0] + before
-        return list(self.order(self._spec.epoch_of(work.version))[start : start + sizes[work.micro_batch]])
+        return self._order.indices(work)
 
     def order(self, epoch: int) -> Sequence[int]:
         """The order in which epoch number ``epoch`` (from 0) takes the samples."""
-        if not self._job.shuffle:
-            return range(self._spec.samples)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self._job.seed + epoch)
-            self._order, self._epoch = torch.randperm(self._spec.samples, generator=generator).tolist(), epoch
-        return self._order
+        return self._order.of(epoch)
+
+    def sample(self, phase: Phase, index: int, seed: int) -> Any:
+        """One sample as the data set gives it when the random state is seeded so. ``JobError`` for what it raises.
+
+        Changes the random state of the process, as ``collated`` does.
+        """
+        data = self._job.data if phase is Phase.TRAIN else self._job.eval_data
+        seed_everything(seed)
+        with UserCode(f"{data_name(phase)}[{index}]"):
+            return data[index]
+
+    def collated(self, phase: Phase, first: int, samples: list[Any], seed: int) -> Any:
+        """A micro-batch made of samples, of which the first is number ``first``. ``JobError`` for what that raises."""
+        seed_everything(seed)
+        with UserCode(f"collating samples of {data_name(phase)} ({first}, ...)"):
+            return (self._job.collate or default_collate)(samples)
 
     def batch(self, work: Work) -> Any:
         """The collated micro-batch, as ``objective`` gets it. ``JobError`` for whatever the user's code raises."""
         training = work.phase is Phase.TRAIN
-        data, name = (self._job.data, "data") if training else (self._job.eval_data, "eval_data")
         base = mix(self._job.seed, self._spec.epoch_of(work.version)) if training else mix(self._job.seed, _EVALUATION)
-        samples = []
         indices = self.indices(work)
         with preserved_random_state():
-            for index in indices:
-                seed_everything(mix(mix(base, _SAMPLE), index))
-                with UserCode(f"{name}[{index}]"):
-                    samples.append(data[index])
-            seed_everything(mix(mix(base, _COLLATION), indices[0]))
-            with UserCode(f"collating samples of {name} ({indices[0]}, ...)"):
-                return (self._job.collate or default_collate)(samples)
+            samples = [self.sample(work.phase, index, mix(mix(base, _SAMPLE), index)) for index in indices]
+            return self.collated(work.phase, indices[0], samples, mix(mix(base, _COLLATION), indices[0]))
 
     def draw(self, work: Work) -> dict[str, torch.Tensor]:
         """The micro-batch's tensors by the names of ``Program.inputs``, in their order. Raises ``JobError``."""
@@ -102,6 +92,11 @@ class Sampler:
     def micro_batch(self, work: Work) -> list[torch.Tensor]:
         """The micro-batch's tensors in the order of ``Program.inputs``. Raises ``JobError``."""
         return list(self.draw(work).values())
+
+
+def data_name(phase: Phase) -> str:
+    """What a job calls the data set of this phase."""
+    return "data" if phase is Phase.TRAIN else "eval_data"
 
 
 def flatten(batch: Any, size: int) -> dict[str, torch.Tensor]:

@@ -134,12 +134,31 @@ def from_wire(spec: TensorSpec, buffer: memoryview, device: torch.device) -> tor
     dense = is_dense(spec.shape, spec.strides)
     if dense and not spec.offset:
         return flat.to(device).as_strided(spec.shape, spec.strides)
-    lead = spec.offset // dtype.itemsize
-    memory = torch.zeros(lead + _extent(spec.shape, spec.strides), dtype=dtype, device=device)
+    memory, view = _room(spec, device)
     kept = _kept(spec.shape, spec.strides)
     elements = flat.as_strided(spec.shape, spec.strides) if dense else flat.reshape(kept)
-    memory.as_strided(elements.shape, spec.strides, lead).copy_(elements)
-    return memory.as_strided(spec.shape, spec.strides, lead)
+    memory.as_strided(elements.shape, spec.strides, view.storage_offset()).copy_(elements)
+    return view
+
+
+def placed(spec: TensorSpec, elements: torch.Tensor) -> torch.Tensor:
+    """``elements`` (on the CPU, of the type and shape that ``spec`` names) in memory laid out as ``spec`` says."""
+    if 0 in spec.shape:
+        return torch.empty_strided(spec.shape, spec.strides, dtype=elements.dtype)
+    memory, view = _room(spec, elements.device)
+    for dimension, stride in enumerate(spec.strides):
+        if stride == 0:
+            elements = elements.narrow(dimension, 0, 1)
+    memory.as_strided(elements.shape, spec.strides, view.storage_offset()).copy_(elements)
+    return view
+
+
+def _room(spec: TensorSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Zeroed memory for such a tensor, as far past aligned memory as it says, and the tensor in it."""
+    dtype = DTYPES[spec.dtype]
+    lead = spec.offset // dtype.itemsize
+    memory = torch.zeros(lead + _extent(spec.shape, spec.strides), dtype=dtype, device=device)
+    return memory, memory.as_strided(spec.shape, spec.strides, lead)
 
 
 def misalignment(tensor: torch.Tensor) -> int:

@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from edged.compute.frames import drawn, failed, read_draw
+from edged.compute.frames import drawn, failed, read_request
 from edged.core.job import Phase, Work
 from edged.errors import MalformedError
 
@@ -20,13 +20,13 @@ def framed(document: object) -> bytes:
 
 def test_requests_are_read_until_the_stream_ends() -> None:
     stream = io.BytesIO(framed({"draw": [3, 1, 2]}) + framed({"draw": [4, 0, 0]}) + b"\x00\x00")
-    assert read_draw(stream) == Work(3, Phase.TRAIN, 2)
-    assert read_draw(stream) == Work(4, Phase.EVALUATE, 0)
-    assert read_draw(stream) is None
+    assert read_request(stream) == Work(3, Phase.TRAIN, 2)
+    assert read_request(stream) == Work(4, Phase.EVALUATE, 0)
+    assert read_request(stream) is None
 
 
 def test_a_request_cut_off_is_the_end() -> None:
-    assert read_draw(io.BytesIO(framed({"draw": [3, 1, 2]})[:-1])) is None
+    assert read_request(io.BytesIO(framed({"draw": [3, 1, 2]})[:-1])) is None
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_a_request_cut_off_is_the_end() -> None:
 )
 def test_a_request_for_nothing_is_malformed(document: object) -> None:
     with pytest.raises(MalformedError):
-        read_draw(io.BytesIO(framed(document)))
+        read_request(io.BytesIO(framed(document)))
 
 
 def test_an_immense_request_is_malformed() -> None:
     with pytest.raises(MalformedError):
-        read_draw(io.BytesIO(b"\xff\xff\xff\xff"))
+        read_request(io.BytesIO(b"\xff\xff\xff\xff"))
 
 
 def test_an_answer_holds_the_header_and_every_byte() -> None:
