@@ -31,6 +31,7 @@ class Settings:
     ``key`` is the cluster key's token, empty to use the one of the home. ``listen`` is (host, port), port 0 for any.
     ``memory_bytes`` 0: measured free memory. ``threads`` 0: all cores. ``slowdown``: emulate a device so many times
     slower. ``replicas``: how many nodes besides the leader keep copies of a node's layers, where this node leads.
+    ``forks``: whether a minority that hears only silence goes on as a fork (``--minority``).
     """
 
     home: Path
@@ -45,6 +46,7 @@ class Settings:
     device: str
     slowdown: float
     replicas: int
+    forks: bool
     tui: bool
     log_format: str
 
@@ -168,6 +170,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("device", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where to compute"),
     Option("slowdown", _slowdown, 1.0, "emulate a device so many times slower"),
     Option("replicas", _replicas, 1, "other nodes that keep a copy of each layer, besides the leader"),
+    Option("minority", _one_of("fork", "wait"), "fork", "what a minority does that hears only silence for 15 seconds"),
     Option("tui", _flag, True, "show the live view when the output is a terminal"),
     Option("log-format", _one_of("text", "json"), "text", "how log lines look"),
 )
@@ -223,6 +226,7 @@ def settings(home: Path, flags: Mapping[str, Any], environment: Mapping[str, str
         device=value["device"],
         slowdown=value["slowdown"],
         replicas=value["replicas"],
+        forks=value["minority"] == "fork",
         tui=value["tui"],
         log_format=value["log-format"],
     )

@@ -28,6 +28,7 @@ from edged.core.events import JobSubmitted, LeaveAsked
 from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
 from edged.core.node import Node, NodeOptions
+from edged.core.voter import ElectionOptions
 from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError, UserError
 from edged.replication.policy import interval
 from edged.replication.snapshots import Snapshots
@@ -172,7 +173,8 @@ class Daemon:
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
         self._observer = observer = Observer(own, lambda: node.board.jobs.records)
-        options = NodeOptions(interval=interval, replicas=settings.replicas)
+        election = ElectionOptions(forks=settings.forks)
+        options = NodeOptions(election=election, interval=interval, replicas=settings.replicas)
         node = Node(own, options, Random(SystemRandom().getrandbits(64)), saved, watch=observer.watch)
         self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())

@@ -51,6 +51,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
         ({"seed": ["10.0.0.1"]}, {}, ["--seed", "port"]),
         ({"slowdown": "0.5"}, {}, ["--slowdown", "between 1 and 1000"]),
         ({"threads": "-1"}, {}, ["--threads", "at least"]),
+        ({"minority": "vote"}, {}, ["--minority", "fork, wait"]),
         ({"replicas": "-1"}, {}, ["--replicas", "at least"]),
         ({"replicas": "99"}, {}, ["--replicas", "at most 16"]),
         ({"discovery": "perhaps"}, {}, ["true or false"]),

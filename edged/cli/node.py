@@ -44,6 +44,9 @@ def join(
     replicas: Annotated[
         str | None, typer.Option(help="Nodes besides the leader that keep a copy of each layer.")
     ] = None,
+    minority: Annotated[
+        str | None, typer.Option(help="fork or wait: what nodes do that can reach no majority.")
+    ] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
     leave_at_eof: Annotated[
@@ -64,6 +67,7 @@ def join(
         "device": device,
         "slowdown": slowdown,
         "replicas": replicas,
+        "minority": minority,
         "tui": tui,
         "log-format": log_format,
     }

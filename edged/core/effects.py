@@ -73,6 +73,19 @@ class TellLeader:
 
 
 @dataclass(frozen=True, slots=True)
+class TellLineage:
+    """The history that this node belongs to, or its standing, changed (as ``LineageChanged``).
+
+    ``tentative``: why its results may have to be computed again, in a sentence; empty if they count. ``discarded``: the
+    lineage that this node has just given up for it, whose plans and list are void here; empty if there is none.
+    """
+
+    lineage: str
+    tentative: str
+    discarded: str
+
+
+@dataclass(frozen=True, slots=True)
 class SaveVote:
     """Write term, vote and electorate in one atomic record and fsync it, before the next effect."""
 
@@ -179,6 +192,16 @@ class CopyData:
 
 
 @dataclass(frozen=True, slots=True)
+class SendRows:
+    """Source only: send the samples from this row on that ``to`` lacks; as many as one parcel holds."""
+
+    to: NodeId
+    job: JobId
+    phase: Phase
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
 class BuildStages:
     """Build this node's hops of the plan from program and state that have arrived. Answered by ``StagesBuilt``."""
 
@@ -280,6 +303,13 @@ class StartFeeder:
 
 
 @dataclass(frozen=True, slots=True)
+class StopFeeder:
+    """Another node draws this job's samples now: no process is needed here."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class DrawSample:
     """Ask the feeder for one micro-batch. Answered by ``SampleDrawn`` or ``FeederFailed``."""
 
@@ -327,6 +357,7 @@ Effect = (
     | ProbePort
     | TellMember
     | TellLeader
+    | TellLineage
     | SaveVote
     | Depart
     | MakePlan
@@ -338,6 +369,7 @@ Effect = (
     | DropHeld
     | StoreHeld
     | CopyData
+    | SendRows
     | BuildStages
     | DropStages
     | DropJob
@@ -348,6 +380,7 @@ Effect = (
     | TakeNorms
     | RunUpdate
     | StartFeeder
+    | StopFeeder
     | DrawSample
     | SendInputs
     | DropSample

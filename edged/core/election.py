@@ -4,7 +4,7 @@ Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014), chapters 3, 4,
 record, the ``Electorate``; a later record replaces the earlier. What differs, and why::
 
     a node without a record, alone          -> founds a lineage; so do those without leader for long (a fork)
-    two lineages meet                       -> one outranks the other (``electorate.outranks``), whose nodes change over
+    two lineages meet                       -> one gives way (``lineage.why_outranked``): its nodes change over
     every missing voter is proven dead      -> the survivors go on if all agree (``ballot.survivors``)
     the leader's death is proven            -> nobody waits for the time-out
 
@@ -14,16 +14,17 @@ Terms and votes belong to the node, not to the lineage: it never votes twice in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 
-from edged.core.ballot import Ballot, fork_term, next_term, survivors
-from edged.core.effects import Effect, Log, SendMessage, TellLeader
-from edged.core.electorate import SavedVote, found, is_gone, next_change, rank, succeed
+from edged.core.candidate import Candidate
+from edged.core.effects import Effect, Log, SendMessage, TellLeader, TellLineage
+from edged.core.electorate import SavedVote, is_gone, next_change, rank, succeed
 from edged.core.events import Event, LeaveAsked, LoopWasLate, MemberChanged, MessageReceived, TimerFired
 from edged.core.ids import NodeId
 from edged.core.leadership import Leadership
+from edged.core.lineage import missing
 from edged.core.messages import (
     Electorate,
     Heartbeat,
@@ -34,20 +35,29 @@ from edged.core.messages import (
     VoteReply,
     VoteRequest,
 )
-from edged.core.voter import NO_LINEAGE, ElectionOptions, Voter
+from edged.core.voter import ElectionOptions, no_progress
 
 __all__ = ["Election", "ElectionOptions", "SavedVote"]
 
 
-class Election(Voter):
+class Election(Candidate):
     """One node's part in electing, and in being, the leader."""
 
-    def __init__(self, node: NodeId, options: ElectionOptions, rng: Random, saved: SavedVote | None) -> None:
-        """Begin with what was ``saved`` by the last process of this node, if any."""
-        super().__init__(node, options, rng, saved)
+    def __init__(
+        self,
+        node: NodeId,
+        options: ElectionOptions,
+        rng: Random,
+        saved: SavedVote | None,
+        progress: Callable[[], int] = no_progress,
+    ) -> None:
+        """Begin with what was ``saved`` by the last process of this node, if any.
+
+        ``progress`` tells how many training steps have been done, as far as this node knows.
+        """
+        super().__init__(node, options, rng, saved, progress)
         self._told: tuple[NodeId | None, int] = (None, 0)
-        self._forks = False
-        self._waiting = ""
+        self._told_lineage = ("", "")
 
     # ------------------------------------------------------------------------------------------ what others see
 
@@ -75,6 +85,17 @@ class Election(Voter):
     def waiting(self) -> str:
         """Why there is no leader, in a sentence; empty where there is one."""
         return self._waiting
+
+    @property
+    def tentative(self) -> str:
+        """Why the results of this lineage may have to be computed again, in a sentence; empty if they count."""
+        if self._electorate is None or not self._electorate.ancestors:
+            return ""
+        gone = {node for node, record in self._members.items() if is_gone(record)}
+        lost = [self._name(voter) for voter in missing(self._electorate, gone)]
+        if not lost:
+            return ""
+        return f"a fork: its results are tentative until a majority is back (missing: {', '.join(sorted(lost))})"
 
     def has_lease(self, now: float) -> bool:
         """Whether this node leads and nobody else can."""
@@ -177,114 +198,7 @@ class Election(Voter):
                 place = rank(self._node, self._voters(), self._members, node)
                 self._campaign_at = now + self._options.proven_stagger_seconds * (place + self._rng.random())
 
-    # ------------------------------------------------------------------------------------------ standing
-
-    def _vote_reply(self, sender: NodeId, reply: VoteReply, now: float, effects: list[Effect]) -> None:
-        ballot = self._ballot
-        if ballot is None or (reply.term, reply.trial) != (ballot.term, ballot.trial) or sender not in ballot.voters:
-            return
-        own = self._electorate
-        if reply.granted and own is not None and reply.lineage not in {"", own.lineage}:
-            return
-        if reply.granted:
-            ballot.granted[sender] = reply.restored
-            self._count(ballot, now, effects)
-            return
-        ballot.refused[sender] = reply.reason
-        if reply.voter_term > self._term and own is not None and reply.lineage == own.lineage:
-            self._term, self._voted_for, self._ballot = reply.voter_term, None, None
-            effects.append(self._save())
-            self._try_again(now)
-
-    def _count(self, ballot: Ballot, now: float, effects: list[Effect]) -> None:
-        if not ballot.won(patient=now - self._started_at >= self._options.restored_seconds):
-            return
-        self._ballot = None
-        if self._asks_to_found(ballot):
-            self._found(now, effects)
-        elif ballot.trial:
-            self._stand(now, effects, trial=False)
-        else:
-            assert self._electorate is not None, "a candidate has an electorate"
-            voters = ballot.rest or self._electorate.voters
-            self._electorate = succeed(self._electorate, self._term, voters)
-            self._begin_to_lead(now, effects, unanimous=bool(ballot.rest))
-
-    def _campaign(self, now: float, effects: list[Effect]) -> None:
-        """The time to stand has come: found a lineage, or ask for votes."""
-        self._leader = None
-        self._forks = not self._forks and self._is_leaderless(now, self._options.fork_seconds)
-        if self._electorate is None or self._forks:
-            self._ask_to_found(now, effects)
-        elif self._is_voter():
-            self._stand(now, effects, trial=True)
-        else:
-            self._wait_because(effects, "no leader is heard, and this node is no voter")
-            self._try_again(now)
-
-    def _stand(self, now: float, effects: list[Effect], *, trial: bool) -> None:
-        electorate = self._electorate
-        assert electorate is not None, "only a voter stands"
-        gone = {voter for voter in electorate.voters if voter != self._node and is_gone(self._members.get(voter))}
-        rest = () if self._restored else survivors(electorate.voters, gone)
-        term = next_term(self._term, ordinary=trial or not rest)
-        if not trial:
-            self._term, self._voted_for = term, self._node
-            effects.append(self._save())
-        ballot = Ballot(term, trial, electorate.voters, rest, now + self._options.round_seconds)
-        ballot.granted[self._node] = self._restored
-        self._ballot = ballot
-        self._campaign_at = math.inf
-        request = VoteRequest(term, trial, electorate)
-        effects += [SendMessage(voter, request) for voter in electorate.voters if voter != self._node]
-        self._count(ballot, now, effects)
-
-    def _ask_to_found(self, now: float, effects: list[Effect]) -> None:
-        present = tuple(n for n, r in self._members.items() if r.state <= MemberState.SUSPECT and n != self._node)
-        everyone = (self._node, *present)
-        ballot = Ballot(self._term + 1, True, everyone, everyone, now + self._options.round_seconds)
-        ballot.granted[self._node] = self._restored
-        self._ballot = ballot
-        self._campaign_at = math.inf
-        effects += [SendMessage(node, VoteRequest(ballot.term, True, NO_LINEAGE)) for node in present]
-        self._count(ballot, now, effects)
-
-    def _asks_to_found(self, ballot: Ballot) -> bool:
-        """Founders need everyone who is present; voters that survive are never all of their electorate."""
-        return ballot.rest == ballot.voters
-
-    def _found(self, now: float, effects: list[Effect]) -> None:
-        lineage = f"{self._rng.getrandbits(48):012x}"
-        what, term = "founds lineage", self._term + 1
-        if self._electorate is not None:
-            what, term = "no majority in sight: goes on as fork", fork_term(self._term, self._rng)
-        self._term, self._voted_for = term, self._node
-        self._electorate = found(lineage, self._term, self._node)
-        effects.append(Log("info", "election", f"{what} {lineage}"))
-        self._begin_to_lead(now, effects, unanimous=False)
-
-    def _round_over(self, ballot: Ballot, now: float, effects: list[Effect]) -> None:
-        self._ballot = None
-        needed = ballot.rest or ballot.voters
-        missing = [voter for voter in needed if voter not in ballot.granted]
-        whys = [f"{self._name(v)} {ballot.refused.get(v, 'does not answer')}" for v in missing]
-        who = "members" if self._asks_to_found(ballot) else "voters"
-        text = f"{len(needed) - len(missing)} of {len(needed)} {who} agree; " + "; ".join(whys)
-        self._wait_because(effects, text)
-        self._try_again(now)
-
-    def _try_again(self, now: float) -> None:
-        place = rank(self._node, self._voters(), self._members, None)
-        self._campaign_at = now + self._options.proven_stagger_seconds * (1 + place) + 2 * self._jitter()
-
     # ------------------------------------------------------------------------------------------ leading
-
-    def _begin_to_lead(self, now: float, effects: list[Effect], *, unanimous: bool) -> None:
-        self._ballot = None
-        self._leader = None
-        self._campaign_at = math.inf
-        self._lead = Leadership(self._node, now, unanimous=unanimous)
-        effects.append(self._save())
 
     def _beat(self, lead: Leadership, now: float, effects: list[Effect]) -> None:
         """Commit what can be, change the voters if need be, renew the lease."""
@@ -299,7 +213,7 @@ class Election(Voter):
                 effects.append(self._save())
                 lead.commit(electorate)
         sequence = lead.beat(now, self._options.heartbeat_seconds)
-        beat = Heartbeat(self._term, sequence, electorate, lead.committed)
+        beat = Heartbeat(self._term, sequence, electorate, lead.committed, self._progress())
         present = {node for node, record in self._members.items() if record.state <= MemberState.SUSPECT}
         effects += [SendMessage(node, beat) for node in sorted(present.union(electorate.voters)) if node != self._node]
         self._note_lease(now)
@@ -379,17 +293,26 @@ class Election(Voter):
     def _tell(self, effects: list[Effect]) -> None:
         if self._leader is not None:
             self._waiting = ""
+        self._tell_lineage(effects)
         if self._told != (self._leader, self._term) and (self._leader is not None or self._told[0] is not None):
             self._told = (self._leader, self._term)
             effects.append(TellLeader(self._leader, self._term))
+
+    def _tell_lineage(self, effects: list[Effect]) -> None:
+        """Tell of another lineage once its leader is followed: until then the plans of the old one may run on."""
+        electorate = self._electorate
+        if electorate is None or self._leader is None:
+            return
+        told = (electorate.lineage, self.tentative)
+        if told != self._told_lineage:
+            ends = bool(self._told_lineage[1]) and not told[1] and not self._discarded
+            if ends and told[0] == self._told_lineage[0]:
+                effects.append(Log("info", "election", f"fork {told[0]} has a majority again: its results count"))
+            self._told_lineage = told
+            effects.append(TellLineage(*told, self._discarded))
+        self._discarded = ""
 
     # ------------------------------------------------------------------------------------------ small questions
 
     def _silence_seconds(self) -> float:
         return self._options.election_seconds
-
-    def _wait_because(self, effects: list[Effect], reason: str) -> None:
-        text = f"waiting: {reason}"
-        if text != self._waiting:
-            self._waiting = text
-            effects.append(Log("info", "election", text))

@@ -35,13 +35,6 @@ def is_newer(one: Electorate, other: Electorate) -> bool:
     return (one.term, one.number) > (other.term, other.number)
 
 
-def outranks(one: Electorate, other: Electorate) -> bool:
-    """Whether lineage ``one`` survives when it meets lineage ``other``: more voters, higher term, smaller id."""
-    if (len(one.voters), one.term) != (len(other.voters), other.term):
-        return (len(one.voters), one.term) > (len(other.voters), other.term)
-    return one.lineage < other.lineage
-
-
 def is_majority(of: Collection[NodeId], voters: Collection[NodeId]) -> bool:
     """Whether the nodes ``of`` hold more than half of ``voters``."""
     return 2 * len(set(of) & set(voters)) > len(voters)

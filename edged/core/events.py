@@ -110,6 +110,15 @@ class LeaderChanged:
     term: int
 
 
+@dataclass(frozen=True, slots=True)
+class LineageChanged:
+    """From election to the other machines: see ``TellLineage``."""
+
+    lineage: str
+    tentative: str
+    discarded: str
+
+
 # -- jobs
 
 
@@ -326,6 +335,7 @@ Event = (
     | LeaveAsked
     | MemberChanged
     | LeaderChanged
+    | LineageChanged
     | JobSubmitted
     | StopAsked
     | ExportAsked

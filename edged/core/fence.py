@@ -78,6 +78,10 @@ class Fence:
         if self.learn(stamp):
             self._over.add(stamp)
 
+    def forget(self) -> None:
+        """The lineage that named all these plans was given up; those of the other may be of lower terms."""
+        self._highest, self._over = {}, set()
+
     def refusal(self, subject: Message | Parcel) -> str:
         """Why this message or parcel must be dropped, in one sentence; empty if it may pass.
 

@@ -36,6 +36,7 @@ from edged.core.events import (
     HeldStored,
     JobSubmitted,
     LeaderChanged,
+    LineageChanged,
     LinkLost,
     MemberChanged,
     MessageReceived,
@@ -197,6 +198,10 @@ class Keeping:
             case LeaderChanged(leader):
                 self._leader, self._tell_at = leader, now
                 for kept in self._jobs.values():
+                    kept.committed, kept.counted = -1, frozenset()
+            case LineageChanged(discarded=discarded) if discarded:
+                for kept in self._jobs.values():
+                    kept.stamp = kept.halted_by = kept.sending = None
                     kept.committed, kept.counted = -1, frozenset()
             case _:
                 pass

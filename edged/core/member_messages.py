@@ -115,17 +115,28 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Ancestor:
+    """The record of another lineage at which a fork left it."""
+
+    lineage: str
+    term: int
+    number: int
+    voters: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Electorate:
     """The voters, as a numbered record: committed one change at a time.
 
     ``lineage`` names the cluster's history (drawn at the first bootstrap). Records of one lineage are ordered by
-    (``term``, ``number``).
+    (``term``, ``number``). ``ancestors`` are the lineages that it is a fork of, oldest first; none if it is no fork.
     """
 
     lineage: str
     term: int
     number: int
     voters: tuple[NodeId, ...]
+    ancestors: tuple[Ancestor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +169,15 @@ class VoteReply:
 class Heartbeat:
     """The leader of ``term`` renews its lease; ``sequence`` is answered.
 
-    ``committed`` is the electorate's committed number.
+    ``committed`` is the electorate's committed number; ``progress`` counts the training steps that this lineage has
+    done, in all jobs that the leader lists.
     """
 
     term: int
     sequence: int
     electorate: Electorate
     committed: int
+    progress: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from edged.core.job_messages import (
 from edged.core.member_messages import (
     Accusation,
     Ack,
+    Ancestor,
     Electorate,
     Exchange,
     Gossip,
@@ -53,6 +54,7 @@ from edged.core.parcels import (
 from edged.core.recovery_messages import (
     Committed,
     DataHeld,
+    DataWanted,
     Drain,
     Drained,
     Halt,
@@ -88,9 +90,11 @@ __all__ = [
     "Accusation",
     "Ack",
     "Activation",
+    "Ancestor",
     "Committed",
     "DataHeld",
     "DataParcel",
+    "DataWanted",
     "Drain",
     "Drained",
     "Electorate",
@@ -180,6 +184,7 @@ Message = (
     | Refused
     | Committed
     | DataHeld
+    | DataWanted
     | Drain
     | Drained
     | Halt

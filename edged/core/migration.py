@@ -134,6 +134,10 @@ class Migration:
         known = self.preparation
         return self._drop_plan() if known is not None and known.stamp.job == stamp.job and known.stamp < stamp else []
 
+    def give_up(self) -> list[Effect]:
+        """The plan is void: whoever named it leads no more, and never did for the others."""
+        return self._drop_plan()
+
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job: its plan, its program, and that it came from here."""
         effects = self._drop_plan() if self.preparation is not None and self.preparation.stamp.job == job else []
@@ -186,7 +190,7 @@ class Migration:
         if known is not None:
             effects += self._drop_plan()
         self.preparation = Preparation(prepare, sender, set(prepare.transfers), repeat_at=now)
-        if prepare.plan.hops_of(self.node):
+        if self._needs_program(prepare):
             self._asked[prepare.spec.job] = prepare.program_holder
         return effects
 
@@ -244,14 +248,19 @@ class Migration:
         return []
 
     def _questions(self, preparation: Preparation) -> list[Effect]:
-        """Return what is still to be asked; a node that only feeds needs nothing."""
+        """Return what is still to be asked; a node that only feeds what was handed in there needs nothing."""
         plan, job = preparation.prepare.plan, preparation.stamp.job
         effects: list[Effect] = []
-        if job not in self.programs and plan.hops_of(self.node):
+        if job not in self.programs and self._needs_program(preparation.prepare):
             effects.append(SendMessage(preparation.prepare.program_holder, WantProgram(job)))
         missing = sorted(preparation.missing, key=lambda t: t.first_layer)
         wants = [(t.holder, WantSnapshot(plan.stamp, t.first_layer, t.last_layer, t.version)) for t in missing]
         return effects + [SendMessage(holder, want) for holder, want in wants]
+
+    def _needs_program(self, prepare: Prepare) -> bool:
+        """Whoever computes does, and a source, which writes the result: one that took the job over may lack it."""
+        writes = prepare.spec.source == self.node and prepare.spec.job not in self._sources
+        return writes or bool(prepare.plan.hops_of(self.node))
 
     def _build(self, preparation: Preparation) -> list[Effect]:
         plan, spec = preparation.prepare.plan, preparation.prepare.spec

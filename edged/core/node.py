@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from edged.core.effects import DropJob, Effect, Log, SendMessage, TellLeader, TellMember
+from edged.core.effects import DropJob, Effect, Log, SendMessage, TellLeader, TellLineage, TellMember
 from edged.core.election import Election
 from edged.core.electorate import SavedVote
 from edged.core.events import (
@@ -33,6 +33,7 @@ from edged.core.events import (
     ForwardDone,
     LeaderChanged,
     LeaveAsked,
+    LineageChanged,
     MemberChanged,
     MessageReceived,
     NormsTaken,
@@ -137,7 +138,7 @@ class Node:
         self.node = record.node
         self.name = record.name
         self.membership = Membership(record, options.membership, rng, known)
-        self.election = Election(record.node, options.election, rng, saved)
+        self.election = Election(record.node, options.election, rng, saved, self._steps_done)
         self.board = JobBoard(record, interval=options.interval, replicas=options.replicas)
         self.migration = Migration(record.node)
         self.running = Running(
@@ -186,6 +187,8 @@ class Node:
                         events.append(MemberChanged(record, before, reason))
                     case TellLeader(leader, term):
                         events.append(LeaderChanged(leader, term))
+                    case TellLineage(lineage, tentative, discarded):
+                        events.append(LineageChanged(lineage, tentative, discarded))
                     case _:
                         pass
                 out.append(effect)
@@ -232,7 +235,9 @@ class Node:
         for index in self._audience(event, now):
             effects += self._machines[index].handle(event, now)
             self._deadlines[index] = self._machines[index].deadline()
-        if isinstance(event, StagesBuilt):
+        if isinstance(event, LineageChanged) and event.discarded:
+            effects += self._give_up_plans()
+        elif isinstance(event, StagesBuilt):
             effects += self._stages_built(event, now)
         elif isinstance(event, MessageReceived):
             effects += self._hear_of_plan(event.message, now)
@@ -351,6 +356,21 @@ class Node:
         """Note the moments of the plan's machines anew."""
         for index in _OF_PARCELS:
             self._deadlines[index] = self._machines[index].deadline()
+
+    def _give_up_plans(self) -> list[Effect]:
+        """What a discarded lineage planned is void, though its stamps may be higher than those of the other.
+
+        What is held stays: a layer at a version has the same bits, whoever computed it.
+        """
+        self.fence.forget()
+        self.running.drop()
+        effects = self.migration.give_up()
+        self._rewind()
+        return effects
+
+    def _steps_done(self) -> int:
+        """Steps of all jobs on the list: what this node's lineage would lose."""
+        return sum(record.step for record in self.board.jobs.records.values())
 
     def _is_needed(self) -> bool:
         """Whether there are others, and jobs that are not over."""

@@ -7,15 +7,25 @@ promised a leader not to. ``election.py`` adds the active side: standing and lea
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from edged.core.ballot import Ballot
 from edged.core.effects import Effect, Log, SaveVote
-from edged.core.electorate import SavedVote, is_newer, outranks, rank
+from edged.core.electorate import SavedVote, is_majority, is_newer, rank
 from edged.core.ids import NodeId
 from edged.core.leadership import Leadership
-from edged.core.messages import Electorate, Heartbeat, HeartbeatReply, MemberRecord, VoteReply, VoteRequest
+from edged.core.lineage import descends, why_outranked
+from edged.core.messages import (
+    Electorate,
+    Heartbeat,
+    HeartbeatReply,
+    MemberRecord,
+    MemberState,
+    VoteReply,
+    VoteRequest,
+)
 
 NO_LINEAGE = Electorate("", 0, 0, ())
 """In a trial ``VoteRequest``: the sender asks whether it may found a lineage."""
@@ -23,7 +33,10 @@ NO_LINEAGE = Electorate("", 0, 0, ())
 
 @dataclass(frozen=True, slots=True)
 class ElectionOptions:
-    """Times in seconds. It must hold: lease < promise < election."""
+    """Times in seconds. It must hold: lease < promise < election.
+
+    ``forks``: whether a minority that hears only silence goes on as a fork, after ``fork_seconds``; otherwise it waits.
+    """
 
     heartbeat_seconds: float = 0.5
     lease_seconds: float = 2.0
@@ -36,13 +49,29 @@ class ElectionOptions:
     orphan_seconds: float = 10.0
     fork_seconds: float = 15.0
     restored_seconds: float = 120.0
+    forks: bool = True
+
+
+def no_progress() -> int:
+    """Nothing has been trained."""
+    return 0
 
 
 class Voter:
     """State of one voter, and its answers to leaders and candidates."""
 
-    def __init__(self, node: NodeId, options: ElectionOptions, rng: Random, saved: SavedVote | None) -> None:
-        """Begin with what was ``saved`` by the last process of this node, if any."""
+    def __init__(
+        self,
+        node: NodeId,
+        options: ElectionOptions,
+        rng: Random,
+        saved: SavedVote | None,
+        progress: Callable[[], int] = no_progress,
+    ) -> None:
+        """Begin with what was ``saved`` by the last process of this node, if any.
+
+        ``progress`` tells how many training steps have been done, as far as this node knows.
+        """
         self._node = node
         self._options = options
         self._rng = rng
@@ -60,15 +89,19 @@ class Voter:
         self._started_at = math.inf
         self._campaign_at = math.inf
         self._leaving = False
+        self._progress = progress
+        self._discarded = ""
 
     def _heartbeat(self, sender: NodeId, beat: Heartbeat, now: float, effects: list[Effect]) -> HeartbeatReply:
         own = self._electorate
         foreign = own is not None and own.lineage != beat.electorate.lineage
-        if own is not None and foreign and not (outranks(beat.electorate, own) or self._is_orphan(now)):
-            return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
-        if foreign:
+        if own is not None and foreign:
+            why = self._why_change_over(own, beat, now)
+            if not why:
+                return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
             self._resign(now)
-            effects.append(Log("warning", "election", f"changes over to lineage {beat.electorate.lineage}"))
+            self._leader = None
+            self._give_up(own, sender, beat.electorate, why, effects)
         changed = own is None or foreign or is_newer(beat.electorate, own)
         if changed:
             self._electorate = own = beat.electorate
@@ -87,6 +120,32 @@ class Voter:
         self._promised_to, self._promised_until = sender, now + self._options.promise_seconds
         self._wait_for_silence(now)
         return HeartbeatReply(self._term, beat.sequence, True, own.number, own.lineage)
+
+    def _why_change_over(self, own: Electorate, beat: Heartbeat, now: float) -> str:
+        """Why this node leaves its lineage for the one that ``beat`` belongs to; empty if it does not."""
+        why = why_outranked(own, beat.electorate, self._progress(), beat.progress)
+        if why:
+            return why
+        if self._restored and descends(beat.electorate, own):
+            return "it went on while this node was away"
+        if not self._is_orphan(now):
+            return ""
+        enough = is_majority({*beat.electorate.voters, self._node}, own.voters)
+        if descends(beat.electorate, own) and not (self._options.forks or enough):
+            return ""
+        return "nobody leads here any more"
+
+    def _give_up(self, own: Electorate, leader: NodeId, other: Electorate, why: str, effects: list[Effect]) -> None:
+        """Say why, and, where the other lineage does not go on from this one, that nothing decided here counts."""
+        if descends(other, own):
+            text = f"goes on in fork {other.lineage} of lineage {own.lineage}, led by {self._name(leader)}: {why}"
+            effects.append(Log("warning", "election", text))
+            return
+        self._discarded = own.lineage
+        text = f"lineage {own.lineage} gives way to lineage {other.lineage}, led by {self._name(leader)}: {why}"
+        if len(own.voters) > 1 or self._progress():
+            text += "; what was decided in it is discarded, and what it computed may be done again"
+        effects.append(Log("warning", "election", text))
 
     def _vote(self, sender: NodeId, request: VoteRequest, now: float, effects: list[Effect]) -> VoteReply:
         if request.electorate.lineage == "":
@@ -135,8 +194,9 @@ class Voter:
     def _may_found(self, sender: NodeId, request: VoteRequest, now: float) -> VoteReply:
         """Whether ``sender`` may found a lineage: not where one lives, and only the smallest id."""
         reason = ""
-        if self._electorate is not None and not self._is_leaderless(now, self._options.fork_seconds):
+        if self._electorate is not None and not self._may_fork(now):
             reason = f"belongs to lineage {self._electorate.lineage}"
+            reason += "" if self._options.forks else ", and is to wait for its majority"
         elif sender > self._node:
             reason = "comes first by id"
         return VoteReply(request.term, True, not reason, reason, "", self._term, self._restored)
@@ -163,6 +223,18 @@ class Voter:
 
     def _is_leaderless(self, now: float, seconds: float) -> bool:
         return self._lead is None and self._leader is None and now - self._heard_at >= seconds
+
+    def _may_fork(self, now: float) -> bool:
+        """Whether a fork is the only way to go on: no leader for long, and no majority of the voters in sight.
+
+        Voters that are there, and still elect nobody, are waited for much longer: most have only just started.
+        """
+        if not (self._options.forks and self._is_leaderless(now, self._options.fork_seconds)):
+            return False
+        there = {n for n, record in self._members.items() if record.state <= MemberState.SUSPECT}
+        if not is_majority({*there, self._node}, self._voters()):
+            return True
+        return self._is_leaderless(now, self._options.restored_seconds)
 
     def _is_orphan(self, now: float) -> bool:
         return self._is_leaderless(now, self._options.orphan_seconds)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from edged.core.effects import SaveVote
 from edged.core.ids import NodeId
-from edged.core.messages import Electorate
+from edged.core.messages import Ancestor, Electorate
 from edged.errors import ConfigError
 from edged.roles.pump import Table
 
@@ -50,6 +52,7 @@ class Ballot:
                     int(electorate["term"]),
                     int(electorate["number"]),
                     tuple(NodeId(voter) for voter in electorate["voters"]),
+                    tuple(map(_ancestor, electorate.get("ancestors", ()))),
                 ),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -84,3 +87,12 @@ class Ballot:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _ancestor(document: Mapping[str, Any]) -> Ancestor:
+    return Ancestor(
+        str(document["lineage"]),
+        int(document["term"]),
+        int(document["number"]),
+        tuple(NodeId(voter) for voter in document["voters"]),
+    )

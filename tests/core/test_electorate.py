@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.core.electorate import is_gone, is_majority, is_newer, next_change, outranks, rank, wanted_voters
+from edged.core.electorate import is_gone, is_majority, is_newer, next_change, rank, wanted_voters
 from edged.core.messages import Electorate, MemberState
 from tests.core.records import member, node_id
 
@@ -25,22 +25,6 @@ def test_electorate_is_odd_except_for_two(members: int, voters: int) -> None:
 @pytest.mark.parametrize(("votes", "voters", "enough"), [(1, 1, True), (1, 2, False), (2, 3, True), (2, 4, False)])
 def test_a_majority_is_more_than_half(votes: int, voters: int, enough: bool) -> None:
     assert is_majority(range(votes), range(voters)) is enough
-
-
-def test_the_larger_then_later_then_smaller_lineage_survives() -> None:
-    assert outranks(record(1, 2), record(3, term=9))
-    assert outranks(record(1, term=2), record(3, term=1))
-    assert outranks(record(1, lineage="a"), record(3, lineage="b"))
-
-
-@given(
-    st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from("ab")),
-    st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from("ab")),
-)
-def test_of_two_lineages_exactly_one_survives(one: tuple[int, int, str], other: tuple[int, int, str]) -> None:
-    first, second = (record(*range(n), term=t, lineage=lineage) for n, t, lineage in (one, other))
-    if first.lineage != second.lineage:
-        assert outranks(first, second) != outranks(second, first)
 
 
 def test_records_are_ordered_by_term_then_number() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from edged.core.effects import SaveVote
 from edged.core.ids import NodeId
+from edged.core.lineage import fork
 from edged.core.messages import Electorate
 from edged.errors import ConfigError
 from edged.roles.ballot import Ballot
@@ -15,7 +16,11 @@ ELECTORATE = Electorate("l1", 3, 2, (NodeId("a"), NodeId("b"), NodeId("c")))
 
 @pytest.mark.parametrize(
     "vote",
-    [SaveVote(3, NodeId("b"), ELECTORATE), SaveVote(4, None, None)],
+    [
+        SaveVote(3, NodeId("b"), ELECTORATE),
+        SaveVote(4, None, None),
+        SaveVote(9000, NodeId("a"), fork(ELECTORATE, "l2", 9000, NodeId("a"))),
+    ],
 )
 def test_a_vote_is_read_back_as_it_was_written(tmp_path: Path, vote: SaveVote) -> None:
     Ballot(tmp_path / "vote.json").save(SaveVote(1, None, None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 from edged.core.effects import Effect, SaveVote, TellLeader, TellMember
 from edged.core.election import Election, ElectionOptions
@@ -22,9 +23,18 @@ REUNION_SECONDS = 8.0
 class Pair:
     """Both machines of one node, joined as the node joins them: every ``TellMember`` is a ``MemberChanged``."""
 
-    def __init__(self, record: MemberRecord, rng: random.Random, saved: SavedVote | None = None, known=()) -> None:
+    def __init__(
+        self,
+        record: MemberRecord,
+        rng: random.Random,
+        saved: SavedVote | None = None,
+        known=(),
+        options: ElectionOptions | None = None,
+    ) -> None:
+        self.steps = 0
         self.membership = Membership(record, MembershipOptions(), rng, known)
-        self.election = Election(record.node, ElectionOptions(), rng, saved)
+        options = options or ElectionOptions()
+        self.election = Election(record.node, options, rng, saved, lambda: self.steps)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         effects = self.membership.handle(event, now)
@@ -45,13 +55,24 @@ class Pair:
 class Cluster:
     """Some nodes, and what must hold of them after every event."""
 
-    def __init__(self, seed: int, size: int, network: Network | None = None, *, strangers: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        network: Network | None = None,
+        *,
+        strangers: bool = False,
+        waiting: frozenset[int] = frozenset(),
+    ) -> None:
+        """``strangers`` have not met; those ``waiting`` never go on as a fork."""
         self.seed = seed
         self.rng = random.Random(seed)
         self.simulation = Simulation(seed, network, self.perform, self.after, checks=True)
         self.disks: dict[NodeId, SavedVote] = {}
         self.boots: dict[NodeId, int] = {}
         self.strangers = strangers
+        self.waiting = waiting
+        self.observe: Callable[[NodeId, Effect], None] = lambda _node, _effect: None
         self.leaders: dict[tuple[str, int], NodeId] = {}
         self.cut_at = -math.inf
         self.clans: dict[str, str] = {}
@@ -72,7 +93,9 @@ class Cluster:
         node = node_id(i)
         self.boots[node] = self.boots.get(node, 0) + 1
         record = member(i, slowness=1.0 + i % 3, boot=self.boots[node])
-        self.simulation.add(node, Pair(record, random.Random(self.rng.getrandbits(64)), self.disks.get(node), known))
+        options = ElectionOptions(forks=i not in self.waiting)
+        rng = random.Random(self.rng.getrandbits(64))
+        self.simulation.add(node, Pair(record, rng, self.disks.get(node), known, options))
 
     def restart(self, i: int) -> None:
         """A killed node comes back from its disk and meets everyone that runs."""
@@ -101,6 +124,7 @@ class Cluster:
         return [pair.election._node for pair in self.running() if pair.election.has_lease(self.now)]
 
     def perform(self, node: NodeId, effect: Effect) -> None:
+        self.observe(node, effect)
         if isinstance(effect, SaveVote):
             old = self.disks.get(node)
             assert old is None or effect.term >= old.term, f"seed {self.seed}: {node} went back in terms"

@@ -20,6 +20,9 @@ LIVENESS_SECONDS = 40
 FORKING = 5
 """Every so many seeds the cluster is also cut for so long that its parts go on as forks."""
 
+WAITING = 7
+"""Every so many seeds half of the nodes never go on as a fork."""
+
 
 def _do_harm(cluster: Cluster, rng: random.Random, size: int) -> None:
     simulation = cluster.simulation
@@ -55,6 +58,10 @@ def _part_for_long(cluster: Cluster, rng: random.Random, size: int) -> None:
     for k in range(size):
         rng.choice(parts).add(node_id(k))
     cluster.simulation.partition(*parts)
+    for part in parts:  # how far the parts come while they are parted decides which of them goes on
+        steps = rng.choice([0, 3, 70])
+        for node in part:
+            cluster.pair(node).steps += steps
     cluster.simulation.run_for(rng.uniform(18.0, 30.0))
 
 
@@ -74,7 +81,8 @@ def _agree(cluster: Cluster) -> bool:
 def _live_through(seed: int) -> Cluster:
     rng = random.Random(seed)
     size = rng.choice([2, 3, 4, 5, 5, 6])
-    cluster = Cluster(seed, size, Network(loss=rng.choice([0.0, 0.02]), duplication=0.01))
+    waiting = frozenset(k for k in range(size) if k % 2) if seed % WAITING == 0 else frozenset()
+    cluster = Cluster(seed, size, Network(loss=rng.choice([0.0, 0.02]), duplication=0.01), waiting=waiting)
     cluster.simulation.run_for(rng.uniform(2.0, 5.0))
     for _ in range(rng.randint(2, 5)):
         _do_harm(cluster, rng, size)
