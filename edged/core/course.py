@@ -153,7 +153,7 @@ class Course:
             moments.append(self._gathering.deadline)
         if self.protection is not None and self.stage in IN_FORCE:
             moments.append(self.protection.deadline())
-        if self.stage is Stage.RUN:
+        if self.stage is Stage.RUN and self.record.step < self._spec().steps:
             moments.append(self._newcomers.deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -229,7 +229,7 @@ class Course:
     def _headline(self) -> str:
         if self._recovery is None:
             return ""
-        doing = "recovering" if self._recovery.cause in {"died", "link", "leader"} else "going on"
+        doing = "going on" if self._recovery.planned else "recovering"
         return f"{doing}: {self._recovery.headline(self._members)}"
 
     def _raise_fence(self, patience_seconds: float, now: float) -> list[Effect]:

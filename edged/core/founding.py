@@ -42,7 +42,7 @@ class Founding(Course):
         if isinstance(stock, str) or lack:
             silent = gathering.silent()
             return self._wait(
-                lack + (f" (waiting for {self._names(silent)})" if silent else ""), now, stay=bool(silent)
+                lack + (f" (waiting for {self._names(silent)} to answer)" if silent else ""), now, stay=bool(silent)
             )
         self._stock = stock
         return self._draw_from(stock.source) + self._turn(Turn.GATHERED, now)

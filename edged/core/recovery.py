@@ -43,11 +43,14 @@ class Recovery:
         elif _WEIGHT.get(cause, 1) > _WEIGHT.get(self.cause, 1):
             self.cause, self.verbs = cause, dict(verbs)
 
+    @property
+    def planned(self) -> bool:
+        """Whether the job could have gone on as it was."""
+        return self.cause in {"joined", "slow", "paused"} or LEAVES in self.verbs.values()
+
     def headline(self, members: Mapping[NodeId, MemberRecord]) -> str:
         """Say what happened: ``pi-4 died``."""
         match self.cause:
-            case "link":
-                return f"the connection with {named(self.verbs, members)} broke"
             case "leader":
                 return "the leader changed"
             case "paused":
@@ -86,7 +89,7 @@ class Recovery:
         if not lost or self.cause not in {"died", "left"}:
             return "the job went on after"
         layers = f"{'its' if one else 'their'} {ranges_in_words(ranges(lost))}"
-        if LEAVES in self.verbs.values():
+        if self.planned:
             hops = [hop for route in plan.routes for hop in route.hops]
             takers = dict.fromkeys(hop.node for hop in hops if lost & _span(hop.first_layer, hop.last_layer))
             return f"{layers} went to {named(takers, members)} in"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edged.core.effects import Effect, SendMessage
+from edged.core.events import PauseAsked, ResumeAsked, StopAsked
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec
 from edged.core.joblist import JobList
@@ -25,13 +26,23 @@ class Submissions:
         self._specs: dict[JobId, JobSpec] = {}
         self._stops: dict[JobId, str] = {}
         self._pauses: set[JobId] = set()
-        self._resumes: set[JobId] = set()
+        self._resumes: dict[JobId, bool] = {}
         self._repeat_at: float | None = None
 
     def submit(self, spec: JobSpec) -> None:
         """Ask for this job; sent with the next ``remind``."""
         self._specs[spec.job] = spec
         self._repeat_at = None
+
+    def ask(self, event: StopAsked | PauseAsked | ResumeAsked) -> None:
+        """Ask for what the user of this node wants."""
+        match event:
+            case StopAsked(job, reason):
+                self.stop(job, reason)
+            case PauseAsked(job):
+                self.pause(job)
+            case ResumeAsked(job):
+                self.resume(job)
 
     def stop(self, job: JobId, reason: str) -> None:
         """Ask for the job's end; sent with the next ``remind``. A job that nobody lists needs no stop."""
@@ -42,7 +53,7 @@ class Submissions:
     def pause(self, job: JobId) -> None:
         """Ask for the job to stand; sent with the next ``remind``."""
         if job in self._jobs.records:
-            self._resumes.discard(job)
+            self._resumes.pop(job, None)
             self._pauses.add(job)
             self._repeat_at = None
 
@@ -50,7 +61,7 @@ class Submissions:
         """Ask for the job to go on; sent with the next ``remind``, at least once: a pause may be on its way."""
         if job in self._jobs.records:
             self._pauses.discard(job)
-            self._resumes.add(job)
+            self._resumes[job] = False
             self._repeat_at = None
 
     def hasten(self) -> None:
@@ -62,7 +73,7 @@ class Submissions:
         self._specs = {job: spec for job, spec in self._specs.items() if not self._jobs.ended(job)}
         self._stops = {job: why for job, why in self._stops.items() if not self._jobs.ended(job)}
         self._pauses = {job for job in self._pauses if self._pausable(job)}
-        self._resumes = {job for job in self._resumes if not self._jobs.ended(job)}
+        self._resumes = {job: sent for job, sent in self._resumes.items() if self._stands(job, sent=sent)}
         messages = self._messages()
         if leader is None or not messages:
             self._repeat_at = None
@@ -70,7 +81,7 @@ class Submissions:
         if self._repeat_at is not None and now < self._repeat_at:
             return []
         self._repeat_at = now + REPEAT_SECONDS
-        self._resumes = {job for job in self._resumes if self._state(job) is JobState.PAUSED}
+        self._resumes = dict.fromkeys(self._resumes, True)
         return [SendMessage(leader, message) for message in messages]
 
     def deadline(self) -> float | None:
@@ -91,6 +102,9 @@ class Submissions:
 
     def _waits(self, job: JobId) -> bool:
         return self._state(job) in {None, JobState.QUEUED, JobState.WAITING}
+
+    def _stands(self, job: JobId, *, sent: bool) -> bool:
+        return not self._jobs.ended(job) and (not sent or self._state(job) is JobState.PAUSED)
 
     def _pausable(self, job: JobId) -> bool:
         return self._state(job) is not JobState.PAUSED and not self._jobs.ended(job)

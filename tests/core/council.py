@@ -2,6 +2,7 @@
 
 from edged.core.effects import MakePlan, SendMessage
 from edged.core.events import LeaderChanged, MemberChanged, MessageReceived, PlanMade, TimerFired
+from edged.core.ids import NodeId
 from edged.core.jobs import JobBoard
 from edged.core.messages import (
     Drain,
@@ -11,16 +12,18 @@ from edged.core.messages import (
     HoldingKind,
     Inventory,
     JobDone,
+    Jobs,
+    LeaveRequest,
     MemberState,
     Prepare,
     Prepared,
-    Start,
     StepReport,
     Submit,
 )
 from edged.core.phases import Stage
-from tests.core.job_sample import JOB, A, B, C, D, member, plan, spec, stamp
+from tests.core.job_sample import JOB, A, B, C, D, member, plan, spec
 
+E = NodeId("e" * 16)
 FIRST = Holding(0, 3, 0, HoldingKind.FIRST)
 
 
@@ -135,8 +138,9 @@ class Council:
         return self.step(step)
 
     def step(self, step):
-        self.hear(self.record.source, StepReport(self.stamp, step, 0, 0.5, 1.0, 0.1))
-        return self.stamp
+        of = self.stamp
+        self.hear(self.record.source, StepReport(of, step, 0, 0.5, 1.0, 0.1))
+        return of
 
     def finish(self, step=100):
         return self.hear(self.record.source, JobDone(self.stamp, step, ""))
@@ -180,4 +184,44 @@ def receivers(effects, kind):
     return {to for to, _ in messages(effects, kind)}
 
 
-__all__ = ["FIRST", "Council", "Stage", "Start", "messages", "receivers", "replica", "snapshot", "stamp"]
+def inventory(of, *holdings, program=False, data=False):
+    return Inventory(of, holdings, program, data)
+
+
+def bring(council, stage):
+    """Bring a job to this stage."""
+    if stage is Stage.ADOPT:
+        adopt(council)
+    elif stage in {Stage.FENCE, Stage.PLAN}:
+        council.auto = stage is Stage.PLAN
+        council.think = lambda ask: LeaderChanged(D, 1)
+        council.submit()
+        del council.think
+    elif stage is Stage.WAIT:
+        council.data = set()
+        council.submit()
+    elif stage is Stage.TRANSFER:
+        council.problems = {}
+        council.answers, answers = lambda to, m: () if isinstance(m, Prepare) else answers(to, m), council.answers
+        council.submit()
+        del council.answers
+    elif stage is Stage.RESUME:
+        council.submit()
+    else:
+        council.run()
+        council.keep(0)
+        if stage is Stage.DRAIN:
+            council.hear(B, LeaveRequest(B))
+    assert council.stage is stage
+
+
+def adopt(council):
+    council.handle(LeaderChanged(C, 1))
+    council.hear(C, Jobs(1, 1, (running(),)))
+    council.handle(LeaderChanged(D, 2))
+
+
+def running(step=5):
+    council = Council()
+    council.run(step=step)
+    return council.record

@@ -3,56 +3,71 @@
 import pytest
 
 from edged.core.messages import MemberState
-from edged.core.watch import Watch, farewell
-from tests.core.job_sample import A, B, C, member, plan, stamp
+from edged.core.watch import Watch, fate, named, present
+from tests.core.job_sample import A, B, C, D, member
 
 
 def watch(nodes=(A, B)):
     members = {node: member(node) for node in (A, B, C)}
-    made = Watch(A, members)
-    made.follow(plan(stamp(), nodes))
+    made = Watch(members)
+    made.follow(nodes)
     return made, members
-
-
-def test_source_and_plan_are_watched_once_each():
-    assert watch()[0].nodes == (A, B)
 
 
 @pytest.mark.parametrize("state", [MemberState.ALIVE, MemberState.SUSPECT])
 def test_a_present_member_is_not_missed(state):
-    made, _ = watch()
-    assert made.lost_by(member(B, state)) == ""
+    made, members = watch()
+    members[B] = member(B, state)
+    assert made.lost() == ()
 
 
-def test_a_member_outside_the_plan_is_not_missed():
-    made, _ = watch()
-    assert made.lost_by(member(C, MemberState.DEAD)) == ""
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (member(B, MemberState.DEAD), "died"),
+        (member(B, MemberState.LEFT), "left"),
+        (member(B, boot=2), "was restarted"),
+    ],
+)
+def test_who_is_gone_or_has_forgotten_everything_is_missed(record, words):
+    made, members = watch()
+    members[B] = record
+    assert made.lost() == (B,)
+    assert fate(record) == words
 
 
-def test_a_restart_is_a_loss():
-    made, _ = watch()
-    assert made.lost_by(member(B, boot=2)) == "node pi-b was restarted; it ran layers 2–3"
+def test_a_member_that_is_not_watched_is_not_missed():
+    made, members = watch()
+    members[C] = member(C, MemberState.DEAD)
+    assert made.lost() == ()
 
 
 def test_a_node_nobody_knows_is_lost():
     made, members = watch()
     del members[B]
-    assert made.lost() == f"nobody knows node {B}"
+    assert made.lost() == (B,)
+    assert watch((D,))[0].lost() == (D,)
 
 
-def test_a_new_plan_keeps_the_boot_that_was_seen_first():
+def test_who_is_watched_on_keeps_the_boot_that_was_seen_first():
     made, members = watch()
     members[A] = member(A, boot=2)
-    made.follow(plan(stamp(version=2), (A, C)))
+    made.follow((A, C))
     assert made.nodes == (A, C)
-    assert made.lost().startswith("node pi-a was restarted")
+    assert made.lost() == (A,)
+    made.follow(())
+    made.follow((A,))
+    assert made.lost() == ()
 
 
-def test_a_source_that_runs_layers_is_mourned_for_both():
-    sentence = farewell(member(A, MemberState.DEAD), plan(stamp(), (A, B)), A)
-    assert sentence == "node pi-a died; it ran layers 0–1 and it was the source of the job's data"
+def test_names_read_like_a_list():
+    members = {node: member(node) for node in (A, B, C)}
+    assert named([], members) == ""
+    assert named([B], members) == "pi-b"
+    assert named([B, A], members) == "pi-b and pi-a"
+    assert named([A, B, D], members) == f"pi-a, pi-b and {D}"
 
 
-def test_names_are_given_in_order():
-    made, _ = watch()
-    assert made.names({B, A}) == "pi-a, pi-b"
+def test_present_are_all_who_are_not_known_to_be_gone():
+    states = {A: MemberState.ALIVE, B: MemberState.DEAD, C: MemberState.SUSPECT, D: MemberState.LEFT}
+    assert present({node: member(node, state) for node, state in states.items()}) == (A, C)

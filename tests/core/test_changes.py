@@ -1,0 +1,170 @@
+"""Changes of plan while the plan could go on: a node joins, a node leaves; nothing is rolled back."""
+
+import pytest
+
+from edged.core.course import (
+    SNAPSHOT_SECONDS,
+)
+from edged.core.messages import (
+    Drain,
+    Drained,
+    JobState,
+    LeaveRequest,
+    Prepare,
+    RecoveryReport,
+)
+from edged.core.newcomers import SETTLED_SECONDS
+from edged.core.phases import Stage
+from tests.core.council import Council, E, receivers
+from tests.core.job_sample import A, B, C
+
+
+@pytest.fixture
+def council():
+    return Council()
+
+
+# --------------------------------------------------------------------------------------- planned changes
+
+
+def test_a_newcomer_is_taken_in_between_two_steps(council):
+    council.workers = [B, C, E]
+    council.run()
+    council.keep(0)
+    council.now = 2.0
+    council.join(E)
+    assert council.plan.nodes() == (B, C)
+    council.wait(SETTLED_SECONDS - 2.1)
+    assert not council.told(Drain)
+    council.wait(0.2)
+    assert council.stage is Stage.DRAIN
+    assert council.told(Drain)[-1][0] == A
+    assert council.record.state is JobState.RUNNING
+    assert council.record.reason == "pi-e joined; the step under way is finished first"
+    council.step(9)
+    council.keep(9)
+    council.hear(A, Drained(council.stamp, 9))
+    assert council.stage is Stage.RESUME
+    assert council.plan.nodes() == (B, C, E)
+    council.now += 0.4
+    council.step(10)
+    report = council.told(RecoveryReport)[0][1]
+    assert (report.cause, report.nodes, report.rolled_back_to, report.lost_steps) == ("joined", (E,), 9, 0)
+    assert report.text == "pi-e joined; it runs layers 2–3 after 0.4 s; no step lost"
+
+
+def test_a_newcomer_that_the_planner_does_not_want_is_asked_about_once(council):
+    council.run()
+    council.wait(10.0)
+    asked = len(council.asked)
+    council.join(E)
+    assert len(council.asked) == asked + 1
+    council.wait(60.0)
+    assert len(council.asked) == asked + 1
+    assert council.stage is Stage.RUN
+
+
+def test_nobody_is_taken_in_when_nothing_is_left_to_do(council):
+    council.workers = [B, C, E]
+    council.run(steps=3, step=3)
+    council.join(E)
+    council.wait(60.0)
+    assert council.stage is Stage.RUN
+    assert not council.told(Drain)
+
+
+def test_at_a_planned_change_everyone_has_time_to_copy_what_is_live(council):
+    council.run()
+    council.keep(0)
+    council.hear(B, LeaveRequest(B))
+    council.keep(4)
+    council.silent = {C}
+    council.hear(A, Drained(council.stamp, 4))
+    council.wait(SNAPSHOT_SECONDS - 2)
+    assert council.stage is Stage.FENCE
+    council.silent = set()
+    council.wait(1.0)
+    assert dict(council.told(Prepare))[C].version == 4
+
+
+def test_a_node_that_asks_to_leave_loses_its_layers_first(council):
+    council.run()
+    council.keep(0)
+    council.hear(C, LeaveRequest(C))
+    assert council.record.reason == "pi-c leaves; the step under way is finished first"
+    council.keep(7)
+    council.hear(A, Drained(council.stamp, 7))
+    council.now = 0.3
+    council.step(8)
+    assert council.plan.nodes() == (B,)
+    report = council.told(RecoveryReport)[0][1]
+    assert report.text == "pi-c leaves; its layers 2–3 went to pi-b in 0.3 s; no step lost"
+
+
+def test_layers_do_not_leave_if_nobody_else_can_run_them(council):
+    council.workers = [C]
+    council.run()
+    council.keep(0)
+    council.hear(C, LeaveRequest(C))
+    council.keep(7)
+    council.hear(A, Drained(council.stamp, 7))
+    assert council.stage is Stage.RESUME
+    assert council.plan.nodes() == (C,)
+    council.step(8)
+    council.hear(C, LeaveRequest(C))
+    assert council.stage is Stage.RUN
+
+
+def test_a_source_leaves_once_another_node_has_its_data(council):
+    council.run()
+    council.keep(0)
+    council.hear(A, LeaveRequest(A))
+    assert council.stage is Stage.RUN
+    council.data.add(B)
+    council.board.procedure.protection.inventory([B])
+    council.programs.add(B)
+    council.stands = 4
+    council.keep(4)
+    council.hear(A, LeaveRequest(A))
+    assert council.record.source == B
+    assert council.stage is Stage.RESUME
+
+
+def test_drain_is_said_again_and_no_step_left_means_no_change(council):
+    council.run(steps=3)
+    council.keep(0)
+    council.hear(B, LeaveRequest(B))
+    assert receivers(council.wait(1.0), Drain) == {A}
+    council.stands = 3
+    council.hear(A, Drained(council.stamp, 3))
+    assert council.stage is Stage.RUN
+    council.hear(B, LeaveRequest(B))
+    assert council.stage is Stage.RUN
+    council.finish(3)
+    assert council.record.state is JobState.FINISHED
+
+
+def test_a_drain_that_never_ends_goes_to_the_fence_all_the_same(council):
+    council.run()
+    council.keep(0)
+    council.hear(B, LeaveRequest(B))
+    council.leaving = True
+    for _ in range(7):
+        council.wait(9.0)
+        council.hear(B, LeaveRequest(B))
+    assert council.stage is Stage.RESUME
+    assert council.plan.nodes() == (C,)
+
+
+def test_a_death_while_draining_is_what_is_told(council):
+    council.run()
+    council.keep(0)
+    council.hear(B, LeaveRequest(B))
+    council.now = 5.0
+    council.lose(C)
+    council.now = 5.5
+    council.hear(B, LeaveRequest(B))
+    council.step(1)
+    report = council.told(RecoveryReport)[0][1]
+    assert (report.cause, report.nodes) == ("died", (C,))
+    assert report.pause_seconds == pytest.approx(0.5)

@@ -1,0 +1,52 @@
+"""Who is left out of a job, from when, until when."""
+
+import pytest
+
+from edged.core.conduct import FAILURES, STRIKE_SECONDS, STRIKES, Conduct
+from edged.core.messages import MemberState
+from tests.core.job_sample import A, B, member
+
+
+@pytest.fixture
+def conduct():
+    return Conduct({A: member(A), B: member(B)})
+
+
+def test_a_node_is_excluded_when_it_is_lost_too_often_in_a_short_time(conduct):
+    verdicts = [conduct.lost(B, f"broken {n}", n * 10.0) for n in range(STRIKES)]
+    assert verdicts == [False] * (STRIKES - 1) + [True]
+    assert conduct.excluded == {B: f"broken {STRIKES - 1}"}
+    assert conduct.lost(B, "again", 1000.0)
+    assert conduct.excluded == {B: f"broken {STRIKES - 1}"}
+
+
+def test_seldom_losses_are_forgiven(conduct):
+    assert not any(conduct.lost(B, "broken", n * STRIKE_SECONDS / (STRIKES - 1)) for n in range(20))
+
+
+def test_who_cannot_prepare_twice_is_excluded(conduct):
+    assert [conduct.unready(B, "no memory") for _ in range(FAILURES)] == [False, True]
+
+
+def test_a_new_process_begins_with_a_clean_slate(conduct):
+    for _ in range(FAILURES):
+        conduct.unready(B, "no memory")
+    conduct.refused(B)
+    conduct.changed(member(B), MemberState.ALIVE)
+    assert B in conduct.excluded
+    assert B in conduct.doubted
+    conduct.changed(member(B, boot=2), MemberState.ALIVE)
+    assert not conduct.excluded
+    assert not conduct.doubted
+    assert not conduct.unready(B, "no memory")
+
+
+def test_doubt_ends_with_a_word_or_with_membership(conduct):
+    conduct.refused(B)
+    conduct.changed(member(B, MemberState.SUSPECT), MemberState.ALIVE)
+    assert conduct.doubted == {B}
+    conduct.changed(member(B), MemberState.SUSPECT)
+    assert not conduct.doubted
+    conduct.refused(B)
+    conduct.heard(B)
+    assert not conduct.doubted

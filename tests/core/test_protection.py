@@ -1,0 +1,223 @@
+"""Who keeps copies, when a version is safe, and what everyone is told of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from edged.core.effects import SendMessage
+from edged.core.messages import Committed, DataHeld, Held, Lying, Start, StepReport
+from edged.core.protection import FIRST_EVERY, START_SECONDS, VERSIONS, Protection
+from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, plan, spec, stamp
+
+ALL = (A, B, C, D)
+
+
+def protect(nodes=(A, B, C), leader=D, staying=ALL, replicas=1, interval=lambda cost, step: 4, **fields):
+    made = Protection(
+        plan(stamp(), nodes, layers=6),
+        replace(spec(layers=6), **fields),
+        8,
+        leader,
+        replicas=replicas,
+        interval=interval,
+    )
+    made.arrange(staying, staying, 0.0)
+    return made
+
+
+def hold(made, node, version, first, last, seconds=0.0, now=0.0):
+    made.hear(node, Held(made.plan.stamp, first, last, version, seconds, 100), now)
+
+
+def hold_all(made, version, seconds=0.5):
+    for node in made.plan.nodes():
+        for _, _, hop in made.plan.hops_of(node):
+            for keeper in (node, *made.holders(node)):
+                hold(made, keeper, version, hop.first_layer, hop.last_layer, seconds)
+
+
+def told(effects, kind):
+    return {e.to: e.message for e in effects if isinstance(e, SendMessage) and isinstance(e.message, kind)}
+
+
+# ----------------------------------------------------------------------------------------------- holders
+
+
+@pytest.mark.parametrize(
+    ("nodes", "leader", "staying", "replicas", "expected"),
+    [
+        ((A, B, C), D, ALL, 1, {A: (B, D), B: (C, D), C: (A, D), D: ()}),
+        ((A, B, C), A, ALL, 1, {A: (B,), B: (C, A), C: (A,)}),
+        ((A, B, C), D, ALL, 2, {A: (B, C, D)}),
+        ((A, B, C), D, (A, C, D), 1, {A: (C, D)}),
+        ((A,), A, ALL, 1, {A: (B,)}),
+        ((A,), A, (A,), 1, {A: ()}),
+        ((A, B), A, (A, B), 1, {A: (B,), B: (A,)}),
+        ((A,), A, ALL, 0, {A: ()}),
+    ],
+)
+def test_ring_successors_and_the_leader_keep_replicas(nodes, leader, staying, replicas, expected):
+    made = protect(nodes, leader, staying, replicas)
+    assert {node: made.holders(node) for node in expected} == expected
+
+
+def test_a_holder_that_goes_is_replaced_at_once():
+    made = protect()
+    effects = made.arrange((A, C, D), (A, C, D), 1.0)
+    assert told(effects, Start)[A].holders == (C, D)
+    assert made.arrange((A, C, D), (A, C, D), 1.0) == []
+
+
+# ------------------------------------------------------------------------------------------------ commits
+
+
+def test_a_version_is_safe_when_all_owners_and_their_holders_have_it():
+    made = protect()
+    pieces = [(node, hop) for node in (A, B, C) for _, _, hop in made.plan.hops_of(node)]
+    wanted = [(keeper, hop) for node, hop in pieces for keeper in (node, *made.holders(node))]
+    for keeper, hop in wanted:
+        made.arrange(ALL, ALL, 0.0)
+        assert made.committed == -1
+        hold(made, keeper, 8, hop.first_layer, hop.last_layer)
+    effects = made.arrange(ALL, ALL, 0.1)
+    assert made.committed == 8
+    word = told(effects, Committed)
+    assert set(word) == set(ALL)
+    assert word[A].layers == (Lying(0, 1, (A, B, D)), Lying(2, 3, (B, C, D)), Lying(4, 5, (A, C, D)))
+
+
+def test_a_newer_version_may_be_safe_before_an_older_one_and_never_goes_back():
+    made = protect()
+    hold_all(made, 32)
+    made.arrange(ALL, ALL, 0.0)
+    hold_all(made, 16)
+    made.arrange(ALL, ALL, 0.0)
+    assert made.committed == 32
+
+
+def test_fewer_holders_may_make_a_version_safe():
+    made = protect()
+    hold_all(made, 8)
+    fresh = protect()
+    for node in (A, B, C):
+        for _, _, hop in fresh.plan.hops_of(node):
+            hold(fresh, node, 8, hop.first_layer, hop.last_layer)
+            hold(fresh, D, 8, hop.first_layer, hop.last_layer)
+    fresh.arrange(ALL, ALL, 0.0)
+    assert fresh.committed == -1
+    fresh.arrange(ALL, (D,), 0.0)
+    assert fresh.committed == 8
+
+
+def test_words_of_another_plan_count_nothing():
+    made = protect()
+    for node in ALL:
+        made.hear(node, Held(stamp(version=2), 0, 5, 8, 0.0, 1), 0.0)
+        made.hear(node, DataHeld(OTHER_JOB), 0.0)
+    made.arrange(ALL, ALL, 0.0)
+    assert made.committed == -1
+    assert not made.data_held(A)
+
+
+def test_only_the_newest_versions_are_counted():
+    made = protect()
+    for version in range(40):
+        hold(made, A, version, 0, 1)
+    assert len(made._held) <= VERSIONS + 1
+
+
+def test_what_an_earlier_leader_told_is_kept_for_the_same_plan_only():
+    made = protect()
+    made.remember(Committed(stamp(version=7), 99, 2, (), ""))
+    assert made.committed == -1
+    word = Committed(stamp(), 16, 2, (Lying(0, 5, (A, D)),), B)
+    made.remember(word)
+    assert made.state() == word
+    assert made.data_held(A)
+
+
+def test_everything_is_said_again_when_it_is_time():
+    made = protect()
+    assert made.deadline() == START_SECONDS
+    assert made.arrange(ALL, ALL, START_SECONDS - 0.1) == []
+    effects = made.arrange(ALL, ALL, START_SECONDS)
+    assert set(told(effects, Start)) == {A, B, C}
+    assert set(told(effects, Committed)) == set(ALL)
+    assert made.arrange(ALL, ALL, START_SECONDS, again=True)
+
+
+def test_a_node_can_be_spared_when_two_others_hold_all_that_it_does():
+    made = protect()
+    assert not made.safe_without(D)
+    hold_all(made, 8)
+    made.arrange(ALL, ALL, 0.0)
+    assert made.safe_without(D)
+    assert not made.safe_without(A)
+    made.arrange(ALL, (A, B, C), 0.0)
+    assert made.safe_without(D)
+
+
+# ------------------------------------------------------------------------------------------------ cadence
+
+
+def test_the_interval_follows_from_what_is_measured():
+    asked = []
+    made = protect(interval=lambda cost, step: asked.append((cost, step)) or 32)
+    for step in range(4):
+        made.hear(A, StepReport(stamp(), step, 0, 0.0, 0.0, 0.0), step * 0.25)
+    assert made.step_seconds == 0.25
+    assert made.every == FIRST_EVERY
+    hold_all(made, 8, seconds=0.02)
+    effects = made.arrange(ALL, ALL, 1.0)
+    assert asked == [(0.02, 0.25)]
+    assert {start.every for start in told(effects, Start).values()} == {32}
+
+
+def test_a_job_may_fix_the_interval():
+    made = protect(replicate_every=5)
+    made.hear(A, StepReport(stamp(), 1, 0, 0.0, 0.0, 0.0), 0.0)
+    made.hear(A, StepReport(stamp(), 2, 0, 0.0, 0.0, 0.0), 0.1)
+    hold_all(made, 8)
+    made.arrange(ALL, ALL, 1.0)
+    assert made.every == 5
+
+
+# --------------------------------------------------------------------------------------------------- data
+
+
+@pytest.mark.parametrize(
+    ("nodes", "staying", "expected"),
+    [((A, B, C), ALL, B), ((B, A), ALL, B), ((B, C), ALL, B), ((A,), (A, D), D), ((A,), (A,), "")],
+)
+def test_the_sources_ring_successor_gets_a_copy_of_the_data(nodes, staying, expected):
+    made = protect(nodes, staying=staying)
+    assert made.start(A).data_holder == expected
+    assert all(made.start(node).data_holder == "" for node in nodes if node != A)
+
+
+def test_the_data_is_told_to_be_safe_only_when_it_is():
+    made = protect()
+    assert made.state().data_holder == ""
+    made.hear(B, DataHeld(JOB), 0.0)
+    assert made.state().data_holder == B
+    assert made.data_held(A)
+    assert not made.data_held(B)
+
+
+def test_whoever_has_the_data_already_need_not_be_sent_it_again():
+    made = protect(staying=(A,))
+    made.inventory([A, C])
+    made.arrange(ALL, ALL, 0.0)
+    assert made.state().data_holder == C
+
+
+def test_a_data_holder_is_kept_while_it_stays():
+    made = protect()
+    made.arrange(ALL, (A, C, D), 0.0)
+    assert made.data_holder == C
+    made.arrange(ALL, ALL, 0.0)
+    assert made.data_holder == C
+
+
+def test_inputs_that_stay_at_home_are_not_copied():
+    assert protect(keep_inputs_home="inputs").data_holder == ""
