@@ -14,7 +14,6 @@ from edged.core.events import (
     Event,
     JobSubmitted,
     LeaderChanged,
-    LineageChanged,
     MemberChanged,
     MessageReceived,
     PauseAsked,
@@ -147,8 +146,6 @@ class JobBoard:
                 return self._member_changed(record, before)
             case LeaderChanged(leader, term):
                 self._leader_changed(leader, term, now)
-            case LineageChanged():
-                self._lineage_changed(event)
             case JobSubmitted(spec):
                 if spec.job not in self.jobs.records:
                     self.jobs.put(_queued(spec))
@@ -247,13 +244,6 @@ class JobBoard:
         if not (self.leads and back and self.jobs.records) or record.node == self.node:
             return []
         return [SendMessage(record.node, self.jobs.message()), *self._plan_for([record.node])]
-
-    def _lineage_changed(self, event: LineageChanged) -> None:
-        """What a lineage that was given up has planned is void; what it has ended stays ended."""
-        if event.discarded:
-            self.procedure = None
-            for told in (self.plans, self.committed, self._starts):
-                told.clear()
 
     def _leader_changed(self, leader: NodeId | None, term: int, now: float) -> None:
         if (leader, term) == (self.leader, self._term):
