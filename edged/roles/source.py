@@ -276,8 +276,8 @@ class Source:
             self._post(FeederFailed(effect.spec.job, "the job's spool folder is gone", "it was never submitted here"))
             return
         handed.generation += 1
-        if handed.generation == 1 and handed.process is not None:
-            return  # it was announced, and is at work
+        if handed.process is not None or (handed.feeder is None and handed.link is not None):
+            return  # it was announced, or has fed an earlier plan: it is at work
         handed.deaths = 0 if handed.generation == 1 else handed.deaths
         handed.spawn(self._restart(handed, handed.generation))
 
