@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edged.core.effects import Log, TellLeader, TellMember
+from edged.core.effects import Log, TellLeader, TellLineage, TellMember
 from edged.core.events import Event, FeederFailed, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
@@ -82,6 +82,8 @@ class Observer:
         self.events: deque[tuple[str, str]] = deque(maxlen=EVENTS_KEPT)
         self.weight_version = 0
         self.election_says = ""
+        self.lineage = ""
+        self.tentative = ""
         self.waiting: Mapping[JobId, str] = {}
         self.safekeeping = Safekeeping(clock)
         self._going_on: tuple[Stamp, int] | None = None
@@ -91,7 +93,12 @@ class Observer:
 
     def table(self) -> Table:
         """What is only for people. The other machines have heard it already, inside the core."""
-        return {Log: self._log, TellMember: self._tell_member, TellLeader: self._tell_leader}
+        return {
+            Log: self._log,
+            TellMember: self._tell_member,
+            TellLeader: self._tell_leader,
+            TellLineage: self._tell_lineage,
+        }
 
     def watch(self, event: Event) -> None:
         """Take note of one event."""
@@ -266,6 +273,14 @@ class Observer:
             text = f"{self.name(effect.leader)}{me} leads (term {effect.term})"
         topic_logger("election").info("%s", text)
         self.tell(text)
+
+    def _tell_lineage(self, effect: TellLineage) -> None:
+        """The log has told already why a lineage was given up."""
+        before, self.lineage, self.tentative = self.tentative, effect.lineage, effect.tentative
+        if self.tentative:
+            self.tell(self.tentative)
+        elif before:
+            self.tell("no fork any more: the results count")
 
 
 def why_it_stands(record: JobRecord) -> str:

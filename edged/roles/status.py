@@ -24,6 +24,8 @@ def status_document(observer: Observer, cluster: str) -> dict[str, Any]:
         "name": own.name,
         "term": observer.term,
         "leader": observer.leader,
+        "lineage": observer.lineage,
+        "tentative": observer.tentative,
         "members": [_member(observer, record, job, plan) for _, record in sorted(observer.members.items())],
         "job": job_document(observer, job) if job is not None else None,
         "plan": plan_document(plan, observer.names()) if plan is not None else None,

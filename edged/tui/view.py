@@ -73,6 +73,7 @@ def _head(status: Mapping[str, Any], width: int) -> list[str]:
     head = [f"edged · {status.get('cluster', '')} · {alive} of {len(members)} nodes alive · {leads}", what]
     waiting = status.get("view", {}).get("waiting")
     head += [f"waiting: {waiting}"] if waiting else []
+    head += [status["tentative"]] if status.get("tentative") else []
     invitation = status.get("invitation")
     return [*head, *textwrap.wrap(invitation, width, break_on_hyphens=False)] if invitation and alive == 1 else head
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edged.core.effects import Log, TellLeader, TellMember
+from edged.core.effects import Log, TellLeader, TellLineage, TellMember
 from edged.core.events import JobSubmitted, MessageReceived, StagesBuilt, TimerFired, UpdateDone
 from edged.core.ids import NodeId, Stamp
 from edged.core.messages import (
@@ -265,3 +265,11 @@ def test_a_plan_that_goes_on_begins_with_its_version(stage: Stage) -> None:
     assert stage.observer.weight_version == 7
     stage.observer.watch(StagesBuilt(replace(STAMP, version=3), ""))
     assert stage.observer.weight_version == 0
+
+
+def test_a_fork_is_told_when_it_begins_and_when_it_ends(stage: Stage) -> None:
+    before = len(stage.words())
+    for tentative in ("", "a fork: its results are tentative", "", ""):
+        stage.do(TellLineage("0a", tentative, ""))
+        assert (stage.status()["lineage"], stage.status()["tentative"]) == ("0a", tentative)
+    assert stage.words()[before:] == ["a fork: its results are tentative", "no fork any more: the results count"]

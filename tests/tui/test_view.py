@@ -113,6 +113,11 @@ def test_a_job_that_is_over_leaves_its_members_waiting_and_its_reason() -> None:
     assert "waiting for work" in drawn
 
 
+def test_a_fork_is_told_before_anything_that_it_computes() -> None:
+    fork = {**status(2), "tentative": "a fork: its results are tentative until a majority is back (missing: pi-5)"}
+    assert lines(fork, 100, 24)[2] == fork["tentative"]
+
+
 @pytest.mark.parametrize("state", ["waiting", "paused"])
 def test_a_job_that_stands_shows_why(state: str) -> None:
     stands = status(2)
