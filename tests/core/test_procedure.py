@@ -4,6 +4,7 @@ import pytest
 
 from edged.core.course import (
     ANSWER_SECONDS,
+    TRANSFER_SECONDS,
 )
 from edged.core.events import PortProbed
 from edged.core.messages import (
