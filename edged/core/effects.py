@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edged.core.ids import JobId, NodeId, Stamp
-from edged.core.job import JobSpec, Work
+from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Electorate, MemberRecord, MemberState, Message
 from edged.core.plan import Plan
 

@@ -100,7 +100,7 @@ class ProgramParcel:
 class DataParcel:
     """Samples ``first_row`` and following of a job's data set, one tensor for each input, stacked along dimension 0.
 
-    Travels behind everything else.
+    ``layouts``, with row 0, tells how micro-batches lie in memory: an entry for every size that occurs and each input.
     """
 
     job: JobId
@@ -108,3 +108,4 @@ class DataParcel:
     first_row: int
     rows: int
     tensors: tuple[TensorSpec, ...]
+    layouts: tuple[TensorSpec, ...]

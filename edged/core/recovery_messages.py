@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import Phase
 
 
 class HoldingKind(IntEnum):
@@ -122,6 +123,19 @@ class DataHeld:
     """A node to the leader: all samples of this job are copied here."""
 
     job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class DataWanted:
+    """Who copies the samples to their source: ``first_row`` is the first that is not here. Repeated.
+
+    ``problem``: why no copy is kept here, in a sentence; empty if one is.
+    """
+
+    job: JobId
+    phase: Phase
+    first_row: int
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 ::
 
-    source  Start names a holder ──CopyData──> DataParcels in the background ──> holder
+    source  Start names a holder ──CopyData──> the first rows ──> holder
+    holder  DataWanted (the first row that is missing) ──SendRows──> the rows ──> holder ... until all are there
     holder  DataCopied ──DataHeld──> leader, repeated until Committed names who has them
 
 A copy outlives plans: it begins once, and again only when some of it was lost on its way, or when the holder is another
-process now.
+process now. Nothing is drawn any more on a node that another has taken the job over from.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from edged.core.effects import CopyData, Effect, SendMessage
+from edged.core.effects import CopyData, Effect, Log, SendMessage, SendRows, StopFeeder
 from edged.core.events import (
     DataCopied,
     Event,
@@ -27,8 +28,19 @@ from edged.core.events import (
     ParcelLost,
 )
 from edged.core.ids import JobId, NodeId
-from edged.core.job import Phase
-from edged.core.messages import Committed, DataHeld, DataParcel, MemberRecord, Parcel, PlanChosen, Start
+from edged.core.job import JobSpec, Phase
+from edged.core.messages import (
+    Committed,
+    DataHeld,
+    DataParcel,
+    DataWanted,
+    MemberRecord,
+    Message,
+    Parcel,
+    PlanChosen,
+    Prepare,
+    Start,
+)
 from edged.core.watch import GONE
 
 REPEAT_SECONDS: Final = 2.0
@@ -37,12 +49,16 @@ REPEAT_SECONDS: Final = 2.0
 
 @dataclass(slots=True)
 class Shared:
-    """One job's samples. ``home``: they are drawn here; ``copied``: all are here; ``known``: the leader knows of it."""
+    """One job's samples. ``home``: they are drawn here; ``copied``: all are here; ``known``: the leader knows of it.
+
+    ``elsewhere``: another node draws them, though they are here.
+    """
 
     home: bool = False
     copied: bool = False
     known: bool = False
     sent_to: str = ""
+    elsewhere: bool = False
 
 
 class Sharing:
@@ -98,10 +114,8 @@ class Sharing:
 
     def _take_in(self, event: Event, now: float) -> list[Effect]:
         match event:
-            case MessageReceived(_, Start() as start):
-                return self._started(start)
-            case MessageReceived(_, Committed(stamp, data_holder=holder)) if stamp.job in self._jobs:
-                self._jobs[stamp.job].known |= holder != ""
+            case MessageReceived(sender, message):
+                return self._hear(sender, message)
             case JobSubmitted(spec):
                 self._job(spec.job).home = True
             case DataCopied(job) | HeldFound(job, data=True):
@@ -119,6 +133,20 @@ class Sharing:
                 pass
         return []
 
+    def _hear(self, sender: NodeId, message: Message) -> list[Effect]:
+        match message:
+            case Start():
+                return self._started(message)
+            case Prepare(_, spec) | PlanChosen(_, spec) if self.has(spec.job):
+                return self._drawn_by(spec)
+            case DataWanted():
+                return self._wanted(sender, message)
+            case Committed(stamp, data_holder=holder) if stamp.job in self._jobs:
+                self._jobs[stamp.job].known |= holder != ""
+            case _:
+                pass
+        return []
+
     def _started(self, start: Start) -> list[Effect]:
         """Begin to copy; what was lost meanwhile begins again with the leader's next ``Start``."""
         job, to = start.stamp.job, NodeId(start.data_holder)
@@ -130,6 +158,21 @@ class Sharing:
             return []
         shared.sent_to = to
         return [CopyData(chosen.spec, to)]
+
+    def _drawn_by(self, spec: JobSpec) -> list[Effect]:
+        """The leader has named the source; if that was this node until now, it need not draw any more."""
+        shared = self._jobs[spec.job]
+        was, shared.elsewhere = shared.elsewhere, spec.source != self.node
+        return [StopFeeder(spec.job)] if shared.elsewhere and not was else []
+
+    def _wanted(self, sender: NodeId, wanted: DataWanted) -> list[Effect]:
+        """Go on where the holder says; one that keeps no copy is told about, once."""
+        shared = self._jobs.get(wanted.job)
+        if shared is None or shared.sent_to != sender:
+            return []
+        if not wanted.problem:
+            return [SendRows(sender, wanted.job, wanted.phase, wanted.first_row)]
+        return [Log("warning", "sharing", f"the samples of job {wanted.job} are not copied: {wanted.problem}")]
 
     def _member_changed(self, record: MemberRecord) -> None:
         """Whoever is gone, or another process now, has no copy."""

@@ -165,7 +165,14 @@ def test_a_program_found_on_disk_is_handed_out_and_not_asked_for(scene):
 
 def test_a_node_that_only_feeds_is_ready_at_once():
     scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
     assert scene.hear(C, prepare(nodes=(B,), to=A)) == [SendMessage(C, Prepared(stamp(), ""))]
+
+
+def test_a_source_that_took_the_job_over_needs_its_program_to_write_the_result():
+    scene = Scene(A)
+    assert scene.hear(C, prepare(nodes=(B,), to=A, program_holder=B)) == [SendMessage(B, WantProgram(JOB))]
+    assert scene.handle(ParcelArrived(B, ProgramParcel(JOB, 10))) == [SendMessage(C, Prepared(stamp(), ""))]
 
 
 def test_a_program_is_handed_out_once_per_session():

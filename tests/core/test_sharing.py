@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edged.core.effects import CopyData, SendMessage
+from edged.core.effects import CopyData, Log, SendMessage, SendRows, StopFeeder
 from edged.core.events import (
     DataCopied,
     HeldFound,
@@ -16,7 +16,7 @@ from edged.core.events import (
     TimerFired,
 )
 from edged.core.job import Phase
-from edged.core.messages import Committed, DataHeld, DataParcel, MemberState, PlanChosen, Start
+from edged.core.messages import Committed, DataHeld, DataParcel, DataWanted, MemberState, PlanChosen, Start
 from edged.core.sharing import REPEAT_SECONDS, Sharing
 from tests.core.job_sample import JOB, A, B, C, D, member, plan, spec, stamp
 
@@ -53,6 +53,27 @@ def test_the_source_copies_once_to_whoever_is_named():
     assert scene.start(D) == [CopyData(spec(), D)]
 
 
+def test_the_holder_says_where_to_go_on():
+    scene = Scene()
+    scene.start(B)
+    assert scene.handle(MessageReceived(B, DataWanted(JOB, Phase.TRAIN, 7, ""))) == [SendRows(B, JOB, Phase.TRAIN, 7)]
+    assert scene.handle(MessageReceived(D, DataWanted(JOB, Phase.TRAIN, 7, ""))) == []
+    (log,) = scene.handle(MessageReceived(B, DataWanted(JOB, Phase.TRAIN, 0, "no room")))
+    assert isinstance(log, Log)
+    assert log.text.endswith("are not copied: no room")
+
+
+def test_a_node_that_another_took_the_job_over_from_draws_nothing_more():
+    scene = Scene()
+    here = PlanChosen(plan(stamp(), (A, B)), spec())
+    there = replace(here, spec=replace(spec(), source=B))
+    assert scene.handle(MessageReceived(C, here)) == []
+    assert scene.handle(MessageReceived(C, there)) == [StopFeeder(JOB)]
+    assert scene.handle(MessageReceived(C, there)) == []
+    assert scene.handle(MessageReceived(C, here)) == []
+    assert scene.handle(MessageReceived(C, there)) == [StopFeeder(JOB)]
+
+
 def test_only_the_source_copies_and_never_to_itself():
     assert Scene(B).start(D) == []
     assert Scene(A).start(A) == []
@@ -61,9 +82,9 @@ def test_only_the_source_copies_and_never_to_itself():
 def test_a_copy_that_was_lost_begins_again_with_the_leaders_next_word():
     scene = Scene()
     scene.start(B)
-    scene.handle(ParcelLost(D, DataParcel(JOB, Phase.TRAIN, 0, 4, ())))
+    scene.handle(ParcelLost(D, DataParcel(JOB, Phase.TRAIN, 0, 4, (), ())))
     assert scene.start(B) == []
-    scene.handle(ParcelLost(B, DataParcel(JOB, Phase.TRAIN, 0, 4, ())))
+    scene.handle(ParcelLost(B, DataParcel(JOB, Phase.TRAIN, 0, 4, (), ())))
     assert scene.start(B) == [CopyData(spec(), B)]
 
 
@@ -94,7 +115,7 @@ def test_the_holder_tells_the_leader_until_it_names_one():
 
 def test_samples_are_expected_from_the_source_as_many_as_there_are_and_once():
     scene = Scene(B)
-    parcel = DataParcel(JOB, Phase.TRAIN, 20, 4, ())
+    parcel = DataParcel(JOB, Phase.TRAIN, 20, 4, (), ())
     assert scene.machine.expects(A, parcel)
     assert not scene.machine.expects(C, parcel)
     assert not scene.machine.expects(A, replace(parcel, rows=5))
