@@ -1,0 +1,222 @@
+"""The scenarios that need no root: processes killed, stopped, joined, taken out, at points that journals tell of."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from functools import partial
+
+from chaos_trial import EVENT_SECONDS, Scenario, Script, Trial
+
+EARLY, LATER = 12, 10
+"""A fault comes so many steps after the beginning, or after the fault before it."""
+
+HUNG_SECONDS = 20.0
+LITTLE_DISK_BYTES = 4096
+
+Choice = Callable[[Trial], str]
+
+
+def first_worker(trial: Trial) -> str:
+    """The first of the plan that is neither source nor leader."""
+    return trial.workers()[0]
+
+
+def middle_worker(trial: Trial) -> str:
+    """One that is neither at the plan's beginning nor its end."""
+    workers = [name for name in trial.plan()[1:-1] if name in trial.workers()]
+    return trial.rng.choice(workers or trial.workers())
+
+
+def last_stage(trial: Trial) -> str:
+    """The plan's last node."""
+    return trial.plan()[-1]
+
+
+def any_worker(trial: Trial) -> str:
+    """Any that is neither source nor leader."""
+    return trial.rng.choice(trial.workers())
+
+
+def leader(trial: Trial) -> str:
+    """The leader."""
+    return trial.leader()
+
+
+def source(trial: Trial) -> str:
+    """The node that the job was handed to."""
+    return trial.source
+
+
+# -- one after the other
+
+
+def kill(choose: Choice, trial: Trial) -> None:
+    """SIGKILL one."""
+    trial.kill(choose(trial))
+
+
+def kill_source_with_copy(trial: Trial) -> None:
+    """SIGKILL the source once another node holds all samples."""
+    trial.note(f"{trial.bed.named(trial.data_holder())} holds the samples")
+    trial.kill(trial.source)
+
+
+def kill_neighbours(trial: Trial) -> None:
+    """SIGKILL two nodes next to each other on the plan, at once."""
+    plan, workers = trial.plan(), set(trial.workers())
+    pairs = [(a, b) for a, b in zip(plan, plan[1:], strict=False) if {a, b} <= workers]
+    trial.kill(*(trial.rng.choice(pairs) if pairs else trial.rng.sample(sorted(workers), 2)))
+
+
+def kill_leader_and_ring_successor(trial: Trial) -> None:
+    """SIGKILL the leader and the node that holds the replicas of its layers, at once."""
+    plan, leading = trial.plan(), trial.leader()
+    successor = plan[(plan.index(leading) + 1) % len(plan)] if leading in plan else plan[-1]
+    trial.kill(leading, successor)
+
+
+def kill_leader_and_next(trial: Trial) -> None:
+    """SIGKILL the leader, and the one who is elected instead as soon as that is told."""
+    before = trial.leader()
+    since = trial.kill(before)
+    told = trial.watch.wait("TellLeader", seconds=EVENT_SECONDS, since=since, device=trial.others()[0])
+    while told.body["leader"] is None or trial.bed.named(told.body["leader"]) == before:
+        told = trial.watch.wait("TellLeader", seconds=EVENT_SECONDS, since=told.now, device=told.device)
+    trial.kill(trial.bed.named(told.body["leader"]))
+
+
+def kill_all_but_one(trial: Trial) -> None:
+    """SIGKILL all but one, at once."""
+    survivor = trial.rng.choice(trial.others())
+    trial.kill(*trial.others(survivor))
+
+
+def kill_everything(trial: Trial) -> None:
+    """SIGKILL all at once once a version is on the disks, then start all again."""
+    trial.watch.wait("HeldStored", seconds=EVENT_SECONDS)
+    trial.protected(1)
+    names = trial.others()
+    trial.kill(*names)
+    trial.restart(*names)
+
+
+def kill_in_phase(kind: str, choose: Choice, trial: Trial) -> None:
+    """SIGKILL a worker; and another node as soon as its recovery comes to a phase."""
+    one = any_worker(trial)
+    two = choose(trial)
+    if one == two:
+        two = next(name for name in trial.workers() if name != one)
+    since = trial.kill(one)
+    trial.watch.wait(kind, seconds=EVENT_SECONDS, since=since, job="" if kind == "MakePlan" else trial.job)
+    trial.note(f"seen: {kind}")
+    trial.kill(two)
+
+
+def kill_at(kind: str, choose: Choice, trial: Trial) -> None:
+    """SIGKILL a node as soon as its own journal tells of this."""
+    victim = choose(trial)
+    seen = trial.watch.wait(kind, seconds=EVENT_SECONDS, since=trial.watch.facts[-1].now, device=victim)
+    trial.note(f"seen: {seen.kind} on {victim}")
+    trial.kill(victim)
+
+
+def hang(choose: Choice, trial: Trial) -> None:
+    """SIGSTOP a node until the job goes on without it; then let it return (a zombie of an older plan)."""
+    victim = choose(trial)
+    since = trial.hang(victim)
+    trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job)
+    trial.steps_later(LATER)
+    trial.go_on(victim)
+
+
+def hang_briefly(trial: Trial) -> None:
+    """SIGSTOP a worker, and continue it as soon as a step is missed: nobody need be called dead."""
+    victim = any_worker(trial)
+    since = trial.hang(victim)
+    before = trial.watch.step_seconds(trial.job)
+    with_patience = max(0.3, 5 * before)
+    trial.pause(with_patience, since)
+    trial.go_on(victim)
+
+
+def join(trial: Trial) -> None:
+    """Start one more device in mid-run."""
+    since = trial.note("a new device joins")
+    trial.newcomer()
+    trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job, cause="joined")
+
+
+def leave(choose: Choice, trial: Trial) -> None:
+    """Let a node leave gracefully."""
+    trial.leave(choose(trial))
+
+
+def kill_and_return(trial: Trial) -> None:
+    """SIGKILL a worker, start it again in its home, wait until it has layers again, and the same with another."""
+    for _ in range(2):
+        victim = any_worker(trial)
+        since = trial.kill(victim)
+        trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job)
+        trial.restart(victim)
+        trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job, cause="joined")
+        trial.protected(1)
+
+
+def fill_files(trial: Trial) -> None:
+    """No file of a worker can grow any more (RLIMIT_FSIZE): its disk is full; then kill another one."""
+    victim, other = trial.rng.sample(trial.workers(), 2)
+    trial.note(f"{victim} can write nothing any more")
+    limits = (LITTLE_DISK_BYTES, LITTLE_DISK_BYTES)
+    resource.prlimit(trial.bed[victim].process.pid, resource.RLIMIT_FSIZE, limits)
+    trial.steps_later(LATER)
+    trial.protected(max(1, trial.watch.newest_step(trial.job) - LATER))
+    trial.kill(other)
+
+
+def nothing(trial: Trial) -> None:
+    """No fault: the job just runs; what the others are compared with."""
+    trial.steps_later(LATER)
+
+
+def _phases() -> list[Scenario]:
+    found = []
+    for phase, kind in (("fence", "heard Halt"), ("plan", "MakePlan"), ("transfer", "heard Prepare"), ("resume", "heard Start")):
+        for who, choose in (("worker", any_worker), ("leader", leader)):
+            text = f"a worker is killed, and {'another' if who == 'worker' else 'the leader'} at {phase.upper()}"
+            script: Script = partial(kill_in_phase, kind, choose)
+            found.append(Scenario(f"kill-{who}-at-{phase}", text, script, short=(phase, who) == ("transfer", "worker")))
+    return found
+
+
+MOVED = (("moved", "true"),)
+FREQUENT = (("every", "4"),)
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario("undisturbed", "no fault", nothing),
+    Scenario("kill-first-worker", "SIGKILL of the first worker behind the source", partial(kill, first_worker)),
+    Scenario("kill-middle", "SIGKILL of a worker in the middle", partial(kill, middle_worker), short=True),
+    Scenario("kill-last", "SIGKILL of the last stage", partial(kill, last_stage)),
+    Scenario("kill-leader", "SIGKILL of the leader", partial(kill, leader), short=True),
+    Scenario("kill-source", "SIGKILL of the source, whose samples are copied", kill_source_with_copy),
+    Scenario("kill-source-uncopied", "the same where no copy can stand in: it waits", partial(kill, source), changes=MOVED),
+    Scenario("kill-leading-source", "SIGKILL of the node that leads and is the source", partial(kill, source), leader_is_source=True),
+    Scenario("kill-neighbours", "two neighbours at once", kill_neighbours, nodes=6),
+    Scenario("kill-leader-and-holder", "the leader and who holds its layers, at once", kill_leader_and_ring_successor),
+    Scenario("kill-leader-and-next", "the leader, and the next as soon as it is elected", kill_leader_and_next),
+    Scenario("kill-all-but-one", "all but one, at once", kill_all_but_one, short=True),
+    Scenario("kill-everything", "all at once; all started again", kill_everything),
+    *_phases(),
+    Scenario("kill-at-snapshot", "a worker, while it copies its layers", partial(kill_at, "TakeSnapshot", any_worker), changes=FREQUENT),
+    Scenario("kill-at-replica", "a worker, while it sends a replica", partial(kill_at, "SendHeld", any_worker), changes=FREQUENT),
+    Scenario("kill-at-commit", "the leader, as it commits a version", partial(kill_at, "heard Committed", leader), changes=FREQUENT),
+    Scenario("kill-at-store", "a worker, while it writes to its disk", partial(kill_at, "StoreHeld", any_worker), changes=FREQUENT),
+    Scenario("hang-worker", "SIGSTOP of a worker, SIGCONT when others have gone on", partial(hang, any_worker), short=True),
+    Scenario("hang-leader", "the same with the leader", partial(hang, leader)),
+    Scenario("hang-briefly", "SIGSTOP of a worker for a moment", hang_briefly),
+    Scenario("join", "a new device in mid-run", join, short=True),
+    Scenario("leave-worker", "a worker leaves gracefully", partial(leave, any_worker), short=True),
+    Scenario("leave-leader", "the leader leaves gracefully", partial(leave, leader)),
+    Scenario("kill-and-return", "a worker is killed and comes back, twice", kill_and_return),
+    Scenario("full-files", "a worker can write no file any more, then another is killed", fill_files, changes=FREQUENT),
+)
