@@ -16,7 +16,6 @@ belongs to a plan: a new plan begins with nothing told and nothing sent, a new l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from edged.core.copying import Standing
@@ -44,9 +43,9 @@ from edged.core.events import (
     ParcelLost,
     SnapshotTaken,
 )
-from edged.core.holdings import Entry, Holdings
+from edged.core.holdings import Entry
 from edged.core.ids import JobId, NodeId, Stamp
-from edged.core.job import JobSpec
+from edged.core.kept import Kept
 from edged.core.messages import (
     Committed,
     Halt,
@@ -70,25 +69,6 @@ from edged.core.watch import GONE
 
 REPEAT_SECONDS: Final = 2.0
 """What the leader has not shown to know is told again this often."""
-
-
-@dataclass(slots=True)
-class Kept:
-    """One job on this node. ``stamp``: the newest plan heard of; all from ``sending`` on is forgotten with it.
-
-    ``home``: the job was handed in here. ``halted_by``: who waits for an ``Inventory``. ``taking``: pieces that are
-    being copied for it. ``committed``: by the present leader; ``counted``: layers that it knows to lie here at that.
-    """
-
-    holdings: Holdings = field(default_factory=Holdings)
-    spec: JobSpec | None = None
-    home: bool = False
-    stamp: Stamp | None = None
-    halted_by: NodeId | None = None
-    taking: set[tuple[int, int, int]] = field(default_factory=set)
-    sending: Sending | None = None
-    committed: int = -1
-    counted: frozenset[tuple[int, int]] = frozenset()
 
 
 class Keeping:
