@@ -1,12 +1,15 @@
 """Real nodes on loopback for the tests of this folder."""
 
 import asyncio
+import random
 from contextlib import asynccontextmanager
 
 from edged.core.events import PeerMet
 from edged.core.ids import JobId, Stamp
 from edged.core.job import Phase, Work
-from edged.core.messages import Activation, ProgramParcel, TensorSpec, WantProgram
+from edged.core.messages import Activation, DataParcel, ProgramParcel, StateParcel, TensorSpec, WantProgram
+from edged.transport.assembly import Assembly
+from edged.transport.buffers import Rooms
 from edged.transport.identity import new_identity
 from edged.transport.interface import Received
 from edged.transport.network import ZmqTransport
@@ -21,13 +24,33 @@ def message(number=0):
     return WantProgram(JobId(f"{number:012x}"))
 
 
+def tensors_of(sizes):
+    return tuple(TensorSpec(f"t{i}", "uint8", (size,), (1,), size) for i, size in enumerate(sizes))
+
+
 def activation(*sizes, micro_batch=0):
-    tensors = tuple(TensorSpec(f"t{i}", "uint8", (size,), (1,), size) for i, size in enumerate(sizes))
-    return Activation(STAMP, 0, 1, Work(0, Phase.TRAIN, micro_batch), tensors, (("batch", 8),))
+    return Activation(STAMP, 0, 1, Work(0, Phase.TRAIN, micro_batch), tensors_of(sizes), (("batch", 8),))
+
+
+def replica(*sizes, version=0, replica=True):
+    return StateParcel(STAMP, 0, 1, version, tensors_of(sizes), b"{}", replica)
+
+
+def samples(*sizes):
+    return DataParcel(STAMP.job, Phase.TRAIN, 0, 4, tensors_of(sizes), ())
 
 
 def program(size):
     return ProgramParcel(JobId("0123456789ab"), size)
+
+
+def data(*sizes):
+    """Bytes for each size, always the same ones."""
+    return [memoryview(random.Random(size).randbytes(size)) for size in sizes]
+
+
+def assembly(accept=lambda _header: True):
+    return Assembly(accept, Rooms())
 
 
 def build(name="node", *, key=KEY, identity=None, listen=("127.0.0.1", 0), discovery=False, **options):

@@ -112,6 +112,7 @@ def spec(**changes):
         "program": "", "layers": (), "parameters": 1, "inputs": 1, "samples": 8, "batch_size": 4,
         "micro_batches": 2, "drop_last": True, "epochs": 1, "steps": 2, "eval_samples": 0, "seed": 0, "clips": False,
         "optimizer_copies": 0, "keep_inputs_home": "", "source_slowness": 1.0, "training": "{}",
+        "shuffle": True, "replicate_every": 0, "on_nan": "stop",
     }  # fmt: skip
     return JobSpec(**(values | changes))
 
@@ -126,7 +127,7 @@ def test_what_is_no_message_is_this_nodes_fault():
     with pytest.raises(BrokenInvariantError, match="no number"):
         encode(STAMP)
     with pytest.raises(BrokenInvariantError):
-        encode(m.Start(STAMP, "1"))
+        encode(m.Start(STAMP, "1", 1, (), ""))
     with pytest.raises(BrokenInvariantError, match="no form"):
         compile_form(dict)
     with pytest.raises(BrokenInvariantError, match="no union"):

@@ -1,22 +1,10 @@
-import random
-
 import pytest
 
-from edged.errors import BrokenInvariantError, MalformedError
+from edged.errors import BrokenInvariantError
 from edged.transport import pieces
-from edged.transport.assembly import Assembly
-from edged.transport.buffers import Rooms
 from edged.transport.codec import encode
-from edged.transport.pieces import ACK, DROP, OPEN, PIECE, PIECE_BYTES, Prefix, cut, parse_prefix, prepare
-from tests.transport.nodes import activation, message, program
-
-
-def data(*sizes):
-    return [memoryview(random.Random(size).randbytes(size)) for size in sizes]
-
-
-def assembly(accept=lambda _header: True):
-    return Assembly(accept, Rooms())
+from edged.transport.pieces import BACKGROUND_PIECE_BYTES, PIECE_BYTES, cut, is_background, prepare
+from tests.transport.nodes import activation, assembly, data, program, replica, samples
 
 
 @pytest.mark.parametrize(
@@ -63,65 +51,20 @@ def test_buffers_of_another_size_are_the_senders_fault():
         prepare(activation(3), data(4))
 
 
-def test_no_memory_is_taken_before_the_header_is_accepted(monkeypatch):
-    monkeypatch.setattr(Rooms, "aligned", None)
-    receiver = assembly(lambda _header: False)
-    for parts in cut(1, prepare(program(1 << 21), data(1 << 21))):
-        assert receiver.take(parts) is None
-    assert receiver.refused == 1
+def test_replicas_and_samples_travel_behind_and_state_that_is_waited_for_does_not():
+    assert is_background(replica(3))
+    assert is_background(samples(3))
+    assert not is_background(replica(3, replica=False))
+    assert not is_background(activation(3))
+    assert not is_background(program(3))
 
 
-def broken(receiver, *parts):
-    with pytest.raises(MalformedError):
-        receiver.take(parts)
-
-
-def test_broken_messages_drop_the_parcel_and_the_next_one_arrives():
-    size = 2 * PIECE_BYTES + 5
-    good = list(cut(1, prepare(program(size), data(size))))
-    opened, first = good[0], good[1]
-    breaks = [
-        (Prefix(PIECE, 1, 1).pack(), first[1]),
-        (Prefix(PIECE, 1, 0).pack(), bytes(PIECE_BYTES + 1)),
-        (Prefix(PIECE, 1, 0).pack(), *[b"x"] * 65),
-        (Prefix(PIECE, 1, 0).pack(),),
-        (Prefix(PIECE, 2, 0).pack(), first[1]),
-        (Prefix(OPEN, 1).pack(), opened[1]),
-        (Prefix(OPEN, 2).pack(),),
-        (Prefix(OPEN, 2).pack(), opened[1]),
-        (Prefix(ACK, 2).pack(),),
-        (Prefix(9, 2).pack(),),
-        (b"short",),
-        (),
-    ]
-    for parts in breaks:
-        receiver = assembly()
-        assert receiver.take(opened) is None
-        broken(receiver, *parts)
-        if parts and len(parts[0]) == pieces.PREFIX.size and parse_prefix(parts[0]).kind == PIECE:
-            assert receiver.take(first) is None
-        receiver.take([Prefix(DROP, 1).pack()])
-        assert receiver.take(next(cut(5, prepare(program(3), data(3)))))[0] == program(3)
-
-
-def test_headers_that_lie_are_refused():
+@pytest.mark.parametrize("parcel", [replica, samples])
+def test_what_travels_behind_is_cut_small(parcel):
+    assert len(list(cut(1, prepare(parcel(BACKGROUND_PIECE_BYTES), data(BACKGROUND_PIECE_BYTES))))) == 1
+    size = PIECE_BYTES
+    messages = list(cut(1, prepare(parcel(size), data(size))))
+    assert [sum(map(len, parts[1:])) for parts in messages[1:]] == [BACKGROUND_PIECE_BYTES] * 4
     receiver = assembly()
-    broken(receiver, Prefix(OPEN, 1).pack(), encode(message()))
-    broken(receiver, Prefix(OPEN, 2).pack(), encode(program(3)), b"toolong")
-    broken(receiver, Prefix(OPEN, 3).pack(), encode(program(PIECE_BYTES + 1)), bytes(PIECE_BYTES + 1))
-    broken(receiver, Prefix(OPEN, 4).pack(), encode(activation(1 << 40, 1 << 40)))
-    broken(receiver, Prefix(OPEN, 5).pack(), b"\x01noise")
-
-
-def test_random_messages_never_raise_anything_else():
-    rng = random.Random(11)
-    receiver = assembly(lambda header: sum(pieces.sizes_of(header)) < 1 << 22)
-    headers = [encode(activation(5, 6)), encode(program(1 << 21)), encode(program(0)), b"", b"\x01\x90"]
-    for _ in range(10_000):
-        prefix = Prefix(rng.randrange(6), rng.randrange(50), rng.choice([0, 5, 1 << 20, 1 << 60])).pack()
-        parts = [prefix[: rng.choice([17, 17, 17, 3])], rng.choice(headers)]
-        parts += [rng.randbytes(rng.choice([0, 5, 6, 11])) for _ in range(rng.randrange(3))]
-        try:
-            receiver.take(parts[: rng.randrange(4)])
-        except MalformedError:
-            continue
+    done = [receiver.take(parts) for parts in messages]
+    assert done[-1] == (parcel(size), tuple(data(size)))
