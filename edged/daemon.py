@@ -29,7 +29,7 @@ from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
 from edged.core.node import Node, NodeOptions
 from edged.core.voter import ElectionOptions
-from edged.errors import BrokenInvariantError, ConfigError, KeyRefusedError, UserError
+from edged.errors import BrokenInvariantError, ConfigError, ExpelledError, KeyRefusedError, UserError
 from edged.replication.policy import interval
 from edged.replication.snapshots import Snapshots
 from edged.replication.store import Store
@@ -57,8 +57,9 @@ from edged.telemetry.journal import Journal
 from edged.telemetry.logs import LOG_NAME, configure, topic_logger
 from edged.telemetry.paths import local_socket_path
 from edged.transport.identity import load_identity
-from edged.transport.network import Notice, ZmqTransport
-from edged.transport.security import new_cluster_key, read_cluster_key, write_cluster_key
+from edged.transport.network import ZmqTransport
+from edged.transport.notices import Notice
+from edged.transport.security import is_retired, new_cluster_key, read_cluster_key, write_cluster_key
 
 try:
     from uvloop import new_event_loop
@@ -175,7 +176,8 @@ class Daemon:
         self._observer = observer = Observer(own, lambda: node.board.jobs.records)
         election = ElectionOptions(forks=settings.forks)
         options = NodeOptions(election=election, interval=interval, replicas=settings.replicas)
-        node = Node(own, options, Random(SystemRandom().getrandbits(64)), saved, watch=observer.watch)
+        rng, expelled = Random(SystemRandom().getrandbits(64)), self.transport.expelled()
+        node = Node(own, options, rng, saved, expelled, observer.watch)
         self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
@@ -272,6 +274,8 @@ class Daemon:
         topic_logger("transport").warning("%s", notice.text)
         if self._observer is not None:
             self._observer.tell(notice.text)
+        if notice.kind == "expelled":
+            self._refuse(ExpelledError(notice.text))
         alone = self._observer is None or len(self._observer.members) == 1
         if not alone:
             return
@@ -319,6 +323,9 @@ def _cluster_key(settings: Settings) -> tuple[str, bool]:
     """The cluster key's token, and whether it was made just now."""
     kept = read_cluster_key(settings.home)
     token = settings.key or kept
+    if settings.key and kept is not None and is_retired(settings.home, settings.key):
+        topic_logger("daemon").warning("the key given was exchanged meanwhile; the newer one of this home is used")
+        token = kept
     made = token is None
     if token is None and settings.seeds:
         raise ConfigError(

@@ -8,6 +8,7 @@
     │   ├── ConfigError      an option, a variable, a key in config.toml, a path     (exit status 2)
     │   ├── NoNodeError      no node is running in this home                         (exit status 3)
     │   ├── KeyRefusedError  the cluster key was refused                             (exit status 4)
+    │   ├── ExpelledError    the cluster does not want this node any more            (exit status 1)
     │   └── JobFailedError   a job that had been accepted could not be finished      (exit status 1)
     ├── PeerError            a peer's fault: drop the message, count it, tell membership
     │   ├── MalformedError   a frame that does not decode, or a field out of bounds
@@ -50,6 +51,10 @@ class KeyRefusedError(UserError):
     """The cluster refused the key."""
 
     exit_status = 4
+
+
+class ExpelledError(UserError):
+    """This node was shut out of its cluster for good."""
 
 
 class JobFailedError(UserError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +15,10 @@ import typer
 from edged.cli.options import HomeOption, home
 from edged.client import Client
 from edged.config import settings
-from edged.errors import ConfigError, NoNodeError
+from edged.errors import ConfigError, JobFailedError, NoNodeError
+
+ROTATE_SECONDS = 15.0
+LOOK_SECONDS = 0.05
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The cluster's key: whoever has it can join.")
 
@@ -30,6 +35,25 @@ def new() -> None:
 def show(home_flag: HomeOption = None) -> None:
     """Print the key of this home."""
     print(_key(home_flag))
+
+
+@app.command()
+def rotate(home_flag: HomeOption = None) -> None:
+    """Give the whole cluster a new key; the old one opens no door any more."""
+    folder = home(home_flag)
+    old = _key(home_flag)
+    absent = Client(folder).ask("rotate")["absent"]
+    deadline = time.monotonic() + ROTATE_SECONDS
+    while _key(home_flag) == old:
+        if time.monotonic() >= deadline:
+            raise JobFailedError(
+                f"there is no new key after {ROTATE_SECONDS:.0f} s: nobody leads, or the leader cannot be reached; "
+                "`edged status` tells"
+            )
+        time.sleep(LOOK_SECONDS)
+    print("edged: every member that is there has the new key; `edged key show` prints it", file=sys.stderr)
+    if absent:
+        print(f"edged: not there, join again with the new key: {', '.join(absent)}", file=sys.stderr)
 
 
 @app.command("join-command")

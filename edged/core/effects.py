@@ -6,7 +6,7 @@ whose docstring says "answered by" ends in exactly one such event, success or fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
@@ -46,6 +46,23 @@ class Dismiss:
     """Close all connections with this node; what was queued for it is dropped."""
 
     node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Expel:
+    """Shut this node out for good: refuse its key at every socket, its name at the door, and remember that on disk.
+
+    Its connections end after a moment in which it can still be told.
+    """
+
+    record: MemberRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeKey:
+    """Let only this cluster key (a token in ASCII) open the door from now on; on disk before the next effect."""
+
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +113,10 @@ class SaveVote:
 
 @dataclass(frozen=True, slots=True)
 class Depart:
-    """This node has said goodbye; stop the process."""
+    """This node has said goodbye; stop the process. ``failed``: it did not want to go, so that is an error."""
 
     reason: str
+    failed: bool = False
 
 
 # -- jobs
@@ -354,6 +372,8 @@ Effect = (
     | Log
     | Admit
     | Dismiss
+    | Expel
+    | ExchangeKey
     | ProbePort
     | TellMember
     | TellLeader

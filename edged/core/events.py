@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Work
@@ -202,6 +202,14 @@ class DataCopied:
 
 
 @dataclass(frozen=True, slots=True)
+class DataNotCopied:
+    """Source only: no other node could draw this job's samples alike; ``reason`` in a sentence."""
+
+    job: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PauseAsked:
     """The user of this node wants a job to stand."""
 
@@ -227,6 +235,13 @@ class ExpelAsked:
     """The user of this node wants another node to be shut out for good."""
 
     node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotateAsked:
+    """The user of this node wants this cluster key (a token in ASCII) instead of the present one."""
+
+    key: bytes = field(repr=False)
 
 
 # -- computing; every one answers the effect of the same name
@@ -345,10 +360,12 @@ Event = (
     | HeldStored
     | HeldFound
     | DataCopied
+    | DataNotCopied
     | PauseAsked
     | ResumeAsked
     | LeaveNodeAsked
     | ExpelAsked
+    | KeyRotateAsked
     | ForwardDone
     | BackwardDone
     | NormsTaken

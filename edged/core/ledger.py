@@ -12,10 +12,10 @@ from dataclasses import replace
 from random import Random
 
 from edged.core.awareness import Awareness
-from edged.core.effects import Admit, Dismiss, Effect, Log, TellMember
+from edged.core.effects import Admit, Depart, Dismiss, Effect, Expel, Log, SendMessage, TellMember
 from edged.core.gossip import News, transmissions
 from edged.core.ids import NodeId
-from edged.core.messages import MemberRecord, MemberState
+from edged.core.messages import Gossip, MemberRecord, MemberState
 from edged.core.roster import Roster, is_present, overrides
 from edged.core.suspicion import Suspicion, join_accusers
 
@@ -103,14 +103,20 @@ class Ledger:
         record = self.records.get(node)
         return record is not None and record.state is MemberState.SUSPECT
 
+    def is_expelled(self, node: NodeId) -> bool:
+        """Whether nothing that ``node`` says counts any more."""
+        record = self.records.get(node)
+        return record is not None and record.expelled
+
     def silent(self) -> list[MemberRecord]:
         """Members that were called dead without proof: perhaps only cut off."""
         departed = map(self.records.__getitem__, self._departed)
         return [record for record in departed if record.state is MemberState.DEAD and not record.proven]
 
     def expire(self, now: float, seconds: float) -> None:
-        """Forget members that departed more than ``seconds`` ago."""
-        for node in [n for n, since in self._departed.items() if now - since >= seconds]:
+        """Forget members that departed more than ``seconds`` ago; never one that was expelled."""
+        records = self.records
+        for node in [n for n, since in self._departed.items() if now - since >= seconds and not records[n].expelled]:
             del self._departed[node]
             self.roster.forget(node)
             self.news.drop(node)
@@ -158,6 +164,9 @@ class Ledger:
         else:
             self.roster.put(record)
             self._departed[record.node] = now
+            if record.expelled:
+                self._spread(record)
+                effects.append(Expel(record))
 
     def _store(self, record: MemberRecord, now: float, effects: list[Effect], reason: str) -> None:
         """Make ``record`` the truth here, tell the other machines what changed, and spread it."""
@@ -173,7 +182,9 @@ class Ledger:
                 effects.append(Admit(record))
         elif node != self._node:
             self._departed[node] = now
-            if was_present:
+            if record.expelled and (before is None or not before.expelled):
+                effects += [SendMessage(node, Gossip((record,))), Expel(record)]
+            elif was_present:
                 effects.append(Dismiss(node))
         if before is None or replace(before, accusers=record.accusers) != record:
             text = reason or _describe(record, before)
@@ -202,6 +213,11 @@ class Ledger:
     def _heard_of_self(self, record: MemberRecord, now: float, effects: list[Effect]) -> None:
         """Refute what is wrong; only this node may raise its incarnation."""
         own = self.own
+        if record.expelled:
+            effects.append(
+                Depart("this node was expelled from the cluster; its home cannot be used again", failed=True)
+            )
+            return
         if record.boot > own.boot and record.boot > self._twin_boot:
             self._twin_boot = record.boot
             effects.append(
@@ -233,6 +249,8 @@ class Ledger:
 
 
 def _describe(record: MemberRecord, before: MemberRecord | None) -> str:
+    if record.expelled:
+        return "it was expelled"
     match record.state:
         case MemberState.ALIVE:
             came_back = before is None or not is_present(before)

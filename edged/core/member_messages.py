@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from edged.core.ids import NodeId
@@ -25,7 +25,8 @@ class MemberRecord:
     ``control_port`` and ``bulk_port`` are the ports there. ``boot`` counts the starts of this home: (node, boot) is a
     process. ``slowness`` is calibration seconds relative to a fixed reference (higher is slower; 0.0: not yet
     measured). ``memory_bytes`` is the budget for training. ``accusers`` (at most 4) are those who accuse a ``SUSPECT``
-    of their own knowledge; ``proven`` marks a ``DEAD`` whose process is known to be gone, not only silent.
+    of their own knowledge; ``proven`` marks a ``DEAD`` whose process is known to be gone, not only silent. ``expelled``
+    marks a ``DEAD`` that is shut out for good, whatever its process does.
     """
 
     node: NodeId
@@ -44,6 +45,38 @@ class MemberRecord:
     device: str
     accusers: tuple[NodeId, ...] = ()
     proven: bool = False
+    expelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpelOrder:
+    """To the leader: shut ``node`` out for good. Repeated until its record says so."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RotateRequest:
+    """To the leader: hand out this cluster key (a token in ASCII). Repeated until it has come round."""
+
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """The cluster key from now on (a token in ASCII); the newest (``term``, ``number``) counts. Repeated."""
+
+    term: int
+    number: int
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTaken:
+    """Answers a ``NewKey``: it is in the sender's home."""
+
+    term: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,8 @@ class Membership:
     # ------------------------------------------------------------------------------------------ messages
 
     def _received(self, sender: NodeId, message: Message, now: float, effects: list[Effect]) -> None:
+        if self._ledger.is_expelled(sender):
+            return
         match message:
             case Ping(sequence, target, gossip):
                 self._ledger.learn_all(gossip, now, effects)
@@ -242,7 +244,7 @@ class Membership:
 
     def _met(self, record: MemberRecord, now: float, effects: list[Effect]) -> None:
         """The door proved that this process is there now. If it is held for dead, it must hear so, to refute."""
-        if record.node == self._node:
+        if record.node == self._node or self._ledger.is_expelled(record.node):
             return
         effects.append(Admit(record))
         self._ledger.learn(replace(record, state=MemberState.ALIVE, accusers=(), proven=False), now, effects)

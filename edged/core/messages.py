@@ -30,14 +30,18 @@ from edged.core.member_messages import (
     Ancestor,
     Electorate,
     Exchange,
+    ExpelOrder,
     Gossip,
     Heartbeat,
     HeartbeatReply,
+    KeyTaken,
     MemberRecord,
     MemberState,
     Nack,
+    NewKey,
     Ping,
     PingRequest,
+    RotateRequest,
     Testimony,
     VoteReply,
     VoteRequest,
@@ -101,6 +105,7 @@ __all__ = [
     "End",
     "EvalReport",
     "Exchange",
+    "ExpelOrder",
     "FinishedReport",
     "Gossip",
     "Gradient",
@@ -117,6 +122,7 @@ __all__ = [
     "JobRecord",
     "JobState",
     "Jobs",
+    "KeyTaken",
     "LeaveGranted",
     "LeaveOrder",
     "LeaveRequest",
@@ -125,6 +131,7 @@ __all__ = [
     "MemberState",
     "Message",
     "Nack",
+    "NewKey",
     "NodeReport",
     "Parcel",
     "PauseRequest",
@@ -138,6 +145,7 @@ __all__ = [
     "Refused",
     "Result",
     "ResumeRequest",
+    "RotateRequest",
     "Start",
     "StateParcel",
     "StepReport",
@@ -171,6 +179,10 @@ Message = (
     | VoteReply
     | Heartbeat
     | HeartbeatReply
+    | ExpelOrder
+    | RotateRequest
+    | NewKey
+    | KeyTaken
     | Submit
     | Jobs
     | StopRequest

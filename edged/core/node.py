@@ -46,10 +46,13 @@ from edged.core.events import (
     TimerFired,
     UpdateDone,
 )
+from edged.core.expelling import Expelling
 from edged.core.fence import Fence
 from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.job import JobSpec
 from edged.core.jobs import JobBoard
 from edged.core.keeping import Keeping
+from edged.core.keyring import Keyring
 from edged.core.leaving import Leaving
 from edged.core.membership import Membership, MembershipOptions
 from edged.core.messages import (
@@ -59,20 +62,24 @@ from edged.core.messages import (
     Drain,
     End,
     Exchange,
+    ExpelOrder,
     Gossip,
     Halt,
     Heartbeat,
     HeartbeatReply,
+    KeyTaken,
     LeaveGranted,
     MemberRecord,
     Message,
     Nack,
+    NewKey,
     Parcel,
     Ping,
     PingRequest,
     PlanChosen,
     Prepare,
     RecoveryReport,
+    RotateRequest,
     Start,
     Testimony,
     VoteReply,
@@ -90,13 +97,18 @@ from edged.errors import BrokenInvariantError
 MOST_EVENTS = 10_000
 """More events than this inside one ``handle`` mean that the machines talk in circles."""
 
-_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _RUNNING = EVERYONE = range(9)
+_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _EXPELLING, _KEYRING, _RUNNING = (
+    EVERYONE
+) = range(11)
 _OF_JOBS = (_BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _RUNNING)
 _OF_PARCELS = (_MIGRATION, _KEEPING, _SHARING, _RUNNING)
 
-_Machine = Membership | Election | JobBoard | Migration | Keeping | Sharing | Leaving | Pausing | Running
+_Machine = (
+    Membership | Election | JobBoard | Migration | Keeping | Sharing | Leaving | Pausing | Expelling | Keyring | Running
+)
 _OF_MEMBERSHIP = (Ping, PingRequest, Ack, Nack, Accusation, Testimony, Gossip, Exchange)
 _OF_ELECTION = (VoteRequest, VoteReply, Heartbeat, HeartbeatReply)
+_OF_KEYRING = (RotateRequest, NewKey, KeyTaken)
 _COMPUTED = (ForwardDone, BackwardDone, NormsTaken, UpdateDone, ComputeFailed, SampleDrawn)
 
 
@@ -162,6 +174,8 @@ class Node:
             self.sharing,
             self.leaving,
             Pausing(self.board.jobs),
+            Expelling(record.node, self.membership.members),
+            Keyring(record.node, self._name_of),
             self.running,
         )
         self._deadlines = [machine.deadline() for machine in self._machines]
@@ -203,6 +217,11 @@ class Node:
             return False
         readers = (self.migration, self.keeping, self.sharing, self.running)
         return any(reader.expects(sender, parcel) for reader in readers)
+
+    def spec_of(self, job: JobId) -> JobSpec | None:
+        """Return a job as the newest known plan of it has it, while it is not over."""
+        chosen = self.board.plans.get(job)
+        return None if chosen is None else chosen.spec
 
     def deadline(self) -> float | None:
         """Return the earliest moment at which some machine wants to be woken."""
@@ -253,6 +272,10 @@ class Node:
         if isinstance(event, MessageReceived):
             if isinstance(event.message, _OF_MEMBERSHIP):
                 return (_MEMBERSHIP,)
+            if isinstance(event.message, ExpelOrder):
+                return (_EXPELLING,)
+            if isinstance(event.message, _OF_KEYRING):
+                return (_KEYRING,)
             return (_ELECTION,) if isinstance(event.message, _OF_ELECTION) else _OF_JOBS
         if isinstance(event, ParcelArrived | ParcelRefused | ParcelLost):
             return _OF_PARCELS

@@ -10,8 +10,15 @@ from edged.core.messages import MemberRecord, MemberState
 
 
 def overrides(new: MemberRecord, old: MemberRecord) -> bool:
-    """Whether ``new`` replaces ``old``: a later process, then a higher incarnation, a graver state, a proof."""
-    return (new.boot, new.incarnation, new.state, new.proven) > (old.boot, old.incarnation, old.state, old.proven)
+    """Whether ``new`` replaces ``old``.
+
+    A node that was expelled stays so; else a later process, then a higher incarnation, a graver state, a proof.
+    """
+    return _weight(new) > _weight(old)
+
+
+def _weight(record: MemberRecord) -> tuple[bool, int, int, MemberState, bool]:
+    return record.expelled, record.boot, record.incarnation, record.state, record.proven
 
 
 def is_present(record: MemberRecord) -> bool:

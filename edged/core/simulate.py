@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from edged.core.effects import Admit, Dismiss, Effect, ProbePort, SendMessage
+from edged.core.effects import Admit, Dismiss, Effect, Expel, ProbePort, SendMessage
 from edged.core.events import Event, LinkLost, LoopWasLate, MessageReceived, PortProbed, TimerFired
 from edged.core.ids import NodeId
 
@@ -283,6 +283,8 @@ class Simulation:
                 host.dismissed.discard(effect.record.node)
             elif isinstance(effect, Dismiss):
                 host.dismissed.add(effect.node)
+            elif isinstance(effect, Expel):
+                host.dismissed.add(effect.record.node)
             if self._perform is not None:
                 self._perform(host.node, effect)
         if self._checks:

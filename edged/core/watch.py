@@ -17,7 +17,9 @@ def present(members: Mapping[NodeId, MemberRecord]) -> tuple[NodeId, ...]:
 
 
 def fate(record: MemberRecord) -> str:
-    """Say what became of a member that is missed: ``died``, ``left``, ``was restarted``."""
+    """Say what became of a member that is missed: ``died``, ``left``, ``was expelled``, ``was restarted``."""
+    if record.expelled:
+        return "was expelled"
     return {MemberState.DEAD: "died", MemberState.LEFT: "left"}.get(record.state, "was restarted")
 
 

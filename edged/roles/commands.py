@@ -62,10 +62,18 @@ class NodeCommands:
                 return await self._orders.pause(self._find(_text(request, "job")))
             case "resume":
                 return await self._orders.resume(self._find(_text(request, "job")))
+            case _:
+                return await self._order(command, request)
+
+    async def _order(self, command: str, request: Answer) -> Answer | None:
+        """Answer a command about nodes."""
+        match command:
             case "leave":
                 return self._orders.leave(request.get("node"))
             case "expel":
-                return self._orders.expel(request.get("node"))
+                return await self._orders.expel(request.get("node"))
+            case "rotate":
+                return self._orders.rotate()
             case _:
                 return None
 

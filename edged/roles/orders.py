@@ -1,4 +1,4 @@
-"""Orders that the user gives to jobs and to other nodes: pause, resume, leave, expel."""
+"""Orders that the user gives to jobs and to other nodes: pause, resume, leave, expel; and the exchange of the key."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from edged.core.events import ExpelAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
+from edged.core.events import ExpelAsked, KeyRotateAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
 from edged.core.ids import JobId
 from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, JobState, MemberRecord, MemberState
-from edged.errors import ConfigError, JobError
+from edged.errors import ConfigError, JobError, JobFailedError
 from edged.roles.observer import Observer
 from edged.roles.pump import Post
+from edged.transport.security import new_cluster_key
 
 PAUSE_SECONDS = 30.0
 """How long ``pause`` waits for the step under way: it may be a long one."""
 
 RESUME_SECONDS = 5.0
+EXPEL_SECONDS = 10.0
 LOOK_SECONDS = 0.05
 
 _PRESENT = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
@@ -54,13 +56,25 @@ class Orders:
         self._post(LeaveAsked() if own else LeaveNodeAsked(member.node))
         return {"left": True} if own else {"node": member.node, "name": member.name}
 
-    def expel(self, wanted: object) -> dict[str, Any]:
+    async def expel(self, wanted: object) -> dict[str, Any]:
         """Shut another node out for good, also one that is not there."""
         member = self.find(wanted, present=False)
         if member.node == self._observer.own_id:
             raise ConfigError("a node cannot expel itself: `edged leave` takes it out; or expel it from another node")
         self._post(ExpelAsked(member.node))
+        await _until(lambda: self._observer.members[member.node].expelled, EXPEL_SECONDS)
+        if not self._observer.members[member.node].expelled:
+            raise JobFailedError(
+                f"{member.name} could not be expelled in {EXPEL_SECONDS:.0f} s: nobody leads, or the leader cannot be "
+                "reached; `edged status` tells. The order stands until this node ends"
+            )
         return {"node": member.node, "name": member.name}
+
+    def rotate(self) -> dict[str, Any]:
+        """Give the cluster a new key. The answer names the members that are not there and will lack it."""
+        self._post(KeyRotateAsked(new_cluster_key().encode("ascii")))
+        absent = (member for member in self._observer.members.values() if member.state not in _PRESENT)
+        return {"absent": sorted(member.name for member in absent if not member.expelled)}
 
     def find(self, wanted: object, *, present: bool = True) -> MemberRecord:
         """The member with this id (or its beginning) or name; those that are there win over those that have gone.

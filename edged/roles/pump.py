@@ -24,7 +24,7 @@ from edged.core.effects import Depart, Effect, SendMessage
 from edged.core.events import Event, LoopWasLate, MessageReceived, ParcelArrived, TimerFired
 from edged.core.ids import NodeId
 from edged.core.messages import Message, Parcel
-from edged.errors import BrokenInvariantError, EdgedError
+from edged.errors import BrokenInvariantError, EdgedError, ExpelledError
 from edged.telemetry.counters import Counters
 from edged.telemetry.journal import Journal
 from edged.transport.interface import Received, ReceivedParcel, Transport
@@ -220,7 +220,9 @@ class Pump:
         self._armed_at = None
 
     def _depart(self, effect: Depart) -> None:
-        if self._ended is not None and not self._ended.done():
+        if effect.failed:
+            self._end(ExpelledError(effect.reason))
+        elif self._ended is not None and not self._ended.done():
             self._ended.set_result(effect.reason)
 
     def _end(self, error: BaseException) -> None:

@@ -52,6 +52,13 @@ class Verdict(IntEnum):
     REFUSED = 2
     YOURSELF = 3
     TWIN = 4
+    EXPELLED = 5
+
+
+EXPELLED = (
+    "this node was expelled from the cluster; its identity stays out: to bring the device back, make its home anew and "
+    "join with the cluster's key"
+)
 
 
 @dataclass(frozen=True, slots=True)

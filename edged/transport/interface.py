@@ -69,6 +69,12 @@ class Transport(Protocol):
     def dismiss(self, node: NodeId) -> None:
         """Close all connections with a peer, drop what is queued for it, refuse its key from now on."""
 
+    def expel(self, record: MemberRecord) -> None:
+        """Dismiss a peer for good, after it could be told so: it is not admitted again, nor after a restart."""
+
+    def exchange_key(self, token: str) -> None:
+        """From now on the door opens to this cluster key only, which is kept in the home."""
+
     def send(self, to: NodeId, message: Message) -> None:
         """Send a control message; it is dropped (and counted) if the peer is unknown or its queue is full."""
 

@@ -70,6 +70,10 @@ KINDS: Final[dict[int, type]] = {
     83: m.LeaveOrder,
     84: m.RecoveryReport,
     85: m.DataWanted,
+    90: m.ExpelOrder,
+    91: m.RotateRequest,
+    92: m.NewKey,
+    93: m.KeyTaken,
 }
 
 FRAME_BYTES: Final = 1 << 20
@@ -104,6 +108,10 @@ BOUNDS: Final[dict[tuple[type, str], tuple[int, int]]] = {
     (m.Heartbeat, "term"): COUNT,
     (m.Heartbeat, "progress"): COUNT,
     (m.HeartbeatReply, "term"): COUNT,
+    (m.NewKey, "term"): COUNT,
+    (m.NewKey, "number"): COUNT,
+    (m.KeyTaken, "term"): COUNT,
+    (m.KeyTaken, "number"): COUNT,
     (m.TensorSpec, "size_bytes"): (0, PARCEL_BYTES),
     (m.TensorSpec, "shape"): (0, PARCEL_BYTES),
     (m.TensorSpec, "strides"): (0, PARCEL_BYTES),

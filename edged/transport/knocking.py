@@ -34,6 +34,7 @@ class Finding(Enum):
     REFUSED = "refused"
     TWIN = "twin"
     MYSELF = "myself"
+    EXPELLED = "expelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,10 @@ class Knocking:
             self._pump = Pump(self._attempt.socket, self._answered)
             self._knock(b"")
         elif outcome in (Outcome.STRANGER, Outcome.DENIED):
-            reason = f"{where} answers, but not to this cluster key; compare `edged key show` on both devices"
+            reason = (
+                f"{where} answers, but not to this cluster key; compare `edged key show` on both devices. If the key "
+                "was changed there (`edged key rotate`), join with the new one: `edged join --key ...`"
+            )
             self._end(Finding.WRONG_KEY, reason)
         else:
             self._end(Finding.UNREACHABLE, f"nobody answers at {where}")
@@ -122,6 +126,8 @@ class Knocking:
             self._end(Finding.MYSELF, "this is the node itself")
         elif answer.verdict is Verdict.TWIN:
             self._end(Finding.TWIN, answer.reason)
+        elif answer.verdict is Verdict.EXPELLED:
+            self._end(Finding.EXPELLED, answer.reason)
         elif answer.verdict is Verdict.REFUSED or self._keeper is None:
             self._end(Finding.REFUSED, f"{where} refuses: {answer.reason}")
         else:

@@ -139,6 +139,13 @@ class MemoryTransport:
         self._linked.discard(node)
         self._queued = [entry for entry in self._queued if entry[0] != node]
 
+    def expel(self, record: MemberRecord) -> None:
+        """Refuse the member; there are no doors here to keep it from."""
+        self.dismiss(record.node)
+
+    def exchange_key(self, token: str) -> None:
+        """There are no doors here."""
+
     def send(self, to: NodeId, message: Message) -> None:
         """Send a control message through the codec, as the real network does."""
         data = encode(message)

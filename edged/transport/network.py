@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, PortProbed
@@ -18,40 +18,24 @@ from edged.transport.buffers import copied
 from edged.transport.bulk import BulkInbound
 from edged.transport.codec import encode
 from edged.transport.control import ControlInbound
-from edged.transport.discovery import Announcement, Discovery
-from edged.transport.door import Door, judge
+from edged.transport.entrance import Entrance, Surroundings
 from edged.transport.identity import Identity
 from edged.transport.inbox import Inbox
 from edged.transport.interface import Incoming, LinkStatistics, Received, ReceivedParcel
-from edged.transport.interfaces import is_loopback, reachable_addresses
-from edged.transport.knocking import Finding, Finished, Knocking, new_nonce
+from edged.transport.interfaces import reachable_addresses
+from edged.transport.notices import Notice, Notices
 from edged.transport.peers import Peer
 from edged.transport.probe import refuses
-from edged.transport.search import Address, Search, read_peers, write_peers
-from edged.transport.security import parse_token
-from edged.transport.sockets import BULK_KIND, CONTROL_KIND, DOOR_KIND, bound_router, new_context
+from edged.transport.search import write_peers
+from edged.transport.sockets import BULK_KIND, CONTROL_KIND, bound_router, new_context
 from edged.transport.zap import Gate
 
 STRIKES = 8
 STRIKE_SECONDS = 60.0
 """A peer that sends so many bad frames within so long loses its connections."""
 
-NONCES = 64
-MOST_NOTICES = 1024
-"""Anyone on the network can cause some, so they must end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something a person should hear of, in one sentence.
-
-    ``kind``: "key" (a door refused the cluster key), "version", "twin" (this identity runs elsewhere), "refused",
-    "cluster" (another cluster is near), "discovery" (mDNS does not work), "peer" (a member was cut off for bad frames).
-    """
-
-    kind: str
-    address: str
-    text: str
+FAREWELL_SECONDS = 0.5
+"""How long an expelled node may still be told so; what it sends is not heard any more."""
 
 
 class ZmqTransport:
@@ -79,15 +63,11 @@ class ZmqTransport:
     ) -> None:
         """Nothing is opened yet. Raises ``ConfigError`` if ``key`` is no token."""
         self._identity = identity
-        self._key = parse_token(key)
-        self._cluster = cluster
         self._listen = listen
         self._seeds = tuple(seeds)
         self._with_discovery = discovery
         self._home = home
-        self._protocol = protocol
-        self._on_notice = on_notice
-        self._noticed: set[tuple[str, str]] = set()
+        self._notices = Notices(on_notice)
         self._record = MemberRecord(
             node=identity.node,
             name=name,
@@ -107,11 +87,12 @@ class ZmqTransport:
         self._peers: dict[NodeId, Peer] = {}
         self._newest: dict[NodeId, MemberRecord] = {}
         self._strikes: dict[NodeId, deque[float]] = {}
-        self._nonces: deque[bytes] = deque(maxlen=NONCES)
         self._accept: Callable[[NodeId, Parcel], bool] = lambda _node, _parcel: False
         self._probes: set[asyncio.Task[None]] = set()
-        self._discovery: Discovery | None = None
+        self._farewells: set[asyncio.TimerHandle] = set()
         self._open = False
+        around = Surroundings(self.own_record, self._newest, self._known, self._meet)
+        self._entrance = Entrance(identity, key, cluster, protocol, home, around, self._notices)
         self.malformed = 0
         self.dropped = 0
 
@@ -125,18 +106,12 @@ class ZmqTransport:
         try:
             self._bind()
         except ConfigError:
+            self._entrance.shut()
             self._gate.close()
             self._context.destroy(linger=0)
             raise
         self._open = True
-        self._search = Search(self._knock, self._known, self._found)
-        for seed in self._seeds:
-            self._search.add(seed, lasting=True)
-        if self._home is not None:
-            for node, address in read_peers(self._home):
-                self._search.add(address, node)
-        if self._with_discovery:
-            self._announce()
+        self._entrance.open(self._seeds, discovery=self._with_discovery)
 
     async def close(self) -> None:
         """Say goodbye on discovery, close every socket, within a second."""
@@ -146,12 +121,11 @@ class ZmqTransport:
         for probe in self._probes:
             probe.cancel()
         await asyncio.gather(*self._probes, return_exceptions=True)
-        await self._search.close()
-        if self._discovery is not None:
-            await self._discovery.close()
+        await self._entrance.close()
+        for farewell in self._farewells:
+            farewell.cancel()
         for peer in self._peers.values():
             peer.close()
-        self._door.close()
         self._control.pump.close()
         self._bulk.pump.close()
         self._gate.close()
@@ -161,8 +135,7 @@ class ZmqTransport:
         host, port = self._listen
         host = {"*": "0.0.0.0", "": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)  # noqa: S104  # see above
         own = (self._identity.public_key, self._identity.secret_key)
-        doors = (self._key.door_public, self._key.door_secret)
-        door, door_port = bound_router(self._context, DOOR_KIND, doors, host, port)
+        door_port = self._entrance.bind(self._context, host, port)
         control, control_port = bound_router(self._context, CONTROL_KIND, own, host, port and port + 1)
         bulk, bulk_port = bound_router(self._context, BULK_KIND, own, host, port and port + 2)
         self._record = replace(
@@ -171,15 +144,6 @@ class ZmqTransport:
             control_port=control_port,
             bulk_port=bulk_port,
             door_port=door_port,
-        )
-        self._door = Door(
-            door,
-            self._key,
-            self._cluster,
-            self._protocol,
-            own_record=self.own_record,
-            judge=lambda knock: judge(knock, self._record, self._nonces, self._newest.get(knock.record.node)),
-            welcome=self._meet,
         )
         self._control = ControlInbound(
             control, admits=self._gate.admits, deliver=self._deliver, complain=self._complain
@@ -194,13 +158,6 @@ class ZmqTransport:
             received=self._count_received,
         )
 
-    def _announce(self) -> None:
-        addresses = tuple(address for address in self._record.addresses if ":" not in address)
-        tag = self._key.tag(self._cluster)
-        own = Announcement(tag, self._protocol, self._identity.node, addresses, self._record.door_port)
-        self._discovery = Discovery(own, self._heard, lambda text: self._notice("discovery", "", text))
-        self._discovery.open()
-
     # ------------------------------------------------------------------------------------------ interface
 
     async def receive(self) -> Incoming:
@@ -214,7 +171,7 @@ class ZmqTransport:
     def admit(self, record: MemberRecord) -> None:
         """Let the member's key in and remember its addresses; an admitted peer is dialled on the first send."""
         node = record.node
-        if node == self._identity.node:
+        if node == self._identity.node or node in self._entrance.expelled:
             return
         known = self._newest.get(node)
         if known is not None and known.boot > record.boot:
@@ -246,6 +203,21 @@ class ZmqTransport:
         peer = self._peers.pop(node, None)
         if peer is not None:
             peer.close()
+
+    def expel(self, record: MemberRecord) -> None:
+        """Dismiss a peer for good: its key is refused everywhere, also at the door, also after a restart."""
+        node = record.node
+        self._entrance.expel(record)
+        self._gate.dismiss(node)
+        self._farewells.add(asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self.dismiss, node))
+
+    def exchange_key(self, token: str) -> None:
+        """From now on the door opens to this cluster key only, which is kept in the home."""
+        self._entrance.exchange_key(token)
+
+    def expelled(self) -> tuple[MemberRecord, ...]:
+        """Whom this node will not let in, as its home remembers."""
+        return tuple(self._entrance.expelled.values())
 
     def send(self, to: NodeId, message: Message) -> None:
         """Send a control message; it is dropped (and counted) if the peer is unknown or its queue is full."""
@@ -329,12 +301,9 @@ class ZmqTransport:
         if len(strikes) == STRIKES and now - strikes[0] < STRIKE_SECONDS:
             self.dismiss(sender)
             self._inbox.put(LinkLost(sender))
-            self._notice("peer", sender, f"node {sender} was cut off: it sends frames that break the protocol ({text})")
-
-    def _notice(self, kind: str, address: str, text: str) -> None:
-        if (kind, address) not in self._noticed and len(self._noticed) < MOST_NOTICES:
-            self._noticed.add((kind, address))
-            self._on_notice(Notice(kind, address, text))
+            self._notices.add(
+                "peer", sender, f"node {sender} was cut off: it sends frames that break the protocol ({text})"
+            )
 
     def _known(self, node: NodeId) -> bool:
         """Whether no door needs to be tried for this node."""
@@ -343,50 +312,14 @@ class ZmqTransport:
     def _look_for(self, node: NodeId) -> None:
         record = self._peers[node].record
         for host in record.addresses:
-            self._search.add((host, record.door_port), node)
-
-    def _knock(self, address: Address, done: Callable[[Finished], None]) -> Knocking:
-        nonce = new_nonce()
-        self._nonces.append(nonce)
-        return Knocking(
-            self._context,
-            self._identity,
-            self._key,
-            self._cluster,
-            self._protocol,
-            address,
-            nonce,
-            self.own_record,
-            done,
-        )
-
-    def _found(self, finished: Finished) -> None:
-        if finished.finding is Finding.MET and finished.record is not None:
-            self._meet(finished.record)
-        elif finished.finding is not Finding.MYSELF:
-            address = f"{finished.address[0]}:{finished.address[1]}"
-            text = finished.reason
-            if finished.finding is Finding.UNREACHABLE:
-                text += " (a seed): is a node running there, and its port open? Still trying"
-            self._notice(finished.finding.value, address, text)
+            self._entrance.search.add((host, record.door_port), node)
 
     def _meet(self, record: MemberRecord) -> None:
+        if record.node in self._entrance.expelled:
+            return
         self.admit(record)
         self._peers[record.node].denials = 0
         self._inbox.put(PeerMet(record))
-
-    def _heard(self, heard: Announcement) -> None:
-        where = f"{heard.addresses[0] if heard.addresses else '?'}:{heard.door_port}"
-        if heard.tag != self._key.tag(self._cluster):
-            self._notice("cluster", where, f"the node at {where} belongs to another cluster or has another key")
-        elif heard.protocol != self._protocol:
-            text = f"the node at {where} speaks protocol {heard.protocol}, this node {self._protocol}; update the older"
-            self._notice("version", where, text)
-        elif heard.door_port != self._record.door_port or heard.node != self._identity.node:
-            node = NodeId(heard.node) if heard.node != self._identity.node else None
-            for address in heard.addresses:
-                if is_loopback(address) == is_loopback(self._record.addresses[0]):
-                    self._search.add((address, heard.door_port), node)
 
     def _remember(self) -> None:
         if self._home is not None:

@@ -21,6 +21,7 @@ from edged.errors import ConfigError
 from edged.transport.private import read_private, write_private
 
 FILE_NAME = "cluster.key"
+RETIRED_NAME = "retired-keys"
 KEY_BYTES = 32
 CHECKSUM_BYTES = 3
 TOKEN_LENGTH = 56
@@ -105,6 +106,22 @@ def write_cluster_key(home: Path, token: str) -> None:
     """Keep a token in this home (mode 0600). Raises ``ConfigError`` if it is none, or the home cannot be written."""
     parse_token(token)
     write_private(home / FILE_NAME, token.encode("ascii") + b"\n")
+
+
+def retire_cluster_key(home: Path, token: str) -> None:
+    """Remember that this token was exchanged, by a hash that tells nothing of it. Raises ``ConfigError``."""
+    path = home / RETIRED_NAME
+    write_private(path, (read_private(path) or b"") + _fingerprint(token).encode() + b"\n")
+
+
+def is_retired(home: Path, token: str) -> bool:
+    """Whether the cluster exchanged this token for another while this home's node was there."""
+    known = read_private(home / RETIRED_NAME) or b""
+    return _fingerprint(token) in known.decode("ascii", "replace").split()
+
+
+def _fingerprint(token: str) -> str:
+    return hashlib.sha256(b"edged retired key" + parse_token(token).proof_key).hexdigest()
 
 
 def _checksum(key: bytes) -> bytes:

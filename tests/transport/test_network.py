@@ -26,6 +26,7 @@ from tests.transport.nodes import (
     next_of,
     pair,
     program,
+    replica,
     running,
     until,
 )
@@ -153,6 +154,62 @@ async def test_a_half_sent_parcel_can_be_dropped():
         assert right.malformed == 0
 
 
+async def test_an_activation_overtakes_a_replica_that_is_half_sent():
+    async with pair() as (left, right):
+        size, begun = 100 << 20, asyncio.Event()
+
+        def accept(_sender, _header):
+            begun.set()
+            return True
+
+        right.expect(accept)
+        data = memoryview(bytearray(size))
+        data[-3:] = b"end"
+        left.send_parcel(right.own_record().node, replica(size), [data])
+        async with asyncio.timeout(20):
+            await begun.wait()
+        left.send_parcel(right.own_record().node, activation(3), [memoryview(b"abc")])
+        got = [await next_of(right, ReceivedParcel) for _ in range(2)]
+        assert [parcel.header for parcel in got] == [activation(3), replica(size)]
+        assert bytes(got[1].buffers[0][-3:]) == b"end"
+
+
+async def test_only_parcels_to_one_peer_of_which_nothing_was_sent_can_be_given_up():
+    async with pair() as (left, right), running(build()) as (third,):
+        left.admit(third.own_record())
+        third.admit(left.own_record())
+        third.expect(lambda _sender, _header: True)
+        big = memoryview(bytes(8 << 20))
+        for version in range(3):
+            for node in (right, third):
+                left.send_parcel(node.own_record().node, replica(len(big), version=version), [big])
+        await until(lambda: left._peers[right.own_record().node].bulk.road.up)
+        left.drop_parcels(lambda header: header.version < 2, to=right.own_record().node, begun=False)
+        assert [(await next_of(right, ReceivedParcel)).header.version for _ in range(2)] == [0, 2]
+        assert [(await next_of(third, ReceivedParcel)).header.version for _ in range(3)] == [0, 1, 2]
+
+
+async def test_a_receiver_is_told_of_what_was_half_received_when_its_sender_begins_anew():
+    async with pair() as (left, right):
+        node = right.own_record().node
+        right.expect(lambda _sender, header: right._stop_receiving() or True)
+        sent = [replica(8 << 20), activation(8 << 20)]
+        for header in sent:
+            left.send_parcel(node, header, [memoryview(bytes(8 << 20))])
+            await until(lambda: right._bulk.pump._paused)
+            right._go_on_receiving()
+        await until(lambda: right._bulk.pump._paused)
+        right._bulk.sessions.cut(left.own_record().node)
+        assert {(await next_of(left, ParcelLost)).parcel for _ in sent} == set(sent)
+        right.expect(lambda _sender, _header: True)
+        right._go_on_receiving()
+        left.send_parcel(node, activation(1), [memoryview(b"x")])
+        lost = [await next_of(right, ParcelLost) for _ in sent]
+        assert lost == [ParcelLost(left.own_record().node, header) for header in sent]
+        while (await next_of(right, ReceivedParcel)).header != activation(1):
+            pass
+
+
 async def test_a_parcel_that_contradicts_its_header_is_this_nodes_fault():
     async with pair() as (left, right):
         with pytest.raises(BrokenInvariantError, match="sizes"):
@@ -253,6 +310,7 @@ async def test_a_parcel_with_a_broken_piece_is_reported_lost_and_the_next_one_ar
             left.send_parcel(node, activation(len(big), micro_batch=number), [big])
         lost = await next_of(left, ParcelLost)
         assert (lost.node, lost.parcel.work.micro_batch) == (node, 0)
+        assert await next_of(right, ParcelLost) == ParcelLost(left.own_record().node, lost.parcel)
         assert right.malformed == 1
         left.send_parcel(node, activation(len(big), micro_batch=2), [big])
         while (await next_of(right, ReceivedParcel)).header.work.micro_batch != 2:
@@ -466,6 +524,6 @@ async def test_a_node_that_both_seed_and_memory_name_is_met_once_known():
 
 async def test_its_own_address_as_a_seed_is_harmless():
     async with running(build()) as (node,):
-        node._search.add(door_of(node))
-        await until(lambda: not node._search._tasks)
+        node._entrance.search.add(door_of(node))
+        await until(lambda: not node._entrance.search._tasks)
         assert not node._peers

@@ -3,7 +3,15 @@ import stat
 import pytest
 
 from edged.errors import ConfigError
-from edged.transport.security import equal, new_cluster_key, parse_token, read_cluster_key, write_cluster_key
+from edged.transport.security import (
+    equal,
+    is_retired,
+    new_cluster_key,
+    parse_token,
+    read_cluster_key,
+    retire_cluster_key,
+    write_cluster_key,
+)
 
 
 def test_tokens_are_distinct_and_lead_to_distinct_doors():
@@ -71,3 +79,14 @@ def test_a_damaged_key_file_is_named(tmp_path):
         read_cluster_key(tmp_path)
     with pytest.raises(ConfigError):
         write_cluster_key(tmp_path, "abc")
+
+
+def test_an_exchanged_key_is_remembered_without_being_kept(tmp_path):
+    old, older, other = (new_cluster_key() for _ in range(3))
+    assert not is_retired(tmp_path, old)
+    for token in (older, old):
+        retire_cluster_key(tmp_path, token)
+    assert [is_retired(tmp_path, token) for token in (old, old.upper(), older, other)] == [True, True, True, False]
+    kept = (tmp_path / "retired-keys").read_text()
+    assert old not in kept
+    assert old.replace("-", "") not in kept

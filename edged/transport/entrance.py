@@ -1,0 +1,232 @@
+"""How nodes get to know each other: the own door, the others' doors, mDNS, and who is never let in again.
+
+All of it hangs on the cluster key, which may be exchanged while the node runs: the door is then shut and opened anew,
+and whoever holds only the old key stays outside. Members know each other by their own keys and notice nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edged.core.ids import NodeId
+from edged.core.messages import MemberRecord
+from edged.errors import ConfigError
+from edged.transport.banned import read_expelled, write_expelled
+from edged.transport.discovery import Announcement, Discovery
+from edged.transport.door import EXPELLED, Door, Knock, Verdict, judge
+from edged.transport.identity import Identity
+from edged.transport.interfaces import is_loopback
+from edged.transport.knocking import Finding, Finished, Knocking, new_nonce
+from edged.transport.notices import Notices
+from edged.transport.search import Address, Search, read_peers
+from edged.transport.security import parse_token, read_cluster_key, retire_cluster_key, write_cluster_key
+from edged.transport.sockets import DOOR_KIND, Context, bound_router
+
+NONCES = 64
+REOPEN_SECONDS = 0.02
+REOPENINGS = 250
+"""A port that was just given back may take a moment to be free; after five seconds somebody else has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the entrance needs to know of the node that it belongs to.
+
+    ``newest`` maps every node that was ever admitted to its record; ``content`` says whether a node needs no door any
+    more; ``meet`` hears of whom a door admitted, on either side.
+    """
+
+    own_record: Callable[[], MemberRecord]
+    newest: Mapping[NodeId, MemberRecord]
+    content: Callable[[NodeId], bool]
+    meet: Callable[[MemberRecord], None]
+
+
+class Entrance:
+    """The door and everything around it. ``bind``, then ``open``, and ``close``."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        token: str,
+        cluster: str,
+        protocol: int,
+        home: Path | None,
+        surroundings: Surroundings,
+        notices: Notices,
+    ) -> None:
+        """Nothing is bound. Raises ``ConfigError`` if ``token`` is none, or ``home`` keeps a damaged list."""
+        self._identity = identity
+        self._key = parse_token(token)
+        self._cluster = cluster
+        self._protocol = protocol
+        self._home = home
+        self._around = surroundings
+        self._notices = notices
+        self._nonces: deque[bytes] = deque(maxlen=NONCES)
+        self._discovery: Discovery | None = None
+        self._door: Door | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        known = () if home is None else read_expelled(home)
+        self.expelled: dict[NodeId, MemberRecord] = {record.node: record for record in known}
+
+    def bind(self, context: Context, host: str, port: int) -> int:
+        """Open the own door; its port. Raises ``ConfigError`` if the address cannot be had."""
+        self._context, self._host = context, host
+        self._port = self._open_door(port)
+        return self._port
+
+    def open(self, seeds: Iterable[Address], *, discovery: bool) -> None:
+        """Look for others: behind ``seeds``, behind the doors that the home remembers, and by mDNS."""
+        self.search = Search(self._knock, self._content, self._found)
+        for seed in seeds:
+            self.search.add(seed, lasting=True)
+        for node, address in () if self._home is None else read_peers(self._home):
+            self.search.add(address, node)
+        if discovery:
+            self._announce()
+
+    async def close(self) -> None:
+        """Shut the door, stop looking."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.search.close()
+        if self._discovery is not None:
+            await self._discovery.close()
+        self.shut()
+
+    def shut(self) -> None:
+        """Shut the door."""
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+
+    def expel(self, record: MemberRecord) -> None:
+        """Never let this node in again, nor after a restart."""
+        self.expelled[record.node] = record
+        if self._home is not None:
+            try:
+                write_expelled(self._home, self.expelled.values())
+            except ConfigError as problem:  # the others remember; a full disk must not stop a node
+                self._notices.add("disk", record.node, str(problem))
+
+    def exchange_key(self, token: str) -> None:
+        """From now on only this key opens the door; it is in the home when this returns.
+
+        Raises ``ConfigError`` if it is no key.
+        """
+        key = parse_token(token)
+        if self._home is not None and key != self._key:
+            try:
+                old = read_cluster_key(self._home)
+                write_cluster_key(self._home, token)
+                if old is not None:
+                    retire_cluster_key(self._home, old)
+            except ConfigError as problem:
+                text = f"{problem}; after a restart this node needs the new key (`edged key show` on another device)"
+                self._notices.add("disk", "cluster.key", text)
+        if key != self._key:
+            self._key = key
+            self._start(self._reopen())
+
+    def _open_door(self, port: int) -> int:
+        keys = (self._key.door_public, self._key.door_secret)
+        socket, bound = bound_router(self._context, DOOR_KIND, keys, self._host, port)
+        self._door = Door(
+            socket,
+            self._key,
+            self._cluster,
+            self._protocol,
+            own_record=self._around.own_record,
+            judge=self._judge,
+            welcome=self._around.meet,
+        )
+        return bound
+
+    async def _reopen(self) -> None:
+        """The same port, another key; then say so on mDNS."""
+        self.shut()
+        for attempt in range(REOPENINGS):
+            try:
+                self._open_door(self._port)
+                break
+            except ConfigError as problem:
+                if attempt == REOPENINGS - 1:
+                    text = f"{problem}; until this node is started again, others can only join elsewhere"
+                    self._notices.add("door", "", text)
+                await asyncio.sleep(REOPEN_SECONDS)
+        discovery, self._discovery = self._discovery, None
+        if discovery is not None:
+            await discovery.close()
+            self._announce()
+
+    def _announce(self) -> None:
+        record = self._around.own_record()
+        addresses = tuple(address for address in record.addresses if ":" not in address)
+        own = Announcement(self._key.tag(self._cluster), self._protocol, record.node, addresses, self._port)
+        self._discovery = Discovery(own, self._heard, lambda text: self._notices.add("discovery", "", text))
+        self._discovery.open()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ------------------------------------------------------------------------------------- both sides of doors
+
+    def _content(self, node: NodeId) -> bool:
+        """Whether this node's door need not be tried."""
+        return node in self.expelled or self._around.content(node)
+
+    def _judge(self, knock: Knock) -> tuple[Verdict, str]:
+        node = knock.record.node
+        if node in self.expelled:
+            return Verdict.EXPELLED, EXPELLED
+        return judge(knock, self._around.own_record(), self._nonces, self._around.newest.get(node))
+
+    def _knock(self, address: Address, done: Callable[[Finished], None]) -> Knocking:
+        nonce = new_nonce()
+        self._nonces.append(nonce)
+        return Knocking(
+            self._context,
+            self._identity,
+            self._key,
+            self._cluster,
+            self._protocol,
+            address,
+            nonce,
+            self._around.own_record,
+            done,
+        )
+
+    def _found(self, finished: Finished) -> None:
+        if finished.finding is Finding.MET and finished.record is not None:
+            self._around.meet(finished.record)
+        elif finished.finding is not Finding.MYSELF:
+            text = finished.reason
+            if finished.finding is Finding.UNREACHABLE:
+                text += " (a seed): is a node running there, and its port open? Still trying"
+            self._notices.add(finished.finding.value, f"{finished.address[0]}:{finished.address[1]}", text)
+
+    def _heard(self, heard: Announcement) -> None:
+        record = self._around.own_record()
+        where = f"{heard.addresses[0] if heard.addresses else '?'}:{heard.door_port}"
+        if self._content(NodeId(heard.node)):
+            return  # a member, whose announcement may be older than its key
+        if heard.tag != self._key.tag(self._cluster):
+            text = f"the node at {where} belongs to another cluster or has another key"
+            self._notices.add("cluster", where, text)
+        elif heard.protocol != self._protocol:
+            text = f"the node at {where} speaks protocol {heard.protocol}, this node {self._protocol}; update the older"
+            self._notices.add("version", where, text)
+        elif heard.door_port != self._port or heard.node != record.node:
+            node = NodeId(heard.node) if heard.node != record.node else None
+            for address in heard.addresses:
+                if is_loopback(address) == is_loopback(record.addresses[0]):
+                    self.search.add((address, heard.door_port), node)
