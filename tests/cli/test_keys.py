@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from edged.cli import keys
 from edged.cli.keys import join_line
-from edged.transport.security import parse_token, read_cluster_key, write_cluster_key
+from edged.transport.security import new_cluster_key, parse_token, read_cluster_key, write_cluster_key
 from tests.cli.shell import edged
 
 
@@ -45,3 +48,36 @@ def test_the_line_may_name_another_seed_and_needs_no_node(tmp_path: Path) -> Non
 
 def test_a_cluster_name_with_a_space_is_quoted() -> None:
     assert join_line("my lab", "k", "") == "edged join --cluster 'my lab' --key k"
+
+
+class Scripted:
+    """A node whose cluster gets a new key some looks after it was asked for one, or never."""
+
+    new = ""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def ask(self, command: str) -> dict[str, list[str]]:
+        assert command == "rotate"
+        if self.new:
+            write_cluster_key(self.home, self.new)
+        return {"absent": ["pi", "shelf"]}
+
+
+def test_an_exchanged_key_is_told_without_being_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "Client", Scripted)
+    monkeypatch.setattr(Scripted, "new", new_cluster_key())
+    write_cluster_key(tmp_path, new_cluster_key())
+    told = edged("key", "rotate", home=tmp_path)
+    assert (told.status, told.out) == (0, "")
+    assert told.err.splitlines()[-1] == "edged: not there, join again with the new key: pi, shelf"
+    assert Scripted.new not in told.err
+
+
+def test_a_key_that_does_not_change_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "Client", Scripted)
+    monkeypatch.setattr(keys, "ROTATE_SECONDS", 0.0)
+    assert edged("key", "rotate", home=tmp_path).refuses(2, "no cluster key")
+    write_cluster_key(tmp_path, new_cluster_key())
+    assert edged("key", "rotate", home=tmp_path).refuses(1, "no new key", "edged status")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edged.core.effects import TellMember
-from edged.core.events import ExpelAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
+from edged.core.events import ExpelAsked, KeyRotateAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
 from edged.core.ids import NodeId
 from edged.core.messages import JobState, MemberState
-from edged.errors import ConfigError, JobError
+from edged.errors import ConfigError, JobError, JobFailedError
 from edged.roles import orders
+from edged.transport.security import parse_token
 from tests.roles.conftest import record_of
 from tests.roles.test_commands import OWN, SPEC, Desk
 
@@ -92,10 +94,29 @@ async def test_naming_the_own_node_is_the_same_as_naming_none(desk: Desk) -> Non
 
 
 async def test_expelling_takes_also_those_who_are_not_there_but_not_oneself(desk: Desk) -> None:
-    assert await desk.ask("expel", node="old") == {"node": GONE, "name": "old"}
+    asking = asyncio.ensure_future(desk.ask("expel", node="old"))
+    await asyncio.sleep(0)
     assert desk.posted == [ExpelAsked(GONE)]
+    marked = replace(record_of(GONE, "old", MemberState.DEAD), expelled=True)
+    desk.observer.table()[TellMember](TellMember(marked, MemberState.DEAD, ""))
+    assert await asking == {"node": GONE, "name": "old"}
     with pytest.raises(ConfigError, match="cannot expel itself"):
         await desk.ask("expel", node=OWN)
+
+
+async def test_an_order_to_expel_that_nobody_hears_is_told(desk: Desk, monkeypatch) -> None:
+    monkeypatch.setattr(orders, "EXPEL_SECONDS", 0.02)
+    with pytest.raises(JobFailedError, match="pi could not be expelled"):
+        await desk.ask("expel", node="pi")
+
+
+async def test_a_new_key_is_made_here_and_told_to_nobody(desk: Desk) -> None:
+    assert await desk.ask("rotate") == {"absent": ["old"]}
+    (asked,) = desk.posted
+    assert isinstance(asked, KeyRotateAsked)
+    assert parse_token(asked.key.decode())
+    await desk.ask("rotate")
+    assert desk.posted[1] != asked
 
 
 @pytest.mark.parametrize(
