@@ -1,4 +1,4 @@
-from edged.transport.credit import LARGEST_BYTES, SMALLEST_BYTES, Credit
+from edged.transport.credit import BACKGROUND_BYTES, LARGEST_BYTES, SMALLEST_BYTES, Credit
 from edged.transport.rates import Rate
 
 MEBIBYTE = 1 << 20
@@ -32,6 +32,23 @@ def test_the_window_grows_to_fill_a_fast_long_link():
         now, total = due.pop(0)
         assert credit.refund(total, now)
     assert 10 * MEBIBYTE < credit.window <= LARGEST_BYTES
+
+
+def test_little_of_what_travels_behind_may_be_under_way_with_anything_else():
+    credit = Credit()
+    assert credit.allows(BACKGROUND_BYTES + 1, BACKGROUND_BYTES), "one may always go when nothing is under way"
+    credit.spend(BACKGROUND_BYTES // 2, 0.0)
+    assert credit.allows(BACKGROUND_BYTES // 2, BACKGROUND_BYTES)
+    assert not credit.allows(BACKGROUND_BYTES // 2 + 1, BACKGROUND_BYTES)
+    assert credit.allows(SMALLEST_BYTES // 2)
+
+
+def test_what_was_held_back_tells_nothing_of_the_link():
+    credit = Credit()
+    credit.parcel(5 * MEBIBYTE)
+    credit.spend(MEBIBYTE, 0.0, telling=False)
+    assert credit.refund(MEBIBYTE, 1e-6)
+    assert credit.window == 10 * MEBIBYTE
 
 
 def test_acknowledgements_of_what_was_never_sent_are_refused():

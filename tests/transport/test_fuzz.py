@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import random
+from collections import deque
 
 import psutil
 import pytest
 import zmq
 
-from edged.core.events import LinkLost
+from edged.core.events import LinkLost, ParcelLost
 from edged.transport import pieces
 from edged.transport.codec import encode
 from edged.transport.identity import new_identity
@@ -19,7 +20,7 @@ from edged.transport.network import STRIKES
 from edged.transport.pieces import ACK, DROP, OPEN, PIECE, Prefix
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, new_context, new_dealer
 from tests.transport.hostile import hostile
-from tests.transport.nodes import PATIENCE_SECONDS, activation, build, message, pair, until
+from tests.transport.nodes import PATIENCE_SECONDS, activation, build, message, pair, replica, samples, until
 from tests.transport.values import ALL, frames_of
 
 FRAMES = 10_000
@@ -82,22 +83,30 @@ class Member:
         self.context.destroy(linger=0)
 
 
-def parcel_of(rng, number):
+def parcel_of(rng, number, kind):
     """A sound parcel in some pieces, small ones mostly; now and then one that the node does not want."""
     piece = rng.choice([1000] * 30 + [1 << 20])
     size = rng.choice([0, 3, 3000, 3 * piece, 64 << 20])
-    opened = [Prefix(OPEN, number).pack(), encode(activation(size))]
+    opened = [Prefix(OPEN, number).pack(), encode(kind(size))]
     offsets = range(0, min(size, 4 * piece), piece)
     return opened, [[Prefix(PIECE, number, at).pack(), bytes(min(piece, size - at))] for at in offsets]
 
 
 def bulk_messages(rng, good):
-    """Messages of parcels, for ever: sound ones, bad headers, and lost, doubled, exchanged, out-of-order pieces."""
-    number = 0
+    """Messages of parcels, for ever: sound ones, bad headers, and lost, doubled, exchanged, out-of-order pieces.
+
+    Between the pieces of some parcels that travel behind come whole others, sound and not.
+    """
+    number, behind = 0, deque()
     while True:
         number += 1
-        opened, rest = parcel_of(rng, number)
-        choice = rng.randrange(20)
+        if not behind and rng.randrange(3) == 0:
+            opened, rest = parcel_of(rng, number, rng.choice([replica, samples]))
+            behind.extend(rest)
+            yield opened
+            continue
+        opened, rest = parcel_of(rng, number, activation)
+        choice = rng.randrange(22)
         if choice < 2:
             opened = [opened[0], next(hostile(rng, good, FRAME_BYTES))]
         elif choice == 2:
@@ -114,8 +123,14 @@ def bulk_messages(rng, good):
             rest = [[Prefix(PIECE, number).pack(), *[b"x"] * rng.choice([2, 65, 200])], opened]
         elif choice == 8:
             rest = rest[:-1]
-        yield opened
-        yield from rest
+        elif choice == 9:
+            opened = [opened[0], encode(replica(3 << 20))]
+        elif choice == 10:
+            rng.shuffle(behind)
+        for parts in (opened, *rest):
+            yield parts
+            if behind and rng.randrange(2):
+                yield behind.popleft()
 
 
 class Served:
@@ -125,6 +140,7 @@ class Served:
         self.node = node
         self.honest = honest
         self.lost = 0
+        self.broken = 0
         self.through = 0
         self.heard = asyncio.Queue()
         self.most_held = 0
@@ -137,6 +153,9 @@ class Served:
             if isinstance(item, LinkLost):
                 assert item.node != self.honest, "the honest member's link broke"
                 self.lost += 1
+            elif isinstance(item, ParcelLost):
+                assert item.node != self.honest, "the honest member's parcel was lost"
+                self.broken += 1
             elif item.sender == self.honest:
                 self.heard.put_nowait(item)
             else:
@@ -206,6 +225,7 @@ async def test_ten_thousand_frames_of_an_admitted_member_leave_a_node_serving():
             assert psutil.Process().memory_info().rss - before < GROWTH_BYTES
         assert min(seen.values()) > FRAMES // 3, seen
         assert bad > FRAMES // 5
+        assert served.broken > FRAMES // 1000, "a parcel that breaks off is told"
         assert served.through > FRAMES // 20, "replayed sound frames are ordinary frames"
         assert served.most_held <= MOST_BYTES + ACCEPTED_BYTES
         assert len(right._bulk._connections) <= 1

@@ -5,9 +5,10 @@ import random
 import socket
 from contextlib import suppress
 
+import pytest
 import zmq
 
-from edged.core.events import LinkLost, PeerMet
+from edged.core.events import LinkLost, ParcelLost, PeerMet
 from edged.transport.codec import encode
 from edged.transport.identity import new_identity
 from edged.transport.interface import Received
@@ -15,7 +16,19 @@ from edged.transport.network import STRIKES
 from edged.transport.pieces import OPEN, PIECE, Prefix
 from edged.transport.security import new_cluster_key
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, DOOR_KIND, new_context, new_dealer
-from tests.transport.nodes import activation, build, door_of, exchange, message, met, next_of, pair, running, until
+from tests.transport.nodes import (
+    activation,
+    build,
+    door_of,
+    exchange,
+    message,
+    met,
+    next_of,
+    pair,
+    replica,
+    running,
+    until,
+)
 
 
 def ports(node):
@@ -155,6 +168,35 @@ async def test_broken_parcels_of_a_member_cost_the_connection_and_then_the_admis
             raw.close()
         assert await next_of(right, LinkLost) == LinkLost(member.node)
         await exchange(left, right)
+
+
+@pytest.mark.parametrize(
+    ("first", "broken"),
+    [
+        (replica(3 << 20), [Prefix(OPEN, 2).pack(), encode(replica(3 << 20, version=1))]),
+        (activation(3 << 20), [Prefix(OPEN, 2).pack(), encode(activation(1)), b"x"]),
+        (activation(3 << 20), [Prefix(OPEN, 2).pack(), encode(replica(1)), b"too long"]),
+        (replica(3 << 20), [Prefix(PIECE, 2).pack(), b"x"]),
+        (replica(3 << 20), [b"\x01nonsense"]),
+    ],
+)
+async def test_a_broken_message_while_a_parcel_is_half_received_ends_the_connection_and_tells_the_core(first, broken):
+    member = new_identity()
+    async with pair() as (left, right):
+        record = right.own_record()
+        fake = build(identity=member)
+        await fake.open()
+        right.admit(fake.own_record())
+        await fake.close()
+        raw = Raw(BULK_KIND, member, record.public_key, record.bulk_port)
+        await raw.send(Prefix(OPEN, 1).pack(), encode(first))
+        await raw.send(Prefix(PIECE, 1).pack(), b"the beginning")
+        await raw.send(*broken)
+        assert await next_of(right, ParcelLost) == ParcelLost(member.node, first)
+        await until(lambda: raw.socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT == 0)
+        assert right.malformed == 1
+        await exchange(left, right)
+        raw.close()
 
 
 async def test_broken_messages_between_parcels_cost_no_connection_before_the_last_strike():

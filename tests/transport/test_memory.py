@@ -10,7 +10,7 @@ from edged.errors import BrokenInvariantError
 from edged.transport.interface import Received, ReceivedParcel, Transport
 from edged.transport.memory import MemoryNetwork, Weather
 from edged.transport.network import ZmqTransport
-from tests.transport.nodes import activation, build, message, next_of
+from tests.transport.nodes import activation, build, message, next_of, replica
 
 A, B = NodeId("a" * 16), NodeId("b" * 16)
 RECORD = MemberRecord(A, "a", "k" * 40, ("127.0.0.1",), 1, 2, 3, 1, 1, 0, MemberState.ALIVE, 0.0, 0, "cpu")
@@ -109,6 +109,23 @@ async def test_dismissed_nodes_and_dropped_parcels_are_not_heard():
     right.send_parcel(B, activation(1), [memoryview(b"x")])
     right.send(B, message(5))
     assert (await next_of(right, Received)).message == message(5)
+
+
+async def test_replicas_travel_behind_and_can_be_given_up_for_one_peer():
+    network = MemoryNetwork(Weather(random.Random(0), delay_seconds=0.001))
+    left, right = await two(network)
+    third = network.transport(replace(RECORD, node=NodeId("c" * 16)))
+    await third.open()
+    third.expect(lambda _sender, _header: True)
+    for version in range(2):
+        for node in (B, NodeId("c" * 16)):
+            left.send_parcel(node, replica(1, version=version), [memoryview(b"x")])
+    left.send_parcel(B, activation(1), [memoryview(b"x")])
+    left.drop_parcels(lambda header: header in {replica(1), activation(9)}, to=B, begun=False)
+    left.send_parcel(B, activation(1, micro_batch=1), [memoryview(b"x")])
+    got = [(await next_of(right, ReceivedParcel)).header for _ in range(3)]
+    assert got == [activation(1), activation(1, micro_batch=1), replica(1, version=1)]
+    assert [(await next_of(third, ReceivedParcel)).header.version for _ in range(2)] == [0, 1]
 
 
 async def test_buffers_of_the_wrong_size_are_the_senders_fault():

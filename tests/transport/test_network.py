@@ -195,10 +195,9 @@ async def test_a_receiver_is_told_of_what_was_half_received_when_its_sender_begi
         right.expect(lambda _sender, header: right._stop_receiving() or True)
         sent = [replica(8 << 20), activation(8 << 20)]
         for header in sent:
+            right._go_on_receiving()
             left.send_parcel(node, header, [memoryview(bytes(8 << 20))])
             await until(lambda: right._bulk.pump._paused)
-            right._go_on_receiving()
-        await until(lambda: right._bulk.pump._paused)
         right._bulk.sessions.cut(left.own_record().node)
         assert {(await next_of(left, ParcelLost)).parcel for _ in sent} == set(sent)
         right.expect(lambda _sender, _header: True)
