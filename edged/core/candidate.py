@@ -37,6 +37,7 @@ class Candidate(Voter):
         self._waiting = ""
 
     def _vote_reply(self, sender: NodeId, reply: VoteReply, now: float, effects: list[Effect]) -> None:
+        self._strayed[sender] = reply.lineage
         ballot = self._ballot
         if ballot is None or (reply.term, reply.trial) != (ballot.term, ballot.trial) or sender not in ballot.voters:
             return

@@ -91,6 +91,7 @@ class Voter:
         self._leaving = False
         self._progress = progress
         self._discarded = ""
+        self._strayed: dict[NodeId, str] = {}
 
     def _heartbeat(self, sender: NodeId, beat: Heartbeat, now: float, effects: list[Effect]) -> HeartbeatReply:
         own = self._electorate
@@ -130,13 +131,16 @@ class Voter:
             return "it went on while this node was away"
         if not self._is_orphan(now):
             return ""
-        enough = is_majority({*beat.electorate.voters, self._node}, own.voters)
-        if descends(beat.electorate, own) and not (self._options.forks or enough):
+        other = beat.electorate
+        followers = {node for node, lineage in self._strayed.items() if lineage == other.lineage}
+        enough = is_majority({self._node, *other.voters, *followers}, own.voters)
+        if descends(other, own) and not (self._options.forks or enough):
             return ""
         return "nobody leads here any more"
 
     def _give_up(self, own: Electorate, leader: NodeId, other: Electorate, why: str, effects: list[Effect]) -> None:
         """Say why, and, where the other lineage does not go on from this one, that nothing decided here counts."""
+        self._strayed = {}
         if descends(other, own):
             text = f"goes on in fork {other.lineage} of lineage {own.lineage}, led by {self._name(leader)}: {why}"
             effects.append(Log("warning", "election", text))
