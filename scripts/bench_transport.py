@@ -5,7 +5,10 @@ sends each frame without a copy, reads it without a copy, and copies it once int
 what it does for a training job: parcels, checked headers, credits, aligned buffers. The two alternate (A B A B ...), so
 that whatever else the machine does meets both, and the figure is the median of the ratios of neighbouring runs.
 
-    python scripts/bench_transport.py [--json] [--rounds N] [--mebibytes N]
+With ``--background`` something else: how long an activation of 64 KiB takes from ``send_parcel`` in one process to the
+consumer in the other, one every 5 ms, on an idle connection and while replicas of 256 MB follow each other on the same.
+
+    python scripts/bench_transport.py [--json] [--rounds N] [--mebibytes N] [--background]
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import zmq
 
 from edged.core.ids import JobId, Stamp
 from edged.core.job import Phase, Work
-from edged.core.messages import Activation, MemberRecord, TensorSpec
+from edged.core.messages import Activation, MemberRecord, StateParcel, TensorSpec
 from edged.transport.identity import Identity, new_identity
 from edged.transport.interface import ReceivedParcel
 from edged.transport.network import ZmqTransport
@@ -31,12 +34,22 @@ from edged.transport.security import new_cluster_key
 FRAME_BYTES = 1 << 20
 STAMP = Stamp(JobId("0123456789ab"), 1, 1)
 GOAL = 0.80
+SMALL_BYTES = 64 << 10
+REPLICA_BYTES = 256_000_000
+PROBES = 400
+PROBE_SECONDS = 0.005
 
 
-def header(number: int) -> Activation:
-    """An activation of one tensor of 1 MiB."""
-    tensor = TensorSpec("x", "uint8", (FRAME_BYTES,), (1,), FRAME_BYTES)
+def header(number: int, size: int = FRAME_BYTES) -> Activation:
+    """An activation of one tensor."""
+    tensor = TensorSpec("x", "uint8", (size,), (1,), size)
     return Activation(STAMP, 0, 1, Work(0, Phase.TRAIN, number), (tensor,), ())
+
+
+def replica(version: int) -> StateParcel:
+    """A replica of one tensor of 256 MB."""
+    tensor = TensorSpec("x", "uint8", (REPLICA_BYTES,), (1,), REPLICA_BYTES)
+    return StateParcel(STAMP, 0, 0, version, (tensor,), b"{}", replica=True)
 
 
 def plain_receiver(pipe: Connection, frames: int, secret: str, public: str) -> None:
@@ -126,14 +139,104 @@ async def edged(frames: int) -> float:
     return frames * FRAME_BYTES / seconds
 
 
+def clocking_receiver(pipe: Connection, key: str, sender: MemberRecord) -> None:
+    """Take parcels until the last probe is there; say when each probe came, and how many replicas came meanwhile."""
+
+    async def take() -> None:
+        node = transport(new_identity(), key)
+        await node.open()
+        node.admit(sender)
+        node.expect(lambda _sender, _header: True)
+        pipe.send(node.own_record())
+        arrived: dict[int, float] = {}
+        replicas: list[float] = []
+        while len(arrived) < PROBES + 1:
+            match await node.receive():
+                case ReceivedParcel(header=Activation(work=work)):
+                    arrived[work.micro_batch] = time.monotonic()
+                case ReceivedParcel(header=StateParcel()):
+                    replicas.append(time.monotonic())
+        pipe.send((arrived, replicas))
+        await node.close()
+
+    asyncio.run(take())
+
+
+async def probes(*, loaded: bool) -> tuple[list[float], float]:
+    """Seconds that each small activation took, and the bytes of replicas per second beside them."""
+    key = new_cluster_key()
+    here, there = multiprocessing.Pipe()
+    node = transport(new_identity(), key)
+    await node.open()
+    receiver = multiprocessing.Process(target=clocking_receiver, args=(there, key, node.own_record()))
+    receiver.start()
+    loop = asyncio.get_running_loop()
+    to: MemberRecord = await loop.run_in_executor(None, here.recv)
+    node.admit(to)
+    small, large = memoryview(bytes(SMALL_BYTES)), memoryview(bytearray(REPLICA_BYTES))
+    node.send_parcel(to.node, header(0, SMALL_BYTES), [small])  # makes the connection
+    await asyncio.sleep(1.0)
+    left: dict[int, float] = {}
+    version = 0
+    for number in range(1, PROBES + 1):
+        while loaded and waiting_bytes(node) < REPLICA_BYTES:
+            version += 1
+            node.send_parcel(to.node, replica(version), [large])
+        await asyncio.sleep(PROBE_SECONDS)
+        left[number] = time.monotonic()
+        node.send_parcel(to.node, header(number, SMALL_BYTES), [small])
+    arrived, replicas = await loop.run_in_executor(None, here.recv)
+    receiver.join()
+    await node.close()
+    span = replicas[-1] - left[1] if replicas else 1.0
+    return [arrived[number] - left[number] for number in left], len(replicas) * REPLICA_BYTES / span
+
+
+def waiting_bytes(node: ZmqTransport) -> int:
+    """What waits for its turn, to all peers."""
+    return sum(link.queued_bytes for link in node.statistics())
+
+
+def compare_latencies(rounds: int) -> dict[str, float]:
+    """Milliseconds of small activations beside replicas and alone, in turns; medians over the rounds."""
+    alone, beside, rates = [], [], []
+    for _ in range(rounds):
+        alone.append(asyncio.run(probes(loaded=False))[0])
+        latencies, rate = asyncio.run(probes(loaded=True))
+        beside.append(latencies)
+        rates.append(rate)
+    result = {"rounds": float(rounds), "probes_per_round": float(PROBES), "probe_bytes": float(SMALL_BYTES)}
+    for name, runs in (("idle", alone), ("beside_replica", beside)):
+        for percent in (50, 99):
+            figures = [1e3 * statistics.quantiles(run, n=100)[percent - 1] for run in runs]
+            result[f"{name}_p{percent}_ms"] = statistics.median(figures)
+    return result | {"replica_bytes_per_second": statistics.median(rates)}
+
+
+def main_background(rounds: int, *, as_json: bool) -> None:
+    """Run, print a table or one JSON object."""
+    result = compare_latencies(rounds)
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(f"activations of 64 KiB, one every 5 ms (medians of {rounds} rounds of {PROBES})")
+    for name, key in (("idle", "idle"), ("beside a replica", "beside_replica")):
+        print(f"{name:18} p50 {result[key + '_p50_ms']:7.2f} ms    p99 {result[key + '_p99_ms']:7.2f} ms")
+    print(f"the replica meanwhile {result['replica_bytes_per_second'] / 1e6:8.0f} MB/s")
+
+
 def main() -> None:
     """Run, print a table or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--mebibytes", type=int, default=1024, help="per run")
+    parser.add_argument("--background", action="store_true", help="latency of activations beside a replica")
     options = parser.parse_args()
     multiprocessing.set_start_method("spawn")
+    if options.background:
+        main_background(options.rounds, as_json=options.json)
+        return
     runs = [(plain(options.mebibytes), asyncio.run(edged(options.mebibytes))) for _ in range(options.rounds)]
     ratios = sorted(ours / theirs for theirs, ours in runs)
     result = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections import OrderedDict, deque
 
 ALIGNMENT = 64
@@ -24,8 +25,11 @@ EXAMPLE_BYTES = 8 << 20
 def aligned(size: int) -> memoryview:
     """A fresh writable view of ``size`` bytes (format "B") that begins at a multiple of ``ALIGNMENT``.
 
-    The memory lives as long as the view, or anything made from it, does. Its content is zero.
+    The memory lives as long as the view, or anything made from it, does. Its content is zero; a large one is cleared by
+    the system, page by page as it is used: to clear 256 MB at once would keep the loop for 150 ms.
     """
+    if size > KEPT_BYTES:
+        return memoryview(mmap.mmap(-1, size, access=mmap.ACCESS_COPY))
     return _view(bytearray(size + ALIGNMENT), size)
 
 

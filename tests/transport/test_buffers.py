@@ -2,6 +2,7 @@
 
 import ctypes
 
+import psutil
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ def address_of(view):
 
 
 @pytest.mark.parametrize("aligned", [aligned, Rooms().aligned], ids=["fresh", "rooms"])
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, MEBIBYTE])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, MEBIBYTE, KEPT_BYTES, KEPT_BYTES + 1])
 def test_memory_is_aligned_zero_and_of_the_size_asked_for(aligned, size):
     view = aligned(size)
     assert (view.nbytes, view.format, view.readonly) == (size, "B", False)
@@ -30,6 +31,16 @@ def test_a_copy_is_equal_and_apart(size):
     copy = copied(memoryview(source))
     source[:1] = b"y"[:size]
     assert bytes(copy) == b"x" * size
+
+
+def test_large_memory_is_taken_as_it_is_used_and_lives_as_long_as_what_is_made_from_it():
+    before = psutil.Process().memory_info().rss
+    view = aligned(1 << 30)
+    assert psutil.Process().memory_info().rss - before < 64 << 20
+    tensor = torch.frombuffer(view, dtype=torch.float32)
+    del view
+    tensor[-1] = 1.0
+    assert tensor[-1] == 1.0
 
 
 def test_memory_that_nothing_refers_to_is_given_out_again():
