@@ -140,7 +140,7 @@ async def edged(frames: int) -> float:
 
 
 def clocking_receiver(pipe: Connection, key: str, sender: MemberRecord) -> None:
-    """Take parcels until the last probe is there; say when each probe came, and how many replicas came meanwhile."""
+    """Take parcels until the last probe is there; say when each probe and each replica came. Replicas are held."""
 
     async def take() -> None:
         node = transport(new_identity(), key)
@@ -149,14 +149,14 @@ def clocking_receiver(pipe: Connection, key: str, sender: MemberRecord) -> None:
         node.expect(lambda _sender, _header: True)
         pipe.send(node.own_record())
         arrived: dict[int, float] = {}
-        replicas: list[float] = []
+        held: list[tuple[float, ReceivedParcel]] = []
         while len(arrived) < PROBES + 1:
             match await node.receive():
                 case ReceivedParcel(header=Activation(work=work)):
                     arrived[work.micro_batch] = time.monotonic()
-                case ReceivedParcel(header=StateParcel()):
-                    replicas.append(time.monotonic())
-        pipe.send((arrived, replicas))
+                case ReceivedParcel(header=StateParcel()) as parcel:
+                    held.append((time.monotonic(), parcel))
+        pipe.send((arrived, [came for came, _ in held]))
         await node.close()
 
     asyncio.run(take())

@@ -41,7 +41,10 @@ class ParcelRefused:
 
 @dataclass(frozen=True, slots=True)
 class ParcelLost:
-    """The connection to ``node`` broke, or could not be made, before it had acknowledged this parcel."""
+    """The connection to ``node`` broke, or could not be made, before it had acknowledged this parcel.
+
+    Or the parcel was ``node``'s, had been accepted and half received, and its end will not come.
+    """
 
     node: NodeId
     parcel: Parcel
