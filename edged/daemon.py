@@ -36,9 +36,11 @@ from edged.replication.store import Store
 from edged.roles.ballot import Ballot
 from edged.roles.cleaner import Cleaner
 from edged.roles.commands import NodeCommands
+from edged.roles.copies import Copies
 from edged.roles.device import Device
 from edged.roles.disk import Disk
 from edged.roles.engine import Engine
+from edged.roles.intake import Intake
 from edged.roles.keeper import Keeper
 from edged.roles.leader import Leader
 from edged.roles.local import LocalServer
@@ -148,6 +150,7 @@ class Daemon:
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._observer: Observer | None = None
         self._source: Source | None = None
+        self._copies: Copies | None = None
         self._disk = Disk()
         self._server: LocalServer | None = None
         self._asked_to_leave = False
@@ -183,9 +186,11 @@ class Daemon:
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
         shelf, snapshots, engine = Shelf(), Snapshots(), Engine(self._thread, device.executor)
         worker = Worker(own.node, engine, shelf, snapshots, pump.post, pump.send_parcel, node.expects)
+        self._copies = copies = Copies(settings.home, self._disk, node.spec_of, pump.post, pump.send)
+        intake = Intake(worker, copies, node.expects)
         path = local_socket_path(settings.home)
         self._source = source = Source(
-            settings.home, path, engine, worker, shelf, pump.post, pump.send, pump.send_parcel
+            settings.home, path, engine, worker, shelf, copies, pump.post, pump.send, pump.send_parcel
         )
         store = Store(settings.home)
         keeper = Keeper(engine, self._disk, store, snapshots, worker, source, pump.post, pump.send, pump.send_parcel)
@@ -196,13 +201,13 @@ class Daemon:
                 worker,
                 source,
                 keeper,
-                Cleaner(worker, source, keeper, self.transport.drop_parcels),
+                Cleaner(worker, source, keeper, copies, self.transport.drop_parcels),
                 Leader(PLANNERS, pump.post),
                 observer,
             ],
-            worker,
+            intake,
         )
-        self.transport.expect(worker.expects)
+        self.transport.expect(intake.expects)
         commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post)
         self._server = LocalServer(path, commands)
         await self._server.open()
@@ -223,6 +228,7 @@ class Daemon:
         worker.start(device.measure, device.free_memory, lambda reason: self._refuse(ConfigError(reason)))
         engine.run(device.warm_up, _ignore, _ignore)
         await keeper.open()
+        await copies.open()
         for spec in source.take_on_again():
             if spec.source == own.node:
                 pump.post(JobSubmitted(spec))
@@ -251,6 +257,8 @@ class Daemon:
             await self._server.close()
         if self._source is not None:
             await self._source.close()
+        if self._copies is not None:
+            self._copies.close()
         await asyncio.to_thread(self._disk.stop)
         await self.transport.close()
         self.journal.close()

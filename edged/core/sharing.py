@@ -19,6 +19,7 @@ from typing import Final
 from edged.core.effects import CopyData, Effect, Log, SendMessage, SendRows, StopFeeder
 from edged.core.events import (
     DataCopied,
+    DataNotCopied,
     Event,
     HeldFound,
     JobSubmitted,
@@ -121,6 +122,8 @@ class Sharing:
             case DataCopied(job) | HeldFound(job, data=True):
                 self._job(job).copied = True
                 self._tell_at = now
+            case DataNotCopied(job, reason):
+                return self._not_copied(job, reason)
             case LeaderChanged(leader):
                 self._leader, self._tell_at = leader, now
                 for shared in self._jobs.values():
@@ -170,9 +173,14 @@ class Sharing:
         shared = self._jobs.get(wanted.job)
         if shared is None or shared.sent_to != sender:
             return []
-        if not wanted.problem:
-            return [SendRows(sender, wanted.job, wanted.phase, wanted.first_row)]
-        return [Log("warning", "sharing", f"the samples of job {wanted.job} are not copied: {wanted.problem}")]
+        if wanted.problem:
+            return self._not_copied(wanted.job, wanted.problem)
+        return [SendRows(sender, wanted.job, wanted.phase, wanted.first_row)]
+
+    def _not_copied(self, job: JobId, reason: str) -> list[Effect]:
+        chosen = self._plan_of(job)
+        name = job if chosen is None else chosen.spec.name
+        return [Log("warning", "sharing", f"the samples of job {name} are not copied: {reason}")]
 
     def _member_changed(self, record: MemberRecord) -> None:
         """Whoever is gone, or another process now, has no copy."""

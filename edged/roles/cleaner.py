@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from edged.core.effects import DropJob, DropStages
 from edged.core.messages import DataParcel, Parcel, ProgramParcel
+from edged.roles.copies import Copies
 from edged.roles.keeper import Keeper
 from edged.roles.pump import Table
 from edged.roles.source import Source
@@ -13,19 +14,21 @@ from edged.roles.worker import Worker
 
 
 class Cleaner:
-    """Drops stages, parcels, samples, programs, feeders and held layers."""
+    """Drops stages, parcels, samples, programs, feeders, held layers and copies of samples."""
 
     def __init__(
         self,
         worker: Worker,
         source: Source,
         keeper: Keeper,
+        copies: Copies,
         drop_parcels: Callable[[Callable[[Parcel], bool]], None],
     ) -> None:
         """``drop_parcels``: the transport's."""
         self._worker = worker
         self._source = source
         self._keeper = keeper
+        self._copies = copies
         self._drop_parcels = drop_parcels
 
     def table(self) -> Table:
@@ -42,3 +45,4 @@ class Cleaner:
         self._worker.drop_job(effect.job)
         self._source.drop_job(effect.job)
         self._keeper.drop_job(effect.job)
+        self._copies.drop_job(effect.job)

@@ -3,7 +3,10 @@
 ::
 
     node -> feeder    length | {"draw": [version, phase, micro_batch]}
+                      length | {"copy": [phase, first_row]}
     feeder -> node    length | {"work": [version, phase, micro_batch], "tensors": [...]} | buffers
+                      length | {"rows": [phase, first_row, rows], "tensors": [...], "layouts": [...]} | buffers
+                      length | {"uncopied": why}
                       length | {"error": last line, "detail": traceback}
 
 ``length`` is four bytes, big-endian; a tensor is ``{name, dtype, shape, strides, size_bytes}``. A feeder is a child of
@@ -20,6 +23,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,7 @@ from edged.core.ids import JobId
 from edged.core.job import Phase, Work
 from edged.core.messages import TensorSpec
 from edged.errors import MalformedError
-from edged.roles.spool import Feeder
+from edged.roles.spool import Drawing
 from edged.telemetry.logs import topic_logger
 from edged.transport.buffers import aligned
 
@@ -41,6 +45,19 @@ DRAW_SECONDS = 0.002
 
 MODULE = "edged.feeder"
 
+
+@dataclass(frozen=True, slots=True)
+class SomeRows:
+    """Rows ``first_row`` and following of a data set; see ``DataParcel``."""
+
+    phase: Phase
+    first_row: int
+    rows: int
+    tensors: tuple[TensorSpec, ...]
+    buffers: tuple[memoryview, ...]
+    layouts: tuple[TensorSpec, ...]
+
+
 Sample = tuple[tuple[TensorSpec, ...], tuple[memoryview, ...]]
 
 
@@ -53,17 +70,29 @@ class FeederLink:
         writer: asyncio.StreamWriter,
         on_sample: Callable[[Work, Sample], None],
         on_error: Callable[[str, str], None],
+        on_rows: Callable[[SomeRows | str], None],
     ) -> None:
-        """``on_error`` gets the last line and the whole traceback of what the user's code raised."""
+        """``on_error`` gets the last line and the whole traceback of what the user's code raised.
+
+        ``on_rows`` gets rows for a copy of the samples, or why there can be none.
+        """
         self._reader = reader
         self._writer = writer
         self._on_sample = on_sample
         self._on_error = on_error
+        self._on_rows = on_rows
         self._asked = bytearray()
 
     def draw(self, work: Work) -> None:
         """Ask for one micro-batch."""
-        frame = json.dumps({"draw": [work.version, int(work.phase), work.micro_batch]}).encode()
+        self._say({"draw": [work.version, int(work.phase), work.micro_batch]})
+
+    def copy(self, phase: Phase, first_row: int) -> None:
+        """Ask for rows from this one on, when there is nothing better to do."""
+        self._say({"copy": [int(phase), first_row]})
+
+    def _say(self, request: dict[str, Any]) -> None:
+        frame = json.dumps(request).encode()
         if not self._asked:
             asyncio.get_running_loop().call_later(DRAW_SECONDS, self._ask)
         self._asked += len(frame).to_bytes(4, "big") + frame
@@ -97,9 +126,15 @@ class FeederLink:
         if "error" in document:
             self._on_error(str(document["error"]), str(document.get("detail", "")))
             return
-        work, specs = _header(document)
-        buffers = [await self._buffer(spec.size_bytes) for spec in specs]
-        self._on_sample(work, (specs, tuple(buffers)))
+        if "uncopied" in document:
+            self._on_rows(str(document["uncopied"]))
+            return
+        place, specs = _header(document)
+        sample = specs, tuple([await self._buffer(spec.size_bytes) for spec in specs])
+        if isinstance(place, Work):
+            self._on_sample(place, sample)
+        else:
+            self._on_rows(SomeRows(*place, *sample, _layouts(document)))
 
     async def _buffer(self, size: int) -> memoryview:
         buffer = aligned(size)
@@ -114,7 +149,10 @@ class FeederLink:
 
 
 class FeederProcess:
-    """The child that imports the user's job file; in a process group of its own: a terminal's Ctrl-C is the node's."""
+    """The child that imports the user's job file, or reads a copy of its samples.
+
+    It has a process group of its own: a terminal's Ctrl-C is the node's.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         """Wrap a process that ``start`` made."""
@@ -123,12 +161,10 @@ class FeederProcess:
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     @classmethod
-    async def start(cls, job: JobId, feeder: Feeder, socket: Path, module: str = MODULE) -> FeederProcess:
+    async def start(cls, job: JobId, feeder: Drawing, socket: Path, module: str = MODULE) -> FeederProcess:
         """Start the feeder of ``job``; it connects to the node's local ``socket`` by itself."""
         command = [sys.executable, "-m", module, "--socket", str(socket), "--job", job]
-        command += ["--path", feeder.path, "--function", feeder.function]
-        for key, value in feeder.overrides:
-            command += ["--set", f"{key}={value}"]
+        command += feeder.arguments()
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         process = await asyncio.create_subprocess_exec(
@@ -194,16 +230,29 @@ def _parse(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _header(document: dict[str, Any]) -> tuple[Work, tuple[TensorSpec, ...]]:
+def _header(document: dict[str, Any]) -> tuple[Work | tuple[Phase, int, int], tuple[TensorSpec, ...]]:
+    """A micro-batch, or the phase, first row and number of rows; and the tensors."""
+    place: Work | tuple[Phase, int, int]
     try:
-        version, phase, micro_batch = (int(number) for number in document["work"])
-        work = Work(version, Phase(phase), micro_batch)
+        if "rows" in document:
+            phase, first_row, rows = (int(number) for number in document["rows"])
+            place = Phase(phase), first_row, rows
+        else:
+            version, phase, micro_batch = (int(number) for number in document["work"])
+            place = Work(version, Phase(phase), micro_batch)
         specs = tuple(_spec(tensor) for tensor in document["tensors"])
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedError(f"a header that lacks something ({error})") from error
     if sum(spec.size_bytes for spec in specs) > SAMPLE_BYTES:
         raise MalformedError(f"a micro-batch above {SAMPLE_BYTES} bytes")
-    return work, specs
+    return place, specs
+
+
+def _layouts(document: dict[str, Any]) -> tuple[TensorSpec, ...]:
+    try:
+        return tuple(_spec(tensor) for tensor in document["layouts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedError(f"a header that lacks something ({error})") from error
 
 
 def _spec(tensor: dict[str, Any]) -> TensorSpec:

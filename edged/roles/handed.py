@@ -11,7 +11,7 @@ from edged.core.job import JobSpec, Work
 from edged.errors import JobError
 from edged.roles.feeders import FeederLink, FeederProcess, Sample
 from edged.roles.samples import Kind
-from edged.roles.spool import Feeder, Spool
+from edged.roles.spool import Drawing, Spool
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Handed:
 
     spec: JobSpec
     spool: Spool
-    feeder: Feeder | None
+    feeder: Drawing | None
     output: Path | None
     kinds: tuple[Kind, ...]
     link: FeederLink | None = None

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edged.core.effects import CopyData, DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
+from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
 from edged.core.events import HeldFound, HeldStored, SnapshotTaken
 from edged.core.ids import JobId, NodeId
 from edged.core.messages import Message, ProgramParcel, Refused
@@ -75,7 +75,6 @@ class Keeper:
             DropHeld: self._drop_held,
             StoreHeld: self._store_held,
             SendProgram: self._send_program,
-            CopyData: self._copy_data,
         }
 
     async def open(self) -> None:
@@ -194,11 +193,6 @@ class Keeper:
             hand_on,
             lambda reason: self._send(effect.to, Refused(job, reason)),
         )
-
-    @staticmethod
-    def _copy_data(effect: CopyData) -> None:
-        """Samples stay where they are drawn: if their source dies, the job waits for it."""
-        topic_logger("keeper").info("the samples of job %s are not copied to another node", effect.spec.name)
 
 
 def _loaded() -> None:

@@ -6,35 +6,27 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edged.core.effects import (
-    DrawSample,
-    DropSample,
-    SendFirstState,
-    SendInputs,
-    StartFeeder,
-    WriteWeights,
-)
-from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, WeightsWritten
+from edged.core.effects import DrawSample, DropSample, SendInputs, StartFeeder, StopFeeder
+from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Work
-from edged.core.messages import Inputs, Message, Refused, StateParcel
+from edged.core.messages import Inputs, Message
 from edged.core.running import MOST_ASKED
 from edged.errors import JobError
 from edged.roles.announced import Announced
+from edged.roles.copier import Copier
+from edged.roles.copies import Copies, copied_kinds
 from edged.roles.engine import Engine
 from edged.roles.feeders import FeederLink, FeederProcess, Sample
 from edged.roles.handed import Handed
 from edged.roles.pump import Post, Table
 from edged.roles.samples import trouble
 from edged.roles.shelf import Shelf
-from edged.roles.spool import Spool, copy_file, move_file, open_jobs
+from edged.roles.spool import CopyFeeder, Spool, open_jobs, read_bytes
+from edged.roles.weights import Weights
 from edged.roles.worker import SendParcel, Worker
 from edged.telemetry.logs import topic_logger
-
-if TYPE_CHECKING:
-    from edged.compute.state import StateCopy
 
 DEATHS = 3
 """A feeder that dies so often without a sample in between ends its job."""
@@ -59,32 +51,34 @@ class Source:
         engine: Engine,
         worker: Worker,
         shelf: Shelf,
+        copies: Copies,
         post: Post,
         send: Callable[[NodeId, Message], None],
         send_parcel: SendParcel,
     ) -> None:
-        """``socket``: where feeders connect."""
+        """``socket``: where feeders connect; ``copies``: of the samples of jobs that were handed in elsewhere."""
         self._home = home
         self._socket = socket
-        self._engine = engine
         self._worker = worker
-        self._shelf = shelf
+        self._copies = copies
         self._post = post
-        self._send = send
         self._send_parcel = send_parcel
         self._jobs: dict[JobId, Handed] = {}
+        self._weights = Weights(self._jobs, engine, worker, shelf, post, send, send_parcel)
+        self._copier = Copier(self._jobs, post, send_parcel)
         self._tokens = 0
         self.announced = Announced(socket)
 
     def table(self) -> Table:
         """First state, samples, result."""
         return {
-            SendFirstState: self._send_first_state,
+            **self._weights.table(),
+            **self._copier.table(),
             StartFeeder: self._start_feeder,
+            StopFeeder: self._stop,
             DrawSample: self._draw,
             SendInputs: self._send_inputs,
             DropSample: self._drop_sample,
-            WriteWeights: self._write_weights,
         }
 
     def take_on(self, job: JobId) -> JobSpec:
@@ -97,7 +91,7 @@ class Source:
             handed = self._jobs[job] = Handed(spec, spool, feeder, output, spool.kinds())
             if (starting := self.announced.take(job, feeder)) is not None:
                 handed.spawn(self._adopt(handed, starting))
-            self._load_program(handed)  # while the leader plans
+            self._weights.load_program(handed)  # while the leader plans
         spool.accept()
         return spec
 
@@ -113,7 +107,7 @@ class Source:
 
     def program(self, job: JobId) -> bytes | None:
         """The program of a job that was handed in here; any thread. Raises ``JobError`` for what is no job id."""
-        return _read(Spool(self._home, job).program)
+        return read_bytes(Spool(self._home, job).program)
 
     def result(self, job: JobId) -> Path | None:
         """The final weights of a finished job of this home, if they are still there."""
@@ -148,8 +142,10 @@ class Source:
             writer,
             lambda work, sample: self._drawn(handed, work, sample),
             lambda reason, detail: self._fail(handed, reason, detail or reason),
+            lambda rows: self._copier.take(job, rows),
         )
         handed.link = link
+        self._copier.attached(job)
         for work in handed.pending:
             link.draw(work)
         why = await link.serve()
@@ -176,6 +172,7 @@ class Source:
     def drop_job(self, job: JobId) -> None:
         """The job is over: stop its feeder, clear its spool."""
         handed = self._jobs.pop(job, None)
+        self._copier.drop_job(job)
         if handed is None:
             return
         handed.refuse_exports("the job ended before the export could be written")
@@ -200,86 +197,37 @@ class Source:
             if handed.process is not None:
                 handed.process.kill()
 
-    # -- weights
-
-    def _send_first_state(self, effect: SendFirstState) -> None:
-        stamp, first, last = effect.stamp, effect.first_layer, effect.last_layer
-        handed = self._jobs.get(stamp.job)
-        if handed is None or not self._load_program(handed):
-            self._send(effect.to, Refused(stamp.job, "its first weights are not here"))
-            return
-        path = handed.spool.state
-
-        def send(copy: StateCopy) -> None:
-            if self._jobs.get(stamp.job) is handed:
-                header = StateParcel(stamp, first, last, 0, copy.tensors, copy.extra, replica=False)
-                self._send_parcel(effect.to, header, copy.buffers)
-
-        def refuse(reason: str) -> None:
-            if self._jobs.get(stamp.job) is handed:
-                self._send(effect.to, Refused(stamp.job, reason))  # no schedule hears of it yet
-
-        self._engine.run(lambda executor: executor.first_state(stamp.job, path, first, last), send, refuse)
-
-    def _write_weights(self, effect: WriteWeights) -> None:
-        stamp, token = effect.stamp, effect.token
-        handed = self._jobs.get(stamp.job)
-        gone = "the job's spool folder is gone"
-        if handed is None:
-            self._post(WeightsWritten(stamp, token, "", "", gone))
-            return
-        if not self._load_program(handed):
-            self._written(handed, effect, handed.spool.folder, "", gone)
-            return
-        parcels = self._shelf.read(stamp, effect.version)
-        path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
-        self._engine.run(
-            lambda executor: executor.write_weights(stamp.job, parcels, path),
-            lambda digest: handed.spawn(self._place(handed, effect, path, digest)),
-            lambda reason: self._written(handed, effect, path, "", reason),
-        )
-
-    async def _place(self, handed: Handed, effect: WriteWeights, path: Path, digest: str) -> None:
-        """Copy the written weights to where the user wants them."""
-        output = handed.output if effect.token == 0 else handed.exports[effect.token][0]
-        problem = ""
-        if output is not None:
-            try:
-                await asyncio.to_thread(copy_file if effect.token == 0 else move_file, path, output)
-            except OSError as error:
-                problem = f"cannot write {output}: {error.strerror}; the weights are in {path}"
-        self._written(handed, effect, output or path, digest, problem)
-
-    def _written(self, handed: Handed, effect: WriteWeights, output: Path, digest: str, problem: str) -> None:
-        self._post(WeightsWritten(effect.stamp, effect.token, str(output), digest, problem))
-        _, future = handed.exports.pop(effect.token, (None, None))
-        if future is None or future.done():
-            return
-        if problem:
-            future.set_exception(JobError(problem))
-        else:
-            answer: dict[str, object] = {"job": handed.spec.job, "output": str(output)}
-            future.set_result({**answer, "step": effect.version, "state_sha256": digest})
-
-    def _load_program(self, handed: Handed) -> bool:
-        data = _read(handed.spool.program)
-        if data is None:
-            return False
-        self._worker.load_program(handed.spec.job, data, lambda: None)
-        return True
-
     # -- samples
 
     def _start_feeder(self, effect: StartFeeder) -> None:
-        handed = self._jobs.get(effect.spec.job)
-        if handed is None:
-            self._post(FeederFailed(effect.spec.job, "the job's spool folder is gone", "it was never submitted here"))
+        try:
+            handed = self._jobs.get(effect.spec.job) or self._take_over(effect.spec)
+        except JobError as error:
+            self._post(FeederFailed(effect.spec.job, str(error), "it was never submitted here"))
             return
         handed.generation += 1
         if handed.process is not None or (handed.feeder is None and handed.link is not None):
             return  # it was announced, or has fed an earlier plan: it is at work
         handed.deaths = 0 if handed.generation == 1 else handed.deaths
         handed.spawn(self._restart(handed, handed.generation))
+
+    def _take_over(self, spec: JobSpec) -> Handed:
+        """A job that was handed in elsewhere is drawn here from now on. Raises ``JobError``."""
+        copy, program = self._copies.whole(spec.job), self._worker.program(spec.job)
+        if copy is None or program is None:
+            raise JobError(f"the {'samples' if copy is None else 'program'} of job {spec.name} are not here")
+        spool, kinds = Spool(self._home, spec.job), copied_kinds(copy)
+        spool.take_over(spec, program, kinds)
+        feeder = CopyFeeder(str(self._copies.folder(spec.job)))
+        handed = self._jobs[spec.job] = Handed(spec, spool, feeder, None, kinds)
+        return handed
+
+    def _stop(self, effect: StopFeeder) -> None:
+        """Another node draws now. A program of the user that feeds is left alone."""
+        handed = self._jobs.get(effect.job)
+        if handed is not None and handed.feeder is not None:
+            handed.pending.clear()
+            handed.spawn(self._stop_feeder(handed))
 
     async def _adopt(self, handed: Handed, starting: asyncio.Task[FeederProcess]) -> None:
         """Watch over a feeder that was announced; one that cannot be used is started again when it is wanted."""
@@ -389,10 +337,3 @@ class Source:
                 link.close()
         if process is not None:
             await process.stop()
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None

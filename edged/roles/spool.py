@@ -17,9 +17,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 from edged.core.ids import JobId
 from edged.core.job import JobSpec, LayerProfile
@@ -28,6 +29,17 @@ from edged.roles.samples import Kind
 
 LONGEST_ID = 64
 _ID_DIGITS = frozenset("0123456789abcdef")
+
+
+class Drawing(Protocol):
+    """How to start the process that draws a job's samples."""
+
+    @property
+    def folder(self) -> str:
+        """Where it runs."""
+
+    def arguments(self) -> list[str]:
+        """What ``python -m edged.feeder`` is told besides the job and the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,24 @@ class Feeder:
     function: str
     overrides: tuple[tuple[str, str], ...]
     folder: str
+
+    def arguments(self) -> list[str]:
+        """See ``Drawing``."""
+        options = ["--path", self.path, "--function", self.function]
+        for key, value in self.overrides:
+            options += ["--set", f"{key}={value}"]
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFeeder:
+    """Draws from the copy of a job's samples in ``folder``, which was handed in elsewhere."""
+
+    folder: str
+
+    def arguments(self) -> list[str]:
+        """See ``Drawing``."""
+        return ["--samples", self.folder]
 
 
 class Spool:
@@ -79,6 +109,17 @@ class Spool:
             return tuple(Kind(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in entries)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
+
+    def take_over(self, spec: JobSpec, program: bytes, kinds: Sequence[Kind]) -> None:
+        """Make the folder of a job that was handed in elsewhere; it has no first weights. Raises ``JobError``."""
+        inputs = [[kind.name, kind.dtype, kind.shape] for kind in kinds]
+        document = {"spec": asdict(spec), "feeder": None, "output": None, "inputs": inputs}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.program.write_bytes(program)
+            (self.folder / "job.json").write_text(json.dumps(document), encoding="utf-8")
+        except OSError as error:
+            raise JobError(f"cannot write {self.folder}: {error.strerror}; is there room?") from error
 
     def accept(self) -> None:
         """Note that the node has taken the job on: it does so again after a restart. Raises ``JobError``."""
@@ -137,6 +178,14 @@ def spec_from_json(document: dict[str, Any]) -> JobSpec:
         LayerProfile(**_typed(LayerProfile, layer, skip="inputs"), inputs=_ints(layer)) for layer in document["layers"]
     )
     return JobSpec(**fields, layers=layers)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """What is in a file, if it can be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def copy_file(origin: Path, target: Path) -> None:

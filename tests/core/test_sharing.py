@@ -7,6 +7,7 @@ from dataclasses import replace
 from edged.core.effects import CopyData, Log, SendMessage, SendRows, StopFeeder
 from edged.core.events import (
     DataCopied,
+    DataNotCopied,
     HeldFound,
     JobSubmitted,
     LeaderChanged,
@@ -61,6 +62,11 @@ def test_the_holder_says_where_to_go_on():
     (log,) = scene.handle(MessageReceived(B, DataWanted(JOB, Phase.TRAIN, 0, "no room")))
     assert isinstance(log, Log)
     assert log.text.endswith("are not copied: no room")
+
+
+def test_why_samples_are_not_copied_is_told():
+    (log,) = Scene().handle(DataNotCopied(JOB, "sample 17 of data differs when drawn again"))
+    assert log.text == f"the samples of job {spec().name} are not copied: sample 17 of data differs when drawn again"
 
 
 def test_a_node_that_another_took_the_job_over_from_draws_nothing_more():

@@ -12,13 +12,14 @@ from edged.compute.submission import submit
 from edged.compute.thread import ComputeThread
 from edged.core.effects import Effect
 from edged.core.events import Event, ParcelArrived
-from edged.core.ids import NodeId, Stamp
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import Message, Parcel
 from edged.core.plan import Hop, Plan, Route
 from edged.replication.snapshots import Snapshots
 from edged.replication.store import Store
 from edged.roles.commands import NodeCommands
+from edged.roles.copies import Copies
 from edged.roles.device import Device
 from edged.roles.disk import Disk
 from edged.roles.engine import Engine
@@ -90,6 +91,8 @@ class Bench:
         self.thread = ComputeThread()
         self._news = asyncio.Event()
         self.shelf = Shelf()
+        self.tell: Callable[[NodeId, Message], None] = lambda _to, _message: None
+        self.carry: Callable[[NodeId, Parcel, Any], None] = lambda _to, _header, _buffers: None
         self.wants: Callable[[Parcel], bool] = lambda _header: True
         device = Device("cpu", 1, 1.0, 10**9)
         self.engine = Engine(self.thread, device.executor)
@@ -103,9 +106,11 @@ class Bench:
             self.send_parcel,
             lambda _sender, header: self.wants(header),
         )
+        self.specs: dict[JobId, JobSpec] = {}
+        self.copies = Copies(home, self.disk, self.specs.get, self.post, self._send)
         socket = home / "node.sock"
         self.source = Source(
-            home, socket, self.engine, self.worker, self.shelf, self.post, self._send, self.send_parcel
+            home, socket, self.engine, self.worker, self.shelf, self.copies, self.post, self._send, self.send_parcel
         )
         self.keeper = Keeper(
             self.engine,
@@ -132,6 +137,7 @@ class Bench:
     async def __aexit__(self, *_: object) -> None:
         await self.server.close()
         await self.source.close()
+        self.copies.close()
         assert self.thread.stop()
         assert self.disk.stop()
 
@@ -141,6 +147,7 @@ class Bench:
 
     def send_parcel(self, to: NodeId, header: Parcel, buffers: Any) -> None:
         self.parcels.append((to, header))
+        self.carry(to, header, buffers)
         if to == OWN:
             assert not self.wants(header) or self.worker.expects(to, header), f"{header} would have been dropped"
             self.worker.take(to, header, buffers, lambda: self.post(ParcelArrived(to, header)))
@@ -167,3 +174,4 @@ class Bench:
 
     def _send(self, to: NodeId, message: Message) -> None:
         self.messages.append((to, message))
+        self.tell(to, message)

@@ -35,11 +35,13 @@ class Line:
         self.reader, self.writer = await asyncio.open_connection(sock=far)
         self.samples: list = []
         self.errors: list = []
+        self.rows: list = []
         self.link = FeederLink(
             reader,
             writer,
             lambda work, sample: self.samples.append((work, sample)),
             lambda *error: self.errors.append(error),
+            self.rows.append,
         )
         self.serving = asyncio.ensure_future(self.link.serve())
         return self
@@ -48,6 +50,28 @@ class Line:
         self.writer.close()
         async with asyncio.timeout(60):
             return await self.serving
+
+
+async def test_rows_are_asked_for_and_come_with_their_layouts_or_a_reason() -> None:
+    line = await Line().open()
+    line.link.copy(Phase.TRAIN, 7)
+    size = int.from_bytes(await line.reader.readexactly(4), "big")
+    assert json.loads(await line.reader.readexactly(size)) == {"copy": [1, 7]}
+    rows = {"rows": [1, 7, 3], "tensors": [tensor("x", 3)], "layouts": [tensor("x", 2)]}
+    line.writer.write(frame(rows, b"abc") + frame({"uncopied": "sample 2 differs"}))
+    assert await line.close() == ""
+    some, why = line.rows
+    assert (some.phase, some.first_row, some.rows) == (Phase.TRAIN, 7, 3)
+    assert [bytes(buffer) for buffer in some.buffers] == [b"abc"]
+    assert some.layouts == (TensorSpec("x", "uint8", (2,), (1,), 2),)
+    assert why == "sample 2 differs"
+    assert not line.samples
+
+
+async def test_rows_without_layouts_end_the_connection() -> None:
+    line = await Line().open()
+    line.writer.write(frame({"rows": [1, 7, 3], "tensors": []}))
+    assert "layouts" in await line.serving
 
 
 async def test_a_draw_is_asked_and_answered_in_aligned_memory() -> None:

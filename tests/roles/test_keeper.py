@@ -208,7 +208,7 @@ async def test_nothing_is_left_of_a_job_that_is_over(tmp_path: Path) -> None:
         bench.do(StoreHeld(spec, 0))
         await bench.until(HeldStored)
         bench.do(TakeSnapshot(plan.stamp, 0, len(spec.layers) - 1, 0))
-        cleaner = Cleaner(bench.worker, bench.source, bench.keeper, lambda _predicate: None)
+        cleaner = Cleaner(bench.worker, bench.source, bench.keeper, bench.copies, lambda _predicate: None)
         cleaner.table()[DropJob](DropJob(spec.job))
         assert (await bench.until(SnapshotTaken)).problem == "the job is over"
         assert bench.snapshots.size_bytes == 0

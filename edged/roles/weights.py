@@ -1,0 +1,117 @@
+"""The weights of the jobs that this node is the source of: the first ones handed out, the last ones written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edged.core.effects import SendFirstState, WriteWeights
+from edged.core.events import WeightsWritten
+from edged.core.ids import JobId, NodeId
+from edged.core.messages import Message, Refused, StateParcel
+from edged.errors import JobError
+from edged.roles.engine import Engine
+from edged.roles.handed import Handed
+from edged.roles.pump import Post, Table
+from edged.roles.shelf import Shelf
+from edged.roles.spool import copy_file, move_file, read_bytes
+from edged.roles.worker import SendParcel, Worker
+
+if TYPE_CHECKING:
+    from edged.compute.state import StateCopy
+
+
+class Weights:
+    """Reads first weights from the spool, writes results and exports."""
+
+    def __init__(
+        self,
+        jobs: Mapping[JobId, Handed],
+        engine: Engine,
+        worker: Worker,
+        shelf: Shelf,
+        post: Post,
+        send: Callable[[NodeId, Message], None],
+        send_parcel: SendParcel,
+    ) -> None:
+        """``jobs``: those of the source, who changes them."""
+        self._jobs = jobs
+        self._engine = engine
+        self._worker = worker
+        self._shelf = shelf
+        self._post = post
+        self._send = send
+        self._send_parcel = send_parcel
+
+    def table(self) -> Table:
+        """First state, result and exports."""
+        return {SendFirstState: self._send_first_state, WriteWeights: self._write_weights}
+
+    def _send_first_state(self, effect: SendFirstState) -> None:
+        stamp, first, last = effect.stamp, effect.first_layer, effect.last_layer
+        handed = self._jobs.get(stamp.job)
+        if handed is None or not self.load_program(handed):
+            self._send(effect.to, Refused(stamp.job, "its first weights are not here"))
+            return
+        path = handed.spool.state
+
+        def send(copy: StateCopy) -> None:
+            if self._jobs.get(stamp.job) is handed:
+                header = StateParcel(stamp, first, last, 0, copy.tensors, copy.extra, replica=False)
+                self._send_parcel(effect.to, header, copy.buffers)
+
+        def refuse(reason: str) -> None:
+            if self._jobs.get(stamp.job) is handed:
+                self._send(effect.to, Refused(stamp.job, reason))  # no schedule hears of it yet
+
+        self._engine.run(lambda executor: executor.first_state(stamp.job, path, first, last), send, refuse)
+
+    def _write_weights(self, effect: WriteWeights) -> None:
+        stamp, token = effect.stamp, effect.token
+        handed = self._jobs.get(stamp.job)
+        gone = "the job's spool folder is gone"
+        if handed is None:
+            self._post(WeightsWritten(stamp, token, "", "", gone))
+            return
+        if not self.load_program(handed):
+            self._written(handed, effect, handed.spool.folder, "", gone)
+            return
+        parcels = self._shelf.read(stamp, effect.version)
+        path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
+        self._engine.run(
+            lambda executor: executor.write_weights(stamp.job, parcels, path),
+            lambda digest: handed.spawn(self._place(handed, effect, path, digest)),
+            lambda reason: self._written(handed, effect, path, "", reason),
+        )
+
+    async def _place(self, handed: Handed, effect: WriteWeights, path: Path, digest: str) -> None:
+        """Copy the written weights to where the user wants them."""
+        output = handed.output if effect.token == 0 else handed.exports[effect.token][0]
+        problem = ""
+        if output is not None:
+            try:
+                await asyncio.to_thread(copy_file if effect.token == 0 else move_file, path, output)
+            except OSError as error:
+                problem = f"cannot write {output}: {error.strerror}; the weights are in {path}"
+        self._written(handed, effect, output or path, digest, problem)
+
+    def _written(self, handed: Handed, effect: WriteWeights, output: Path, digest: str, problem: str) -> None:
+        self._post(WeightsWritten(effect.stamp, effect.token, str(output), digest, problem))
+        _, future = handed.exports.pop(effect.token, (None, None))
+        if future is None or future.done():
+            return
+        if problem:
+            future.set_exception(JobError(problem))
+        else:
+            answer: dict[str, object] = {"job": handed.spec.job, "output": str(output)}
+            future.set_result({**answer, "step": effect.version, "state_sha256": digest})
+
+    def load_program(self, handed: Handed) -> bool:
+        """Load a job's program unless it is loaded; whether it is in the spool."""
+        data = read_bytes(handed.spool.program)
+        if data is None:
+            return False
+        self._worker.load_program(handed.spec.job, data, lambda: None)
+        return True
