@@ -57,8 +57,13 @@ def next_term(term: int, *, ordinary: bool) -> int:
     return term + 1 if ordinary else (term // THOUSAND + 1) * THOUSAND
 
 
+def same_thousand(one: int, other: int) -> bool:
+    """Whether two terms belong to the same lineage: each counts in thousands of its own."""
+    return one // THOUSAND == other // THOUSAND
+
+
 def fork_term(term: int, rng: Random) -> int:
-    """The term in which a fork begins.
+    """The term in which a fork begins, and in which a lineage goes on that has heard of a fork's higher term.
 
     Nobody can ask those who are cut off which terms they use meanwhile, and stamps of plans hold the term and no
     lineage. So every fork draws its thousand, and no two sides of a cut count the same terms.

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from edged.core.ballot import Ballot, fork_term, next_term, survivors
+from edged.core.ballot import Ballot, fork_term, next_term, same_thousand, survivors
 from edged.core.effects import Effect, Log, SendMessage
 from edged.core.electorate import SavedVote, found, is_gone, is_majority, rank, succeed
 from edged.core.ids import NodeId
@@ -87,6 +87,8 @@ class Candidate(Voter):
         rest = () if self._restored else survivors(electorate.voters, gone)
         term = next_term(self._term, ordinary=trial or not rest)
         if not trial:
+            if not same_thousand(self._term, electorate.term):  # heard of in a fork, which may go on counting elsewhere
+                term = fork_term(self._term, self._rng)
             self._term, self._voted_for = term, self._node
             effects.append(self._save())
         ballot = Ballot(term, trial, electorate.voters, rest, now + self._options.round_seconds)

@@ -186,7 +186,7 @@ class Election(Candidate):
             if before is None or before.state != record.state:
                 self._lead.next_beat = min(self._lead.next_beat, now)
             return
-        if not is_gone(record):
+        if not is_gone(record) or record.expelled:  # who was expelled may run on, and lead until its lease is over
             return
         if self._promised_to == node:
             self._promised_until = -math.inf

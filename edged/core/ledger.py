@@ -180,6 +180,8 @@ class Ledger:
             self._departed.pop(node, None)
             if not was_present or before is None or before.addresses != record.addresses:
                 effects.append(Admit(record))
+            if not was_present and node != self._node:
+                effects += self._marks_for(node)
         elif node != self._node:
             self._departed[node] = now
             if record.expelled and (before is None or not before.expelled):
@@ -189,6 +191,11 @@ class Ledger:
         if before is None or replace(before, accusers=record.accusers) != record:
             text = reason or _describe(record, before)
             effects.append(TellMember(record, None if before is None else before.state, text))
+
+    def _marks_for(self, node: NodeId) -> list[Effect]:
+        """Who was away may have missed who was expelled, and must not wait for the next exchange of lists."""
+        marks = tuple(record for record in self.records.values() if record.expelled)
+        return [SendMessage(node, Gossip(marks))] if marks else []
 
     def _follow_suspicion(self, record: MemberRecord, now: float, *, anew: bool) -> None:
         known = self._suspicions.get(record.node)

@@ -150,6 +150,27 @@ def test_the_promise_ends_with_the_certain_end_of_the_leader(state: MemberState,
     assert ask(bench, 2, 5).granted is granted
 
 
+def test_an_expelled_leader_is_given_the_time_of_its_lease_before_another_is_elected() -> None:
+    bench = Bench()
+    bench.follow(1)
+    bench.do(MemberChanged(member(1, state=MemberState.DEAD, proven=True, expelled=True), MemberState.ALIVE, ""))
+    assert bench.machine.leader == node_id(1)
+    assert not ask(bench, 2, 5).granted
+    bench.wait(2.6)
+    assert bench.machine.leader is None
+    assert ask(bench, 2, 5).granted
+
+
+def test_a_lineage_that_hears_of_a_forks_term_goes_on_in_a_thousand_of_its_own() -> None:
+    bench = Bench()
+    bench.elect()
+    (beat, *_) = bench.until(Heartbeat)
+    bench.hear(2, HeartbeatReply(7000, beat.sequence, False, 1, "aa"))
+    assert bench.machine.term == 7000
+    assert bench.elect() > 8000
+    assert bench.machine.term % 1000 == 0
+
+
 def test_a_heartbeat_of_a_lower_term_is_refused_with_the_higher() -> None:
     bench = Bench()
     (reply,) = answers(bench.hear(1, Heartbeat(2, 1, THREE, 5)), HeartbeatReply)

@@ -125,6 +125,13 @@ def test_a_mark_on_somebody_never_seen_is_kept_and_passed_on() -> None:
     assert shut.machine.members[BAD].expelled
 
 
+def test_who_comes_back_is_told_at_once_who_was_expelled() -> None:
+    mark = marked(member(2))
+    shut = List(known=(member(1, state=MemberState.DEAD), mark))
+    effects = shut.hear(3, Gossip((member(1, incarnation=1),)))
+    assert SendMessage(LEADER, Gossip((mark,))) in effects
+
+
 def test_who_hears_of_its_own_mark_departs_against_its_will() -> None:
     (depart,) = [e for e in List().hear(1, Gossip((marked(member(0, boot=4)),))) if isinstance(e, Depart)]
     assert depart.failed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edged.core.ballot import FORK_BITS, THOUSAND, fork_term, next_term
+from edged.core.ballot import FORK_BITS, THOUSAND, fork_term, next_term, same_thousand
 from edged.core.plan import Hop, Plan, Route
 from tests.core.job_sample import A, B, plan, stamp
 
@@ -21,6 +21,11 @@ def test_a_fork_begins_beyond_every_term_that_survivors_could_take():
         assert fork_term(term, Drawn(0)) > next_term(term, ordinary=False)
         assert fork_term(term, Drawn(7)) % THOUSAND == 0
     assert fork_term(3, Drawn(1)) != fork_term(3, Drawn(2))
+
+
+def test_a_lineage_counts_in_thousands_of_its_own():
+    assert same_thousand(7000, 7999)
+    assert not same_thousand(7999, 8000)
 
 
 def test_a_sound_plan_knows_its_nodes():

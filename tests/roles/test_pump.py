@@ -18,7 +18,7 @@ from edged.core.events import (
 )
 from edged.core.ids import JobId, NodeId
 from edged.core.messages import ProgramParcel, StopRequest
-from edged.errors import BrokenInvariantError
+from edged.errors import BrokenInvariantError, ExpelledError
 from edged.roles.pump import Pump
 from edged.telemetry.counters import Counters
 from edged.telemetry.journal import Journal
@@ -192,3 +192,11 @@ def test_an_effect_without_performer_is_found_when_connecting() -> None:
         pump.connect([Everything(without=(Depart, Log))], Taker())
     with pytest.raises(BrokenInvariantError, match="two performers for Depart"):
         pump.connect([Everything(without=())], Taker())
+
+
+async def test_who_departs_against_its_will_ends_with_that_reason_as_an_error() -> None:
+    rig = Rig()
+    rig.core.rules[LeaveAsked] = [Depart("this node was expelled", failed=True)]
+    rig.pump.post(LeaveAsked())
+    with pytest.raises(ExpelledError, match="was expelled"):
+        await rig.run()

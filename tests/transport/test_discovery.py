@@ -42,6 +42,16 @@ async def test_nodes_on_loopback_find_each_other_without_an_address():
 
 
 @pytest.mark.usefixtures("multicast")
+async def test_after_an_exchange_of_the_key_newcomers_find_the_node_by_the_new_one():
+    new, notices = new_cluster_key(), []
+    async with running(build(discovery=True, on_notice=notices.append)) as (node,):
+        node.exchange_key(new)
+        async with running(build(discovery=True, key=new)) as (late,):
+            await met(node, late)
+            await exchange(node, late)
+
+
+@pytest.mark.usefixtures("multicast")
 async def test_another_cluster_and_another_version_are_noticed_and_left_alone():
     notices = []
     key = new_cluster_key()

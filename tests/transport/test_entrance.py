@@ -22,28 +22,30 @@ def marked(node):
 
 async def test_an_expelled_node_is_told_then_cut_off_and_then_refused_at_the_door_with_a_sentence():
     notices = []
-    async with running(build("keeper")) as (keeper,):
-        async with running(build("bad", seeds=[door_of(keeper)], on_notice=notices.append)) as (bad,):
-            await met(keeper, bad)
-            await met(bad, keeper)
-            await exchange(keeper, bad)
-            mark = marked(bad)
-            keeper.send(mark.node, Gossip((mark,)))
-            keeper.expel(mark)
-            assert (await next_of(bad, Received)).message == Gossip((mark,))
-            await until(lambda: mark.node not in keeper._peers)
-            keeper.admit(bad.own_record())
-            assert mark.node not in keeper._peers
+    async with (
+        running(build("keeper")) as (keeper,),
+        running(build("bad", seeds=[door_of(keeper)], on_notice=notices.append)) as (bad,),
+    ):
+        await met(keeper, bad)
+        await met(bad, keeper)
+        await exchange(keeper, bad)
+        mark = marked(bad)
+        keeper.send(mark.node, Gossip((mark,)))
+        keeper.expel(mark)
+        assert (await next_of(bad, Received)).message == Gossip((mark,))
+        await until(lambda: mark.node not in keeper._peers)
+        keeper.admit(bad.own_record())
+        assert mark.node not in keeper._peers
 
-            async def keep_sending():
-                while True:
-                    bad.send(keeper.own_record().node, Gossip(()))
-                    await asyncio.sleep(0.01)
+        async def keep_sending():
+            while True:
+                bad.send(keeper.own_record().node, Gossip(()))
+                await asyncio.sleep(0.01)
 
-            task = asyncio.create_task(keep_sending())
-            await until(lambda: [notice for notice in notices if notice.kind == "expelled"])
-            task.cancel()
-            assert "this node was expelled" in notices[-1].text
+        task = asyncio.create_task(keep_sending())
+        await until(lambda: [notice for notice in notices if notice.kind == "expelled"])
+        task.cancel()
+        assert "this node was expelled" in notices[-1].text
 
 
 async def test_an_expelled_identity_stays_out_after_a_restart_of_the_keeper(tmp_path):
