@@ -220,10 +220,10 @@ async def test_broken_messages_between_parcels_cost_no_connection_before_the_las
 async def test_ten_thousand_frames_of_holders_of_the_cluster_key_leave_the_door_open():
     rng = random.Random(3)
     async with running(build()) as (node,):
-        raw = Raw(DOOR_KIND, new_identity(), node._key.door_public, node.own_record().door_port)
+        raw = Raw(DOOR_KIND, new_identity(), node._entrance._key.door_public, node.own_record().door_port)
         for _ in range(10_000):
             await raw.send(b"edged-door\x00\x01" + rng.randbytes(rng.randrange(60)))
-        await until(lambda: node._door.dropped == 10_000)
+        await until(lambda: node._entrance._door.dropped == 10_000)
         async with running(build(seeds=[door_of(node)])) as (joiner,):
             assert (await next_of(joiner, PeerMet)).record == node.own_record()
         raw.close()
