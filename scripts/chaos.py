@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import chaos_soak
+from chaos_root import ROOT_SCENARIOS
 from chaos_scenarios import EARLY, SCENARIOS
 from chaos_trial import Outcome, Scenario, Trial, devices, reference
 from chaos_watch import Watch
@@ -135,7 +137,10 @@ class Show:
         if self._fresh or not outcome.passed:
             self.left += stage.end()
         mark = "ok    " if outcome.passed else "FAILED"
-        print(f"{mark} {scenario.name} (seed {seed}, {outcome.figures['seconds']:.0f} s): {outcome.verdict}", file=sys.stderr)
+        print(
+            f"{mark} {scenario.name} (seed {seed}, {outcome.figures['seconds']:.0f} s): {outcome.verdict}",
+            file=sys.stderr,
+        )
         for text in outcome.told:
             print(f"         {text}", file=sys.stderr)
 
@@ -166,12 +171,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def chosen(options: argparse.Namespace) -> list[Scenario]:
     """The scenarios that the command line names; all by default."""
+    everything = (*SCENARIOS, *ROOT_SCENARIOS)
     if options.scenario:
-        known = {scenario.name: scenario for scenario in SCENARIOS}
+        soaks = (chaos_soak.scenario(options.faults), chaos_soak.scenario(options.faults, network=True))
+        known = {scenario.name: scenario for scenario in (*everything, *soaks)}
         if unknown := [name for name in options.scenario if name not in known]:
             raise SystemExit(f"there is no scenario {unknown[0]!r}: --list names them")
         return [known[name] for name in options.scenario]
-    return [scenario for scenario in SCENARIOS if scenario.short or not options.short]
+    return [scenario for scenario in everything if scenario.short or not options.short]
 
 
 def main() -> None:
@@ -188,9 +195,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
     if options.list:
-        for scenario in SCENARIOS:
+        soaks = (chaos_soak.scenario(options.faults), chaos_soak.scenario(options.faults, network=True))
+        for scenario in (*SCENARIOS, *ROOT_SCENARIOS, *soaks):
             reason = refusal(scenario)
-            print(f"{scenario.name:<24} {scenario.text}{' (short set)' if scenario.short else ''}{reason and f' [{reason}]'}")
+            print(
+                f"{scenario.name:<24} {scenario.text}{' (short set)' if scenario.short else ''}"
+                + (f" [{reason}]" if reason else "")
+            )
         return
     scenarios = chosen(options)
     show = Show(options.keep, fresh=options.fresh)

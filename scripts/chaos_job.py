@@ -22,7 +22,7 @@ CLASSES, SIDE, BATCH_SIZE, MICRO_BATCHES, SAMPLES = 4, 8, 16, 4, 96
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
     """Noise with a brighter quarter; drawing one takes ``pause`` seconds.
 
-    ``moved``: a picture is moved by a random pixel each time it is drawn, so that no copy can stand in for the data set.
+    ``moved``: a picture is moved by a random pixel each time it is drawn, so no copy can replace the data set.
     """
 
     def __init__(self, pause: float, *, moved: bool) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 
 from chaos_trial import EVENT_SECONDS, Scenario, Script, Trial
+from testbed import TestbedError
 
 EARLY, LATER = 12, 10
 """A fault comes so many steps after the beginning, or after the fault before it."""
@@ -65,7 +71,7 @@ def kill_source_with_copy(trial: Trial) -> None:
 def kill_neighbours(trial: Trial) -> None:
     """SIGKILL two nodes next to each other on the plan, at once."""
     plan, workers = trial.plan(), set(trial.workers())
-    pairs = [(a, b) for a, b in zip(plan, plan[1:], strict=False) if {a, b} <= workers]
+    pairs = [(a, b) for a, b in pairwise(plan) if {a, b} <= workers]
     trial.kill(*(trial.rng.choice(pairs) if pairs else trial.rng.sample(sorted(workers), 2)))
 
 
@@ -174,6 +180,23 @@ def fill_files(trial: Trial) -> None:
     trial.kill(other)
 
 
+def attack(name: str, trial: Trial) -> None:
+    """A member of the cluster sends malformed frames to all nodes; it is shut out, and nothing else happens."""
+    nodes = [device.address for device in trial.bed.running()]
+    key = next(iter(trial.bed.folder.glob("*.key")))
+    command = [sys.executable, str(Path(__file__).with_name("chaos_hostile.py")), name, *nodes, "--key-file", str(key)]
+    trial.note(name)
+    done = subprocess.run(
+        [*command, "--seed", str(trial.rng.randrange(1 << 30))], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise TestbedError(f"the hostile member failed: {done.stderr.strip().splitlines()[-1:]}")
+    frames = json.loads(done.stdout)
+    trial.note(f"{frames['sent']} frames taken in, {frames['refused']} refused")
+    if not frames["refused"]:
+        raise TestbedError("the nodes took in all malformed frames and shut nobody out")
+
+
 def nothing(trial: Trial) -> None:
     """No fault: the job just runs; what the others are compared with."""
     trial.steps_later(LATER)
@@ -181,7 +204,12 @@ def nothing(trial: Trial) -> None:
 
 def _phases() -> list[Scenario]:
     found = []
-    for phase, kind in (("fence", "heard Halt"), ("plan", "MakePlan"), ("transfer", "heard Prepare"), ("resume", "heard Start")):
+    for phase, kind in (
+        ("fence", "heard Halt"),
+        ("plan", "MakePlan"),
+        ("transfer", "heard Prepare"),
+        ("resume", "heard Start"),
+    ):
         for who, choose in (("worker", any_worker), ("leader", leader)):
             text = f"a worker is killed, and {'another' if who == 'worker' else 'the leader'} at {phase.upper()}"
             script: Script = partial(kill_in_phase, kind, choose)
@@ -199,24 +227,57 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-last", "SIGKILL of the last stage", partial(kill, last_stage)),
     Scenario("kill-leader", "SIGKILL of the leader", partial(kill, leader), short=True),
     Scenario("kill-source", "SIGKILL of the source, whose samples are copied", kill_source_with_copy),
-    Scenario("kill-source-uncopied", "the same where no copy can stand in: it waits", partial(kill, source), changes=MOVED),
-    Scenario("kill-leading-source", "SIGKILL of the node that leads and is the source", partial(kill, source), leader_is_source=True),
+    Scenario(
+        "kill-source-uncopied", "the same where no copy can stand in: it waits", partial(kill, source), changes=MOVED
+    ),
+    Scenario(
+        "kill-leading-source",
+        "SIGKILL of the node that leads and is the source",
+        partial(kill, source),
+        leader_is_source=True,
+    ),
     Scenario("kill-neighbours", "two neighbours at once", kill_neighbours, nodes=6),
     Scenario("kill-leader-and-holder", "the leader and who holds its layers, at once", kill_leader_and_ring_successor),
     Scenario("kill-leader-and-next", "the leader, and the next as soon as it is elected", kill_leader_and_next),
     Scenario("kill-all-but-one", "all but one, at once", kill_all_but_one, short=True),
     Scenario("kill-everything", "all at once; all started again", kill_everything),
     *_phases(),
-    Scenario("kill-at-snapshot", "a worker, while it copies its layers", partial(kill_at, "TakeSnapshot", any_worker), changes=FREQUENT),
-    Scenario("kill-at-replica", "a worker, while it sends a replica", partial(kill_at, "SendHeld", any_worker), changes=FREQUENT),
-    Scenario("kill-at-commit", "the leader, as it commits a version", partial(kill_at, "heard Committed", leader), changes=FREQUENT),
-    Scenario("kill-at-store", "a worker, while it writes to its disk", partial(kill_at, "StoreHeld", any_worker), changes=FREQUENT),
-    Scenario("hang-worker", "SIGSTOP of a worker, SIGCONT when others have gone on", partial(hang, any_worker), short=True),
+    Scenario(
+        "kill-at-snapshot",
+        "a worker, while it copies its layers",
+        partial(kill_at, "TakeSnapshot", any_worker),
+        changes=FREQUENT,
+    ),
+    Scenario(
+        "kill-at-replica",
+        "a worker, while it sends a replica",
+        partial(kill_at, "SendHeld", any_worker),
+        changes=FREQUENT,
+    ),
+    Scenario(
+        "kill-at-commit",
+        "the leader, as it commits a version",
+        partial(kill_at, "heard Committed", leader),
+        changes=FREQUENT,
+    ),
+    Scenario(
+        "kill-at-store",
+        "a worker, while it writes to its disk",
+        partial(kill_at, "StoreHeld", any_worker),
+        changes=FREQUENT,
+    ),
+    Scenario(
+        "hang-worker", "SIGSTOP of a worker, SIGCONT when others have gone on", partial(hang, any_worker), short=True
+    ),
     Scenario("hang-leader", "the same with the leader", partial(hang, leader)),
     Scenario("hang-briefly", "SIGSTOP of a worker for a moment", hang_briefly),
     Scenario("join", "a new device in mid-run", join, short=True),
     Scenario("leave-worker", "a worker leaves gracefully", partial(leave, any_worker), short=True),
     Scenario("leave-leader", "the leader leaves gracefully", partial(leave, leader)),
     Scenario("kill-and-return", "a worker is killed and comes back, twice", kill_and_return),
+    Scenario("flipped-bit", "a member sends sound frames with one wrong bit", partial(attack, "flipped-bit")),
+    Scenario(
+        "malformed-storm", "a member sends a storm of malformed frames", partial(attack, "malformed-storm"), short=True
+    ),
     Scenario("full-files", "a worker can write no file any more, then another is killed", fill_files, changes=FREQUENT),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -97,13 +98,15 @@ class Trial:
         self.away: set[str] = set()
         """Devices that have been killed or have left, and do not come back by themselves."""
 
+        self.figures: dict[str, Any] = {}
+
     # ------------------------------------------------------------------------------------------ the job
 
     def begin(self, source: str, step: int) -> None:
         """Hand the job in on device ``source`` and wait until some steps are done and a version is committed."""
-        from edged.compute.job_file import load  # noqa: PLC0415 - brings torch
-        from edged.compute.submission import submit  # noqa: PLC0415 - brings torch
-        from edged.strategies import PLANNERS  # noqa: PLC0415 - brings torch
+        from edged.compute.job_file import load
+        from edged.compute.submission import submit
+        from edged.strategies import PLANNERS
 
         device = self.bed[source]
         job = load(f"{JOB}:job", self.changes)
@@ -201,6 +204,12 @@ class Trial:
         """SIGCONT; the moment."""
         return self.note(f"continue {name}", self.bed[name].signal(signal.SIGCONT))
 
+    def go_on_all(self) -> None:
+        """SIGCONT to all that are stopped."""
+        for device in self.bed.devices.values():
+            if device.running and device.stopped:
+                self.go_on(device.name)
+
     def restart(self, *names: str) -> None:
         """Start killed nodes again in their homes."""
         for name in names:
@@ -235,7 +244,7 @@ class Trial:
         until, still_until, before, waiting_since = time.monotonic() + TOTAL_SECONDS, 0.0, None, 0.0
         while True:
             now = time.monotonic()
-            records = self._records()
+            records = self.records()
             ended = [record for record in records if record["state"] in {"finished", "failed", "stopped"}]
             if ended:
                 return ended[0]
@@ -258,7 +267,7 @@ class Trial:
                 raise TestbedError(f"HANG: nothing has changed for {STILL_SECONDS:.0f} s: {records}")
             time.sleep(0.1)
 
-    def _records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, Any]]:
         """The job's record as each device that answers has it."""
         found = []
         for device in self.bed.running():
@@ -275,7 +284,9 @@ class Trial:
         outcome.replayed_steps = sum(gap.replayed for gap in gaps)
         if gaps:
             outcome.pause_seconds = max(gap.came - gap.left for gap in gaps) - usual
-        outcome.figures["step_seconds"] = usual
+        outcome.figures |= {"step_seconds": usual, "changes_of_plan": len(gaps), **self.figures}
+        if gaps:
+            outcome.figures["median_pause_seconds"] = statistics.median(gap.came - gap.left for gap in gaps) - usual
         detections = [seconds for moment, _ in self.faults if (seconds := self._detection(moment)) is not None]
         outcome.detection_seconds = max(detections, default=None)
         reports = {fact.stamp(): fact.body for fact in self.watch.all("heard RecoveryReport", self.job)}
@@ -307,6 +318,7 @@ class Scenario:
     changes: tuple[tuple[str, str], ...] = ()
     leader_is_source: bool = False
     options: Sequence[str] = ()
+    disk_bytes: int = 0
 
     def __str__(self) -> str:
         """Its name."""
@@ -316,7 +328,7 @@ class Scenario:
 def devices(bed: Testbed, watch: Watch, scenario: Scenario) -> list[Device]:
     """As many devices as the scenario needs, all running; added, started and followed as needed."""
     while len(bed.devices) < scenario.nodes:
-        device = bed.add(f"n{len(bed.devices)}", options=scenario.options)
+        device = bed.add(f"n{len(bed.devices)}", options=scenario.options, disk_bytes=scenario.disk_bytes)
         watch.follow(device)
     bed.start(*(device.name for device in bed.devices.values() if not device.running))
     return list(bed.devices.values())

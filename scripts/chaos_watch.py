@@ -1,4 +1,4 @@
-"""Watches a testbed by the journals of its nodes (``edged events --follow``): what was heard, decided and done, and when.
+"""Watches a testbed by the journals of its nodes (``edged events --follow``): what was heard, decided, done, and when.
 
 All nodes run on one machine, so the monotonic times in their journals can be compared with each other and with ours.
 """
@@ -23,12 +23,12 @@ Stamp = tuple[int, int]
 
 RECONNECT_SECONDS = 0.1
 
-KEPT = frozenset(
-    "heard " + name
-    for name in (
-        "Halt Inventory Prepare Prepared Start PlanChosen RecoveryReport Committed Held FinishedReport End Drain Drained"
-    ).split()
-) | {"MakePlan", "TakeSnapshot", "SnapshotTaken", "SendHeld", "StoreHeld", "HeldStored", "TellMember", "TellLeader"}
+HEARD = (
+    "Halt", "Inventory", "Prepare", "Prepared", "Start", "PlanChosen", "RecoveryReport", "Committed", "Held",
+    "FinishedReport", "End", "Drain", "Drained",
+)  # fmt: skip
+DONE = ("MakePlan", "TakeSnapshot", "SnapshotTaken", "SendHeld", "StoreHeld", "HeldStored", "TellMember", "TellLeader")
+KEPT = frozenset([*(f"heard {message}" for message in HEARD), *DONE])
 """Kinds of facts that are remembered: an effect or event by its type, a message as ``heard`` by its receiver."""
 
 

@@ -34,6 +34,7 @@ from testbed_network import Network, no_network
 
 from edged.client import Client
 from edged.errors import UserError
+from edged.telemetry.paths import local_socket_path
 from edged.transport.security import new_cluster_key
 
 LEAVE_SECONDS = 15.0
@@ -271,9 +272,11 @@ class Testbed:
             device.end()
 
     def left_behind(self) -> list[str]:
-        """What the processes of this testbed have left although none runs any more: processes, sockets."""
-        found = [f"a process of {self.folder}: {pid}" for pid in processes_of(self.folder)]
-        return found + [f"a socket: {path}" for path in self.folder.glob("*/node.sock")]
+        """What is still there although all has ended: processes; sockets of nodes that were not killed."""
+        left = [f"a process of {self.folder}: {pid}" for pid in processes_of(self.folder)]
+        orderly = [device for device in self.devices.values() if device.process.returncode == 0]
+        sockets = [local_socket_path(device.home) for device in orderly]
+        return left + [f"a socket: {path}" for path in sockets if path.exists()]
 
 
 PREFIXED = "edged-testbed"
@@ -282,11 +285,11 @@ PREFIXED = "edged-testbed"
 
 def processes_of(folder: Path) -> list[int]:
     """Processes that name ``folder`` on their command line or work in it: nodes and their feeders."""
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        if process.pid != os.getpid() and any(str(folder) in part for part in process.info["cmdline"] or ()):
-            found.append(process.pid)
-    return found
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if process.pid != os.getpid() and any(str(folder) in part for part in process.info["cmdline"] or ())
+    ]
 
 
 def free_ports() -> int:

@@ -1,4 +1,4 @@
-"""Control groups for a testbed: a share of a core for each device, a limit of memory. Version 1 or 2 of the kernel's."""
+"""Control groups for a testbed: shares of a core, limits of memory, by version 1 or 2 of the kernel's."""
 
 from __future__ import annotations
 
