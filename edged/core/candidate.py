@@ -124,7 +124,7 @@ class Candidate(Voter):
             self._term = fork_term(self._term, self._rng)
             self._electorate = fork(old, lineage, self._term, self._node)
             text = f"no majority in sight: goes on as fork {lineage} of lineage {old.lineage}; results are tentative"
-            effects.append(Log("warning", "election", text))
+            effects.append(Log("warning", "lineage", text))
         self._begin_to_lead(now, effects, unanimous=False)
 
     def _round_over(self, ballot: Ballot, now: float, effects: list[Effect]) -> None:

@@ -307,7 +307,7 @@ class Election(Candidate):
         if told != self._told_lineage:
             ends = bool(self._told_lineage[1]) and not told[1] and not self._discarded
             if ends and told[0] == self._told_lineage[0]:
-                effects.append(Log("info", "election", f"fork {told[0]} has a majority again: its results count"))
+                effects.append(Log("info", "lineage", f"fork {told[0]} has a majority again: its results count"))
             self._told_lineage = told
             effects.append(TellLineage(*told, self._discarded))
         self._discarded = ""

@@ -143,13 +143,13 @@ class Voter:
         self._strayed = {}
         if descends(other, own):
             text = f"goes on in fork {other.lineage} of lineage {own.lineage}, led by {self._name(leader)}: {why}"
-            effects.append(Log("warning", "election", text))
+            effects.append(Log("warning", "lineage", text))
             return
         self._discarded = own.lineage
         text = f"lineage {own.lineage} gives way to lineage {other.lineage}, led by {self._name(leader)}: {why}"
         if len(own.voters) > 1 or self._progress():
             text += "; what was decided in it is discarded, and what it computed may be done again"
-        effects.append(Log("warning", "election", text))
+        effects.append(Log("warning", "lineage", text))
 
     def _vote(self, sender: NodeId, request: VoteRequest, now: float, effects: list[Effect]) -> VoteReply:
         if request.electorate.lineage == "":

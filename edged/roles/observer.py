@@ -257,6 +257,8 @@ class Observer:
         if record.state is MemberState.ALIVE and effect.before is MemberState.SUSPECT:
             verb = "answers again"
         text = f"{record.name} {verb}" + (f": {effect.reason}" if effect.reason not in _PLAIN_REASONS else "")
+        if record.expelled:
+            text = f"{record.name} was expelled"
         topic_logger("membership").info("%s", text)
         self.tell(text)
         if record.state in {MemberState.DEAD, MemberState.LEFT}:

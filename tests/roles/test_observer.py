@@ -139,12 +139,15 @@ def test_members_are_told_in_words_and_their_reports_forgotten(stage: Stage) -> 
     stage.do(TellMember(record_of(PEER, "pi-4"), MemberState.ALIVE, "measured"))
     stage.do(TellMember(record_of(PEER, "pi-4", MemberState.DEAD), MemberState.SUSPECT, "3 refused connects"))
     stage.do(TellMember(record_of(OWN, "desk"), None, "self"))
+    expelled = replace(record_of(PEER, "pi-4", MemberState.DEAD), proven=True, expelled=True)
+    stage.do(TellMember(expelled, MemberState.ALIVE, "it was expelled"))
     assert stage.words() == [
         "pi-4 is here",
         "pi-4 leads (term 3)",
         "pi-4 does not answer: no answer for 0.3 s",
         "pi-4 answers again",
         "pi-4 died: 3 refused connects",
+        "pi-4 was expelled",
     ]
     assert stage.observer.reports == {}
     assert stage.status()["members"][1]["roles"] == []

@@ -60,7 +60,9 @@ class Transcript:
 
     def _hear(self, node: NodeId, effect: Effect) -> None:
         match effect:
-            case Log(level, topic, text) if topic in {"election", "membership"} and not text.startswith("waiting"):
+            case Log(level, topic, text) if topic in {"election", "lineage", "membership"} and not text.startswith(
+                "waiting"
+            ):
                 said = f"{level}: {text}" if level != "info" else text
             case Log(_, "election", text):
                 said = text

@@ -63,6 +63,10 @@ def test_a_new_cluster_key_reaches_all_and_the_old_one_opens_no_door(fresh: Clus
     fresh.nodes["d"] = newcomer
     newcomer.ready()
     wait_until(lambda: newcomer.alive() == {"a", "b", "d"}, "a node with the new key joins")
+    two.signal(signal.SIGINT)
+    assert two.wait(60) == 0
+    (again,) = fresh.start("b")  # its start script names the old key
+    wait_until(lambda: again.alive() == {"a", "b", "d"}, "a member that was there comes back all the same")
     for node in fresh.running():
         node.signal(signal.SIGINT)
         assert node.wait(60) == 0
