@@ -134,16 +134,19 @@ def _feed(
     Thread(target=_listen, args=(stream, wanted, on_closed), name="feeder-requests", daemon=True).start()
     try:
         while True:
+            answer = None
             try:
                 request = wanted.get(timeout=background.pause)
             except Empty:
                 answer = background.work()
-                if answer is not None and not _send(connection, answer):
+            else:
+                if isinstance(request, WantRows):
+                    background.ask(request)
+                elif request is None or not _answer(connection, source, request):
                     return
-                continue
-            if isinstance(request, WantRows):
-                background.ask(request)
-            elif request is None or not _answer(connection, source, request):
+                if background.overdue:
+                    answer = background.work(spell=0.0)
+            if answer is not None and not _send(connection, answer):
                 return
     finally:
         with suppress(OSError):

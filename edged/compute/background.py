@@ -24,6 +24,9 @@ SPELL_SECONDS: Final = 0.002
 REST: Final = 3.0
 """How many times as long it rests afterwards: the node computes on the same cores."""
 
+BUSY_REST: Final = 50.0
+"""How many times as long it rests while something better is always to be done: a fiftieth of the time it may take."""
+
 NICENESS: Final = 10
 """Of a process that only reads rows."""
 
@@ -44,24 +47,34 @@ class Background:
         self._reader = reader
         self._reading: Iterator[None] = iter(())
         self._rest = 0.0
+        self._took = 0.0
+        self._ended = 0.0
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a little may be read although micro-batches are wanted; where they always are, nothing else would."""
+        return self.pause is not None and time.monotonic() - self._ended >= BUSY_REST * self._took
 
     def ask(self, want: WantRows) -> None:
         """Begin to read; what was being read is not wanted any more."""
         self._reading = self._reader.read(want)
         self.pause = self._rest
 
-    def work(self) -> list[bytes | memoryview] | None:
-        """Read for a spell; returns the answer's frame when there is one."""
+    def work(self, spell: float = SPELL_SECONDS) -> list[bytes | memoryview] | None:
+        """Read for a spell, of one sample at least; returns the answer's frame when there is one."""
         began = time.monotonic()
         answer = None
         try:
-            while time.monotonic() < began + SPELL_SECONDS:
+            next(self._reading)
+            while time.monotonic() < began + spell:
                 next(self._reading)
         except StopIteration as end:
             answer = copied(end.value)
         except JobError as error:
             answer = uncopied(str(error))
-        self._rest = REST * (time.monotonic() - began)
+        self._ended = time.monotonic()
+        self._took = self._ended - began
+        self._rest = REST * self._took
         self.pause = self._rest if answer is None else None
         return answer
 

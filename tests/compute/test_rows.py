@@ -201,6 +201,16 @@ def test_in_the_background_nothing_is_read_until_it_is_asked_for_and_rests_are_l
     assert b'"rows": [1, 0, 64]' in bytes(answer[0])
 
 
+def test_where_something_better_is_always_to_be_done_a_little_is_read_all_the_same() -> None:
+    drawn: list[int] = []
+    background = Background(RowReader(Sampler(job(Made(64, lambda i: drawn.append(i) or numbers(i))))))
+    assert not background.overdue
+    background.ask(FIRST)
+    assert background.overdue
+    background.work(spell=0.0)
+    assert len(drawn) == 1
+
+
 def test_what_cannot_be_copied_is_answered_with_a_sentence() -> None:
     background = Background(RowReader(Sampler(job(Made(16, lambda i: torch.rand(()))))))
     background.ask(FIRST)

@@ -16,7 +16,7 @@ from edged.core.effects import CopyData, DrawSample, DropSample, SendInputs, Sen
 from edged.core.events import DataCopied, DataNotCopied, FeederFailed, HeldFound, SampleDrawn
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
-from edged.core.messages import DataParcel, DataWanted, Message, Parcel, TensorSpec
+from edged.core.messages import DataParcel, DataWanted, Inputs, Message, Parcel, TensorSpec
 from edged.roles.copies import Copies
 from edged.roles.disk import Disk
 from tests.roles.bench import OWN, Bench, hand_in, write_job
@@ -68,7 +68,12 @@ async def pair(tmp_path: Path, spec: JobSpec) -> AsyncIterator[Pair]:
 async def drawn(bench: Bench, spec: JobSpec) -> list[tuple[tuple[TensorSpec, ...], list[bytes]]]:
     """Every micro-batch of the job, as it is sent to a hop."""
     found: list[tuple[tuple[TensorSpec, ...], list[bytes]]] = []
-    bench.carry = lambda _to, header, buffers: found.append((header.tensors, [bytes(each) for each in buffers]))
+
+    def take(_to: NodeId, header: Parcel, buffers: Any) -> None:
+        assert isinstance(header, Inputs)
+        found.append((header.tensors, [bytes(each) for each in buffers]))
+
+    bench.carry = take
     for version in range(spec.steps):
         for work in spec.works_at(version):
             bench.do(DrawSample(spec.job, work))
@@ -83,7 +88,7 @@ async def test_a_job_is_drawn_from_the_copy_with_the_same_bits_when_its_source_i
     async with pair(tmp_path, spec) as both:
         both.source.do(CopyData(spec, HOLDER))
         assert await both.holder.until(DataCopied) == DataCopied(spec.job)
-        assert all(header.job == spec.job for _, header in both.source.parcels)
+        assert all(isinstance(header, DataParcel) and header.job == spec.job for _, header in both.source.parcels)
         expected = await drawn(both.source, spec)
         data = both.source.source.program(spec.job)
         assert data is not None
@@ -217,7 +222,14 @@ async def test_a_job_whose_samples_are_not_here_cannot_be_taken_over(tmp_path: P
 
 def parcel(**changes: Any) -> DataParcel:
     tensor = TensorSpec("batch", "float32", (4, 3), (3, 1), 48)
-    given = {"job": JobId("abc"), "phase": Phase.TRAIN, "first_row": 0, "rows": 4, "tensors": (tensor,), "layouts": ()}
+    given: dict[str, Any] = {
+        "job": JobId("abc"),
+        "phase": Phase.TRAIN,
+        "first_row": 0,
+        "rows": 4,
+        "tensors": (tensor,),
+        "layouts": (),
+    }
     return DataParcel(**(given | changes))
 
 
