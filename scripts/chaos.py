@@ -24,13 +24,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import chaos_soak
+import testbed_groups
+import testbed_network
 from chaos_root import ROOT_SCENARIOS
 from chaos_scenarios import EARLY, SCENARIOS
 from chaos_trial import Outcome, Scenario, Trial, devices, reference
 from chaos_watch import Watch
 from testbed import Testbed, TestbedError, ended_by_signals
 from testbed_groups import no_groups
-from testbed_network import no_network
+from testbed_network import RefusedError, no_network
 
 from edged.errors import UserError
 
@@ -129,7 +131,7 @@ class Show:
         began = time.monotonic()
         try:
             stage.play(scenario, seed, outcome)
-        except (TestbedError, UserError) as failure:
+        except (TestbedError, UserError, RefusedError, OSError) as failure:
             outcome.verdict = str(failure)
         outcome.figures["seconds"] = time.monotonic() - began
         if not outcome.passed and self._keep is not None:
@@ -145,9 +147,11 @@ class Show:
             print(f"         {text}", file=sys.stderr)
 
     def end(self) -> None:
-        """End all clusters."""
+        """End all clusters; look for what they have left."""
         for stage in self._stages.values():
             self.left += stage.end()
+        self.left += [f"a namespace: {name}" for name in testbed_network.own()]
+        self.left += [f"a control group: {name}" for name in testbed_groups.own()]
 
     @property
     def passed(self) -> bool:

@@ -124,7 +124,7 @@ def out_of_memory(trial: Trial) -> None:
         hog = subprocess.Popen([sys.executable, "-c", HOG], stdin=subprocess.PIPE)
         stack.callback(hog.wait)
         stack.callback(hog.kill)
-        Path(f"/proc/{hog.pid}/oom_score_adj").write_text("-1000", encoding="ascii")
+        Path(f"/proc/{device.process.pid}/oom_score_adj").write_text("1000", encoding="ascii")  # the first to be killed
         group.add(hog.pid)
         group.memory(group.used_bytes() + ROOM_BYTES)
         since = trial.note(f"no memory is left for {victim}", time.monotonic())

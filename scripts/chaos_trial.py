@@ -89,9 +89,11 @@ def reference(changes: tuple[tuple[str, str], ...]) -> Reference:
 class Trial:
     """A cluster with one job, and the means to disturb it. Faults are noted as they are done."""
 
-    def __init__(self, bed: Testbed, watch: Watch, rng: random.Random, changes: Mapping[str, str]) -> None:
-        """Use the devices of ``bed`` that run now."""
-        self.bed, self.watch, self.rng = bed, watch, rng
+    def __init__(
+        self, bed: Testbed, watch: Watch, rng: random.Random, changes: Mapping[str, str], path: Path = JOB
+    ) -> None:
+        """Use the devices of ``bed`` that run now, and the job of file ``path``."""
+        self.bed, self.watch, self.rng, self.path = bed, watch, rng, path
         self.changes = dict(changes)
         self.faults: list[tuple[float, str]] = []
         self.job = self.source = ""
@@ -109,8 +111,8 @@ class Trial:
         from edged.strategies import PLANNERS
 
         device = self.bed[source]
-        job = load(f"{JOB}:job", self.changes)
-        feeder = {"path": str(JOB), "function": "job", "set": self.changes}
+        job = load(f"{self.path}:job", self.changes)
+        feeder = {"path": str(self.path), "function": "job", "set": self.changes}
         spec = submit(job, device.home, feeder, None, source=device.id, strategies=PLANNERS)
         device.client.ask("submit", job=spec.job)
         self.job, self.source = spec.job, source

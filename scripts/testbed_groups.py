@@ -33,6 +33,11 @@ def orphans() -> list[Path]:
     return [group for folder in folders for group in folder.glob("edged-*")]
 
 
+def own() -> list[str]:
+    """Names of the groups that this process has made and not removed."""
+    return [group.name for group in orphans() if group.name.startswith(f"edged-{os.getpid()}-")]
+
+
 def remove_orphans() -> list[str]:
     """Remove the groups of testbeds whose process is gone; their names."""
     gone = []
@@ -82,9 +87,12 @@ class Group:
         return int((self.folder / name).read_text(encoding="ascii"))
 
     def _remove(self) -> None:
-        """Remove the group once its processes are gone."""
+        """Let its processes go, to the group around it, and remove it."""
         deadline = time.monotonic() + REMOVE_SECONDS
         while self.folder.exists():
+            for pid in (self.folder / "cgroup.procs").read_text(encoding="ascii").split():
+                with suppress(OSError):
+                    (self.folder.parent / "cgroup.procs").write_text(pid, encoding="ascii")
             try:
                 self.folder.rmdir()
             except OSError:

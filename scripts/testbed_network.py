@@ -58,6 +58,11 @@ def namespaces() -> list[str]:
     return [line.split()[0] for line in lines if _OURS.match(line)]
 
 
+def own() -> list[str]:
+    """Names of the namespaces that this process has made and not removed."""
+    return [name for name in namespaces() if name.startswith(f"{PREFIX}-{os.getpid()}-")]
+
+
 def remove_orphans() -> list[str]:
     """Remove the namespaces of testbeds whose process is gone (killed before it could clean up); their names."""
     gone = []
