@@ -6,12 +6,13 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test check bench chaos clean help
 
 help:
 	@echo "make demo   four nodes train one network on this machine (ARGS=--json for machines)"
 	@echo "make test   all tests that this machine can run"
 	@echo "make check  lint, types, architecture"
+	@echo "make chaos  nodes are killed, stopped, cut off while they train (ARGS=--list; ARGS=--short)"
 	@echo "make bench  the benchmarks of docs/benchmarks.md"
 
 $(VENV)/user: pyproject.toml constraints.txt
@@ -36,6 +37,9 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/dev
+	$(BIN)/python scripts/chaos.py $(ARGS)
 
 bench: $(VENV)/dev
 	$(BIN)/python scripts/bench_all.py $(ARGS)

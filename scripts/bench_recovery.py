@@ -2,8 +2,8 @@
 
 A pause is the time from the last step done before the fault to the first one done after it (which may be one that is
 done again), less one ordinary step; medians of ``--rounds``. Beside it, the same without edged's recovery: everything
-is stopped, started again, and the job handed in from a checkpoint file; its first step ends that pause. Steps lost since
-the checkpoint are not counted, in its favour.
+is stopped, started again, and the job handed in from a checkpoint file; its first step ends that pause. Steps lost
+since the checkpoint are not counted, in its favour.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarking import SCRIPTS, arguments
 from chaos_trial import EVENT_SECONDS, Trial

@@ -231,6 +231,7 @@ class Trial:
     def conclude(self, outcome: Outcome) -> None:
         """Wait for the job's end; where it waits for a lost device, see that it says so, and give that back."""
         record = self._ended(outcome)
+        self._survived()
         outcome.faults = [text for _, text in self.faults]
         self._measure(outcome)
         if record["state"] != "finished":
@@ -240,6 +241,12 @@ class Trial:
         outcome.passed = found == reference(tuple(self.changes.items())).state_sha256()
         waited = " after waiting" if any(text.startswith("waiting:") for text in outcome.told) else ""
         outcome.verdict = f"equal{waited}" if outcome.passed else f"WRONG WEIGHTS {found[:12]}"
+
+    def _survived(self) -> None:
+        """Nobody has ended who was not made to. Raises ``TestbedError``."""
+        for device in self.bed.devices.values():
+            if not device.running and device.name not in self.away:
+                raise TestbedError(f"{device.name} ended by itself: {device.last_words()}")
 
     def _ended(self, outcome: Outcome) -> Mapping[str, Any]:
         """The job's record once it is over. Raises ``TestbedError`` if nothing changes for too long."""

@@ -121,13 +121,18 @@ class Device:
         stream = self.process.stdout
         line = stream.readline() if stream is not None else ""
         if not line:
-            log = (self.home.parent / f"{self.name}.log").read_text(encoding="utf-8").strip().splitlines()
-            raise TestbedError(f"{self.name} did not start: {log[-1] if log else 'it said nothing'}")
+            raise TestbedError(f"{self.name} did not start: {self.last_words()}")
         self.id = json.loads(line)["node"]
 
     def status(self) -> dict[str, Any]:
         """``edged status --json`` of this device."""
         return self.client.ask("status")
+
+    def last_words(self) -> str:
+        """The last line of the node's log, and its exit status if it has ended."""
+        log = (self.home.parent / f"{self.name}.log").read_text(encoding="utf-8").strip().splitlines()
+        ended = "" if self.running else f" (exit status {self.process.wait()})"
+        return (log[-1] if log else "it said nothing") + ended
 
     def signal(self, number: signal.Signals) -> float:
         """Send a signal to the node's process alone; the monotonic moment at which that was done."""

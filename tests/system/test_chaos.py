@@ -1,0 +1,46 @@
+"""The short set of the chaos scenarios, as ``make chaos ARGS=--short`` plays it: real nodes, real faults, equal weights.
+
+One cluster serves all of them, one after the other, so that each also meets what the one before has left.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the script; what it says of each scenario is in the failure's text."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / "chaos.py"), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.timeout(600)
+def test_the_short_set_ends_with_the_weights_of_an_undisturbed_run(figure: list[str], tmp_path: Path) -> None:
+    done = chaos("--short", "--json", "--keep", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    played = json.loads(done.stdout)
+    assert played["left"] == []
+    for outcome in played["outcomes"]:
+        assert outcome["verdict"].startswith("equal"), outcome
+        pause = outcome["pause_seconds"]
+        figure.append(
+            f"chaos {outcome['scenario']}: {outcome['verdict']}"
+            + ("" if pause is None else f", pause {pause:.2f} s, {outcome['replayed_steps']} steps again")
+        )
+
+
+def test_scenarios_are_listed_and_an_unknown_one_is_refused() -> None:
+    listed = chaos("--list").stdout
+    assert "kill-leader" in listed
+    assert "soak" in listed
+    assert chaos("--scenario", "no-such").returncode == 1
