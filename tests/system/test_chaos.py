@@ -1,4 +1,4 @@
-"""The short set of the chaos scenarios, as ``make chaos ARGS=--short`` plays it: real nodes, real faults, equal weights.
+"""The short set of the chaos scenarios, as ``make chaos ARGS=--short`` plays it: real nodes and faults, equal weights.
 
 One cluster serves all of them, one after the other, so that each also meets what the one before has left.
 """
