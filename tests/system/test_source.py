@@ -1,0 +1,60 @@
+"""The source dies for good: the job goes on with the copy of its samples, to the weights it would have had."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster, Node, undisturbed, wait_until
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 200
+END_SECONDS = 180.0
+
+
+def copies(cluster: Cluster, job: str) -> list[Node]:
+    """The nodes that have a whole copy of a job's samples."""
+    return [node for node in cluster.running() if (node.home / "samples" / job / "copy.json").exists()]
+
+
+def survives(witness: Node, victim: Node) -> bool:
+    """Whether the job would survive the death of ``victim``, as far as ``witness`` knows."""
+    protection = witness.status()["protection"] or {"if_died": []}
+    return any(each["node"] == victim.id and each["survives"] for each in protection["if_died"])
+
+
+def state(node: Node, job: str) -> str:
+    """What a node says of a job."""
+    return next((record["state"] for record in node.client.ask("jobs")["jobs"] if record["job"] == job), "")
+
+
+@pytest.mark.parametrize("leads", [False, True], ids=["it-follows", "it-leads"])
+def test_a_job_outlives_its_source(fresh: Cluster, tmp_path: Path, leads: bool) -> None:
+    fresh.start("a", "b", "c")
+    leader = fresh.settle()
+    source = fresh[leader if leads else next(name for name in fresh.nodes if name != leader)]
+    job = source.submit(child=True, epochs=str(EPOCHS), pause="0.001")
+    job.wait("step", 3)
+    witness = next(node for node in fresh.running() if node is not source)
+    follower = witness.follow(job.job)
+    wait_until(lambda: survives(witness, source), "nothing would be lost with the source")
+    assert copies(fresh, job.job)
+    source.signal(signal.SIGKILL)
+    source.wait()
+    follower.wait("recovery")
+    (again,) = fresh.start(source.name)
+    _, event = follower.end(END_SECONDS)
+    assert event["event"] == "finished", event
+    assert event["state_sha256"] == undisturbed(epochs=EPOCHS)
+    result = Path(event["output"])
+    assert result.exists()
+    writer = next(node for node in fresh.running() if result.is_relative_to(node.home))
+    answer = writer.client.ask("export", job=job.job, output=str(tmp_path / "out.safetensors"))
+    assert answer["state_sha256"] == event["state_sha256"]
+    assert Path(answer["output"]).read_bytes() == result.read_bytes()
+    wait_until(lambda: state(again, job.job) == "finished", "the old source hears of the end")
+    wait_until(lambda: not copies(fresh, job.job), "copies go with the job")
+    wait_until(lambda: not any(node.children() for node in fresh.running()), "feeders go with the job")
