@@ -240,7 +240,10 @@ class Course:
         self.version += 1
         self.plan = self.protection = self._trial = None
         self._adopted = False
-        self._since = now if self._recovery is None else self._recovery.since
+        if self._recovery is not None:
+            self._since = self._recovery.since
+        elif self.record.state is not JobState.WAITING:  # else it has waited from the first time on
+            self._since = now
         self._watch.follow(())
         self._told = self._stamp_now()
         self._gathering = Gathering(self._told, self._members, self._conduct.doubted, patience_seconds, now)

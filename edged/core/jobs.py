@@ -14,6 +14,7 @@ from edged.core.events import (
     Event,
     JobSubmitted,
     LeaderChanged,
+    LineageChanged,
     MemberChanged,
     MessageReceived,
     PauseAsked,
@@ -22,7 +23,7 @@ from edged.core.events import (
 )
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
-from edged.core.joblist import JobList
+from edged.core.joblist import ENDED, JobList
 from edged.core.leavers import Leavers
 from edged.core.messages import (
     Committed,
@@ -92,6 +93,8 @@ class JobBoard:
         self._confirmed = False
         self._list_at: float | None = None
         self._plan_at: float | None = None
+        self._introduce_at: float | None = None
+        self._led_at = 0.0
 
     # ------------------------------------------------------------------------------------------- contract
 
@@ -101,15 +104,14 @@ class JobBoard:
         effects += self._leavers.handle(event, now, self._spares) if self.leads else []
         if self.procedure is not None:
             effects += self.procedure.handle(event, now)
-        if self.leads:
-            effects += self._lead(now)
+        effects += self._lead(now) if self.leads else self._introduce(now)
         effects += self._submissions.remind(self.leader, now)
         self._forget_ended()
         return effects
 
     def deadline(self) -> float | None:
         """Return when something is to be repeated or given up."""
-        parts = [self._list_at, self._plan_at, self._submissions.deadline()]
+        parts = [self._list_at, self._plan_at, self._introduce_at, self._submissions.deadline()]
         if self.leads:
             parts += [self._leavers.deadline(), self._queue.deadline()]
         if self.procedure is not None:
@@ -136,6 +138,13 @@ class JobBoard:
         """Whether this node leads."""
         return self.leader == self.node
 
+    def may_tell(self, node: NodeId, job: JobId) -> bool:
+        """Whether a leader learns a job's plan from this node: from its source; from anybody if that is gone."""
+        record = self.jobs.records.get(job)
+        source = None if record is None else self._members.get(record.source)
+        unended = record is not None and record.state not in ENDED
+        return unended and (source is None or source.node == node or source.state in GONE)
+
     # -------------------------------------------------------------------------------------------- taking in
 
     def _take_in(self, event: Event, now: float) -> list[Effect]:
@@ -146,6 +155,8 @@ class JobBoard:
                 return self._member_changed(record, before)
             case LeaderChanged(leader, term):
                 self._leader_changed(leader, term, now)
+            case LineageChanged():
+                self._lineage_changed(event)
             case JobSubmitted(spec):
                 if spec.job not in self.jobs.records:
                     self.jobs.put(_queued(spec))
@@ -183,7 +194,7 @@ class JobBoard:
             self.jobs.put(replace(record, state=state, reason=reason))
 
     def _hear_request(self, sender: NodeId, message: Submit | StopRequest | PauseRequest | ResumeRequest) -> None:
-        """Do what somebody asks; of the job in hand, the procedure takes it in."""
+        """Do what somebody asks; the procedure takes in what concerns the job in hand."""
         match message:
             case Submit(spec):
                 if sender == spec.source and not self.jobs.ended(spec.job):
@@ -217,17 +228,27 @@ class JobBoard:
         if self.leads:
             if sender != self.node and message.term <= self._term:
                 self.jobs.correct(message)
+                self._begin_again()
                 return self._overruled(now)
             return []
         effects: list[Effect] = []
+        self._introduce_at = None if sender == self.leader else self._introduce_at
         if self.jobs.follow(message):
             effects.append(SendMessage(sender, self.jobs.message()))
         for job, known in self.plans.items():
-            record = self.jobs.records.get(job)
-            running = record is not None and record.state is JobState.RUNNING and record.source == self.node
-            if running and not self._confirmed and sender == self.leader:
+            if not self._confirmed and sender == self.leader and self.may_tell(self.node, job):
                 effects.append(SendMessage(sender, known))
         return effects
+
+    def _introduce(self, now: float) -> list[Effect]:
+        """Tell a leader that shows no list what there is to be done: its process may have begun after that."""
+        due, leader = self._introduce_at, self.leader
+        if due is None or leader is None or not self.jobs.unended():
+            self._introduce_at = None
+        elif now >= due:
+            self._introduce_at = now + REPEAT_SECONDS
+            return [SendMessage(leader, self.jobs.message())]
+        return []
 
     def _overruled(self, now: float) -> list[Effect]:
         """A correction may say that the job in hand is long over."""
@@ -245,6 +266,13 @@ class JobBoard:
             return []
         return [SendMessage(record.node, self.jobs.message()), *self._plan_for([record.node])]
 
+    def _lineage_changed(self, event: LineageChanged) -> None:
+        """What a lineage that was given up has planned is void; what it has ended stays ended."""
+        if event.discarded:
+            self.procedure = None
+            for told in (self.plans, self.committed, self._starts):
+                told.clear()
+
     def _leader_changed(self, leader: NodeId | None, term: int, now: float) -> None:
         if (leader, term) == (self.leader, self._term):
             return
@@ -252,13 +280,19 @@ class JobBoard:
         self.procedure = None
         self._list_at = self._plan_at = None
         self._submissions.hasten()
+        self._introduce_at = None if self.leads else now + REPEAT_SECONDS
         if not self.leads:
             self.jobs.obey(term)
             return
         self.jobs.lead(term)
+        self._led_at = now
         self._version, self._told_number, self._told_plan, self._list_at = 0, -1, None, now
+        self._begin_again()
+
+    def _begin_again(self) -> None:
+        """What an earlier leader had in hand, and had not brought to run, goes back to the queue."""
         for record in self.jobs.unended():
-            if record.state in {JobState.PREPARING, JobState.WAITING}:
+            if record.state in {JobState.PREPARING, JobState.WAITING} and not self._in_hand(record.job):
                 self.jobs.put(replace(record, state=JobState.QUEUED, reason=""))
                 self._causes[record.job] = "leader"
 
@@ -267,7 +301,7 @@ class JobBoard:
     def _lead(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         self._settle()
-        self._tell_orphans()
+        self._tell_orphans(now)
         if self.procedure is not None and self._queue.yields(self.procedure.record, now):
             self._causes.setdefault(self.procedure.record.job, "leader" if self.procedure.record.step else "")
             self.procedure = None
@@ -285,14 +319,20 @@ class JobBoard:
         if self.procedure.stage is Stage.OVER:
             self.procedure = None
 
-    def _tell_orphans(self) -> None:
-        """Say of queued jobs that only their source can hand in again, and that is gone, what they wait for."""
+    def _tell_orphans(self, now: float) -> None:
+        """Say of queued jobs that only their source can hand in again what they wait for."""
         for record in self.jobs.unended():
-            source = self._members.get(record.source)
             known = self._in_hand(record.job) or self._spec_of(record.job) is not None
-            if record.state is JobState.QUEUED and not known and source is not None and source.state in GONE:
+            source = self._members.get(record.source)
+            if record.state is not JobState.QUEUED or known or source is None:
+                continue
+            if source.state in GONE:
                 reason = f"node {source.name} {fate(source)}; it has the job's data; the job goes on when it is back"
-                self.jobs.put(replace(record, state=JobState.WAITING, reason=reason))
+            elif now >= self._led_at + 3 * REPEAT_SECONDS:
+                reason = record.reason or f"node {source.name} has the job's data, and has not handed it in again"
+            else:
+                continue
+            self.jobs.put(replace(record, state=JobState.WAITING, reason=reason))
 
     def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
         job = record.job

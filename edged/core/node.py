@@ -291,7 +291,8 @@ class Node:
         """Why the leader's words are not believed from this sender; empty if they are, or if they are others' words.
 
         Where nobody is known to lead, the term decides. A leader that this node does not know yet says all that matters
-        again. The one word that goes the other way is the running plan, which a source tells a new leader.
+        again. The one word that goes the other way is the running plan, which a source tells a new leader, and, where
+        the source is gone, anybody.
         """
         match message:
             case Prepare(plan) | PlanChosen(plan):
@@ -305,8 +306,7 @@ class Node:
         leader, term = self.board.leader, self.board.term
         if sender == leader or (leader is None and stamp.term >= term):
             return ""
-        record = self.board.jobs.records.get(stamp.job)
-        if isinstance(message, PlanChosen) and self.board.leads and record is not None and record.source == sender:
+        if isinstance(message, PlanChosen) and self.board.leads and self.board.may_tell(sender, stamp.job):
             return ""
         led_by = "nobody" if leader is None else self._name_of(leader)
         return f"{type(message).__name__} from {self._name_of(sender)} dropped: {led_by} leads in term {term}"

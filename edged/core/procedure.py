@@ -67,7 +67,7 @@ class Procedure(Founding):
         now (see ``Recovery``).
         """
         self.spec = replace(spec, source=self.record.source)
-        self._measured_by, self._possible_by = now + MEASURE_SECONDS, now + IMPOSSIBLE_SECONDS
+        self._since, self._measured_by, self._possible_by = now, now + MEASURE_SECONDS, now + IMPOSSIBLE_SECONDS
         self._committed = max(self._committed, -1 if told is None else told.version)
         if cause:
             self._recovery = Recovery(cause, {}, self._before, self.record.step, now)
@@ -151,7 +151,7 @@ class Procedure(Founding):
             case Inventory() if self.stage is Stage.FENCE and self._gathering is not None:
                 if self._gathering.hear(sender, message):
                     self._conduct.heard(sender)
-            case PlanChosen(plan) if plan.stamp.job == self.record.job and sender == self.record.source:
+            case PlanChosen(plan) if plan.stamp.job == self.record.job and self._may_tell(sender):
                 if self.stage is Stage.ADOPT:
                     return self._take_over(message, self.record.step, None, now)
                 if self._adopted and self.stage is Stage.RESUME and plan.stamp > self._plan().stamp:
@@ -159,6 +159,11 @@ class Procedure(Founding):
             case _:
                 return self._hear_of_plan(sender, message, now)
         return []
+
+    def _may_tell(self, node: NodeId) -> bool:
+        """Whether a new leader learns the plan from this node: from the source; from anybody if that is gone."""
+        source = self._members.get(self.record.source)
+        return node == self.record.source or source is None or source.state in GONE
 
     def _hear_of_plan(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         """Take in what concerns the plan that others have been told of, and nothing of older ones."""

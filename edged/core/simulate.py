@@ -43,11 +43,15 @@ class Machine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Properties of every link. Delays are one way, in seconds, drawn evenly; the others are probabilities."""
+    """Properties of every link. Delays are one way, in seconds, drawn evenly; the others are probabilities.
+
+    ``ordered``: what is sent over a link arrives in that order, as over a connection.
+    """
 
     delay_seconds: tuple[float, float] = (0.0005, 0.003)
     loss: float = 0.0
     duplication: float = 0.0
+    ordered: bool = False
 
 
 class Host:
@@ -93,10 +97,12 @@ class Simulation:
         after: Callable[[NodeId], None] | None = None,
         *,
         checks: bool = False,
+        before: Callable[[NodeId, Effect], None] | None = None,
     ) -> None:
         """``perform`` gets every effect but ``SendMessage``; ``after`` is called after every handled event.
 
-        With ``checks`` every machine's ``check`` is called after every event that it handles.
+        With ``checks`` every machine's ``check`` is called after every event that it handles. ``before`` is shown every
+        effect just before it is performed; if it kills the device, neither this one nor the rest is.
         """
         self.now = 1000.0
         self.rng = Random(seed)
@@ -105,10 +111,12 @@ class Simulation:
         self.messages_sent = 0
         self._perform = perform
         self._after = after
+        self._before = before
         self._checks = checks
         self._queue: list[tuple[float, int, Host | None, Event | Callable[[], None]]] = []
         self._number = 0
         self._cuts: set[tuple[NodeId, NodeId]] = set()
+        self._arrivals: dict[tuple[NodeId, NodeId], float] = {}
 
     # ------------------------------------------------------------------------------------------ hosts and faults
 
@@ -132,7 +140,7 @@ class Simulation:
         self.silence(node)
         host.gone = True
         for peer in sorted(set(host.peers)):
-            if not self._is_cut(node, peer):
+            if not self.is_cut(node, peer):
                 self.post(peer, LinkLost(node), self._delay())
 
     def silence(self, node: NodeId) -> None:
@@ -160,9 +168,21 @@ class Simulation:
                 self._handle(host, event)
         self._arm(host)
 
+    def send(self, node: NodeId, effect: SendMessage) -> None:
+        """Send a message that no machine decided on."""
+        self._send(self.hosts[node], effect)
+
     def cut(self, sender: NodeId, receiver: NodeId) -> None:
         """Nothing gets from ``sender`` to ``receiver`` any more; the other way is not touched."""
         self._cuts.add((sender, receiver))
+
+    def mend(self, sender: NodeId, receiver: NodeId) -> None:
+        """Mend one cut, if it is there."""
+        self._cuts.discard((sender, receiver))
+
+    def is_cut(self, sender: NodeId, receiver: NodeId) -> bool:
+        """Whether nothing gets from ``sender`` to ``receiver``."""
+        return bool(self._cuts) and (sender, receiver) in self._cuts
 
     def partition(self, *groups: Iterable[NodeId]) -> None:
         """Cut every link between different ``groups``, both ways."""
@@ -206,9 +226,6 @@ class Simulation:
     def _delay(self) -> float:
         least, most = self.network.delay_seconds
         return least + (most - least) * self.rng.random()
-
-    def _is_cut(self, sender: NodeId, receiver: NodeId) -> bool:
-        return bool(self._cuts) and (sender, receiver) in self._cuts
 
     def _deliver(self, host: Host, event: Event) -> None:
         if type(event) is TimerFired:
@@ -274,6 +291,10 @@ class Simulation:
 
     def _handle(self, host: Host, event: Event) -> None:
         for effect in host.machine.handle(event, self.now):
+            if self._before is not None:
+                self._before(host.node, effect)
+            if host.stopped:
+                return
             if type(effect) is SendMessage:
                 self._send(host, effect)
                 continue
@@ -297,21 +318,25 @@ class Simulation:
         receiver = self.hosts.get(effect.to)
         if receiver is None or receiver.stopped or effect.to in host.dismissed:
             return
-        if self._is_cut(host.node, effect.to):
+        if self.is_cut(host.node, effect.to):
             return
         network, random = self.network, self.rng.random
         if network.loss and random() < network.loss:
             return
         event = MessageReceived(host.node, effect.message)
         least, most = network.delay_seconds
-        self._push(self.now + least + (most - least) * random(), receiver, event)
+        arrival = self.now + least + (most - least) * random()
+        if network.ordered:
+            link = (host.node, effect.to)
+            arrival = self._arrivals[link] = max(arrival, self._arrivals.get(link, 0.0))
+        self._push(arrival, receiver, event)
         if network.duplication and random() < network.duplication:
             self._push(self.now + least + (most - least) * random(), receiver, event)
 
     def _probe(self, host: Host, effect: ProbePort) -> None:
         node = effect.record.node
         target = self.hosts.get(node)
-        reachable = not self._is_cut(host.node, node) and not self._is_cut(node, host.node)
+        reachable = not self.is_cut(host.node, node) and not self.is_cut(node, host.node)
         if target is None or not reachable or (target.stopped and not target.gone):
             self.post(host.node, PortProbed(node, refused=False), PROBE_TIMEOUT_SECONDS)
         else:

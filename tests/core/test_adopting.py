@@ -116,7 +116,7 @@ def test_a_plan_that_nobody_tells_sends_the_job_back_to_the_queue():
     council, _, _ = follower()
     council.handle(LeaderChanged(D, 2))
     council.wait(ADOPT_SECONDS + 1)
-    assert council.record.state is JobState.QUEUED
+    assert council.record.state is JobState.WAITING
     assert "waiting for the source to hand the job in again" in council.record.reason
     council.submit(steps=100)
     assert council.stage is Stage.RESUME

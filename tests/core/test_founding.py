@@ -26,6 +26,7 @@ from edged.core.messages import (
 )
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
+from edged.core.stock import STEP_SECONDS
 from tests.core.council import FIRST, Council, E, bring, inventory, messages, receivers, snapshot
 from tests.core.job_sample import JOB, A, B, C, D, member, plan, stamp
 
@@ -244,6 +245,16 @@ def test_rather_than_begin_anew_it_waits_as_long_as_that_would_take(council):
     assert council.stage is Stage.WAIT
     assert council.record.reason.endswith("the job goes on when it is back; if that takes long, it begins anew")
     council.wait(9.0)
+    assert council.stage is Stage.RESUME
+    assert dict(council.told(Prepare))[B].version == 0
+
+
+def test_a_job_that_is_taken_up_again_waits_for_lost_layers_only_so_long(council):
+    council.holdings[B] = (Holding(0, 1, 16, HoldingKind.DISK),)
+    council.submit(steps=100)
+    assert council.stage is Stage.WAIT
+    assert council.record.reason.endswith("if that takes long, it begins anew")
+    council.wait(16 * STEP_SECONDS + 2.0)
     assert council.stage is Stage.RESUME
     assert dict(council.told(Prepare))[B].version == 0
 

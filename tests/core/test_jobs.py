@@ -263,6 +263,56 @@ def test_a_source_tells_a_leader_that_missed_it_which_plan_runs():
     assert not messages(source.hear(D, listed), PlanChosen)
 
 
+def test_a_leader_that_shows_no_list_is_told_what_there_is_to_be_done():
+    old = Council(auto=False)
+    old.submit()
+    follower = Council(node=B, leader=D)
+    follower.hear(D, old.board.jobs.message())
+    assert not messages(follower.handle(LeaderChanged(C, 2)), Jobs)
+    ((to, listed),) = messages(follower.wake(), Jobs)
+    assert to == C
+    assert messages(follower.wake(), Jobs) == [(C, listed)]
+    restarted = Council(node=C, leader=C, term=2)
+    effects = restarted.hear(B, listed)
+    assert restarted.record.state is JobState.QUEUED
+    follower.hear(C, dict(messages(effects, Jobs))[B])
+    assert follower.board.deadline() is None
+
+
+def test_a_job_whose_spec_nobody_knows_waits_for_its_source_and_says_so():
+    old = Council(auto=False)
+    old.submit()
+    leader = Council(node=C, leader=C, term=2)
+    leader.hear(B, old.board.jobs.message())
+    leader.wait(10.0)
+    assert leader.record.state is JobState.WAITING
+    assert leader.record.reason == "node pi-a has the job's data, and has not handed it in again"
+    leader.submit()
+    assert leader.stage is Stage.RESUME
+
+
+def test_where_the_source_is_gone_anybody_tells_a_new_leader_which_plan_ran():
+    old = Council()
+    old.run()
+    old.data.add(B)
+    old.keep(0)
+    chosen = PlanChosen(old.plan, old.board.procedure.spec)
+    follower = Council(node=B, leader=D)
+    follower.hear(D, old.board.jobs.message())
+    follower.hear(D, chosen)
+    follower.lose(A)
+    follower.handle(LeaderChanged(C, 2))
+    leader = Council(node=C, leader=C, term=2)
+    leader.holdings, leader.programs, leader.data = old.holdings, old.programs | {B}, old.data
+    leader.lose(A)
+    leader.hear(B, old.board.jobs.message())
+    assert leader.stage is Stage.ADOPT
+    assert messages(follower.hear(C, leader.board.jobs.message()), PlanChosen) == [(C, chosen)]
+    leader.hear(B, chosen)
+    assert leader.stage is Stage.RESUME
+    assert leader.record.source == B
+
+
 def test_a_correction_ends_the_job_in_hand():
     old = Council()
     of = old.run()
