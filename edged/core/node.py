@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from edged.core.effects import DropJob, Effect, Log, SendMessage, TellLeader, TellLineage, TellMember
+from edged.core.effects import DropJob, Effect, SendMessage, TellLeader, TellLineage, TellMember
 from edged.core.election import Election
 from edged.core.electorate import SavedVote
 from edged.core.events import (
@@ -47,7 +47,7 @@ from edged.core.events import (
     UpdateDone,
 )
 from edged.core.expelling import Expelling
-from edged.core.fence import Fence
+from edged.core.guard import Guard
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.jobs import JobBoard
@@ -58,9 +58,6 @@ from edged.core.membership import Membership, MembershipOptions
 from edged.core.messages import (
     Accusation,
     Ack,
-    Committed,
-    Drain,
-    End,
     Exchange,
     ExpelOrder,
     Gossip,
@@ -68,7 +65,6 @@ from edged.core.messages import (
     Heartbeat,
     HeartbeatReply,
     KeyTaken,
-    LeaveGranted,
     MemberRecord,
     Message,
     Nack,
@@ -78,7 +74,6 @@ from edged.core.messages import (
     PingRequest,
     PlanChosen,
     Prepare,
-    RecoveryReport,
     RotateRequest,
     Start,
     Testimony,
@@ -158,7 +153,8 @@ class Node:
             lambda: tuple(member.node for member in self.membership.alive()),
             self._record_of,
         )
-        self.fence = Fence()
+        self._guard = Guard(self.board, self._name_of)
+        self.fence = self._guard.fence
         plan_of = self.board.plans.get
         self.sharing = Sharing(record.node, plan_of)
         self.keeping = Keeping(
@@ -180,7 +176,6 @@ class Node:
         )
         self._deadlines = [machine.deadline() for machine in self._machines]
         self._watch = watch
-        self._last_refusal = ""
         self._says_goodbye = False
 
     # ------------------------------------------------------------------------------------------- contract
@@ -243,13 +238,8 @@ class Node:
     # ------------------------------------------------------------------------------------- who hears what
 
     def _dispatch(self, event: Event, now: float) -> list[Effect]:
-        if isinstance(event, MessageReceived | ParcelArrived | ParcelRefused | ParcelLost):
-            if isinstance(event, MessageReceived):
-                refusal = self._stranger(event.sender, event.message) or self._refusal(event.message)
-            else:
-                refusal = self._refusal(event.parcel)
-            if refusal:
-                return self._refuse(refusal)
+        if refusal := self._guard.refusal(event):
+            return self._guard.tell(refusal)
         effects: list[Effect] = []
         for index in self._audience(event, now):
             effects += self._machines[index].handle(event, now)
@@ -285,59 +275,12 @@ class Node:
             return (_LEAVING,)
         return (_RUNNING,) if isinstance(event, _COMPUTED) else EVERYONE
 
-    # ----------------------------------------------------------------------------------------- the fence
-
-    def _stranger(self, sender: NodeId, message: Message) -> str:
-        """Why the leader's words are not believed from this sender; empty if they are, or if they are others' words.
-
-        Where nobody is known to lead, the term decides. A leader that this node does not know yet says all that matters
-        again. The one word that goes the other way is the running plan, which a source tells a new leader, and, where
-        the source is gone, anybody.
-        """
-        match message:
-            case Prepare(plan) | PlanChosen(plan):
-                stamp = plan.stamp
-            case Halt(stamp) | Start(stamp) | End(stamp) | Drain(stamp) | Committed(stamp) | RecoveryReport(stamp):
-                pass
-            case LeaveGranted() if sender != self.board.leader:
-                return f"LeaveGranted from {self._name_of(sender)}, who does not lead"
-            case _:
-                return ""
-        leader, term = self.board.leader, self.board.term
-        if sender == leader or (leader is None and stamp.term >= term):
-            return ""
-        if isinstance(message, PlanChosen) and self.board.leads and self.board.may_tell(sender, stamp.job):
-            return ""
-        led_by = "nobody" if leader is None else self._name_of(leader)
-        return f"{type(message).__name__} from {self._name_of(sender)} dropped: {led_by} leads in term {term}"
-
     def _record_of(self, node: NodeId) -> MemberRecord | None:
         return self.membership.members.get(node)
 
     def _name_of(self, node: NodeId) -> str:
         record = self._record_of(node)
         return node if record is None else record.name
-
-    def _refusal(self, subject: Message | Parcel) -> str:
-        """Judge what comes in by its stamp; the leader's word on a plan raises the fence."""
-        match subject:
-            case Prepare(plan) | PlanChosen(plan):
-                known = self.fence.learn(plan.stamp)
-            case Start(stamp) | Halt(stamp):
-                known = self.fence.learn(stamp)
-            case End(stamp):
-                known = self.fence.learn(stamp)
-                self.fence.close(stamp)
-            case _:
-                return self.fence.refusal(subject)
-        return "" if known else f"{type(subject).__name__} of a plan that is over or was replaced"
-
-    def _refuse(self, refusal: str) -> list[Effect]:
-        """Tell why something was dropped, when the reason changes."""
-        if refusal == self._last_refusal:
-            return []
-        self._last_refusal = refusal
-        return [Log("info", "fence", refusal)]
 
     # -------------------------------------------------------------------------------- a plan's machines
 

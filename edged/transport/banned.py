@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from edged.core.messages import MemberRecord
 from edged.errors import ConfigError, MalformedError
@@ -13,7 +14,7 @@ from edged.transport.private import read_private, write_private
 
 FILE_NAME = "expelled.json"
 
-_RECORD = compile_form(MemberRecord)
+_RECORD: Final = compile_form(MemberRecord)
 
 
 def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
