@@ -19,6 +19,9 @@ from testbed_network import Network
 
 LOSS = 0.05
 SLOW_MBIT = 1.0
+PAIR_SECONDS = 240.0
+"""Nobody is dead where two cannot reach each other: it takes some plans until one does without one of them."""
+
 DISK_BYTES = 24 * 2**20
 ROOM_BYTES = 4 * 2**20
 LONG = (("steps", "400"),)
@@ -32,9 +35,9 @@ def network(trial: Trial) -> Network:
     return trial.bed.network
 
 
-def recovered(trial: Trial, since: float, **fields: str) -> None:
+def recovered(trial: Trial, since: float, seconds: float = EVENT_SECONDS, **fields: str) -> None:
     """Wait until a job goes on by another plan."""
-    trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job, **fields)
+    trial.watch.wait("heard RecoveryReport", seconds=seconds, since=since, job=trial.job, **fields)
 
 
 def cut(choose: Choice, trial: Trial) -> None:
@@ -77,7 +80,7 @@ def cut_pair(trial: Trial) -> None:
     one, two = trial.rng.choice(pairs) if pairs else trial.rng.sample(workers, 2)
     network(trial).deafen(one, two)
     network(trial).deafen(two, one)
-    recovered(trial, trial.note(f"{one} and {two} cannot reach each other"))
+    recovered(trial, trial.note(f"{one} and {two} cannot reach each other"), PAIR_SECONDS)
     trial.steps_later(LATER)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -43,6 +44,7 @@ PORTS = 3
 """A node takes so many in a row."""
 
 NETWORK_PORT = 7700
+PORT_RANGE = (20_000, 32_000)
 
 
 class TestbedError(Exception):
@@ -298,16 +300,17 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def free_ports() -> int:
-    """The first of ``PORTS`` ports in a row that nobody listens on now."""
+    """The first of ``PORTS`` ports in a row that nobody listens on now.
+
+    They lie below those that systems give to outgoing connections, so that they are still free when a node that was
+    killed starts again.
+    """
     while True:
-        with ExitStack() as stack:
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                for more in range(1, PORTS):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port + more))
-                return port
+        port = random.randrange(*PORT_RANGE)
+        with ExitStack() as stack, suppress(OSError):
+            for each in range(port, port + PORTS):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", each))
+            return port
 
 
 @contextmanager
