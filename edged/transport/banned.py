@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from edged.core.messages import MemberRecord
 from edged.errors import ConfigError, MalformedError
@@ -14,7 +13,7 @@ from edged.transport.private import read_private, write_private
 
 FILE_NAME = "expelled.json"
 
-_RECORD: Final = compile_form(MemberRecord)
+_PACK, _UNPACK = compile_form(MemberRecord)
 
 
 def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
@@ -27,7 +26,7 @@ def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
     if data is None:
         return ()
     try:
-        return tuple(map(_RECORD.unpack, list(json.loads(data))))
+        return tuple(map(_UNPACK, list(json.loads(data))))
     except (ValueError, TypeError, MalformedError) as problem:
         raise ConfigError(
             f"{path} is damaged; without it nodes that were expelled could join here: copy it from another node's "
@@ -37,4 +36,4 @@ def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
 
 def write_expelled(home: Path, records: Iterable[MemberRecord]) -> None:
     """Keep these records in the home. Raises ``ConfigError`` if it cannot be written."""
-    write_private(home / FILE_NAME, json.dumps([_RECORD.pack(record) for record in records]).encode() + b"\n")
+    write_private(home / FILE_NAME, json.dumps([_PACK(record) for record in records]).encode() + b"\n")
