@@ -13,8 +13,6 @@ from edged.transport.private import read_private, write_private
 
 FILE_NAME = "expelled.json"
 
-_PACK, _UNPACK = compile_form(MemberRecord)
-
 
 def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
     """The records kept in this home.
@@ -26,7 +24,7 @@ def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
     if data is None:
         return ()
     try:
-        return tuple(map(_UNPACK, list(json.loads(data))))
+        return tuple(map(compile_form(MemberRecord).unpack, list(json.loads(data))))
     except (ValueError, TypeError, MalformedError) as problem:
         raise ConfigError(
             f"{path} is damaged; without it nodes that were expelled could join here: copy it from another node's "
@@ -36,4 +34,5 @@ def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
 
 def write_expelled(home: Path, records: Iterable[MemberRecord]) -> None:
     """Keep these records in the home. Raises ``ConfigError`` if it cannot be written."""
-    write_private(home / FILE_NAME, json.dumps([_PACK(record) for record in records]).encode() + b"\n")
+    pack = compile_form(MemberRecord).pack
+    write_private(home / FILE_NAME, json.dumps([pack(record) for record in records]).encode() + b"\n")
