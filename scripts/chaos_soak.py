@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -85,7 +86,10 @@ def soak(faults: int, trial: Trial) -> None:
     while len(trial.faults) < faults:
         _advance(trial, len(trial.faults) * STEPS_PER_FAULT)
         _weigh(trial, most)
+        done = len(trial.faults)
         _strike(trial, hurts)
+        for _, text in trial.faults[done:]:
+            print(f"step {trial.watch.newest_step(trial.job)}, fault {len(trial.faults)}: {text}", file=sys.stderr)
     trial.go_on_all()
     if trial.away:
         trial.restart(*sorted(trial.away))
