@@ -9,6 +9,7 @@ from typing import Any
 from edged.cli.demo_nodes import DemoNode
 from edged.client import Client
 from edged.errors import UserError
+from edged.telemetry.paths import local_socket_path
 
 LEAST_STEPS = 16
 """Nobody is killed before this step: there is something to lose then."""
@@ -72,8 +73,9 @@ class Mishaps:
         if not victims or not (protected or step >= LATEST_SHARE * self._steps):
             return
         chosen = next((hop for hop in reversed(victims) if hop["node"] != status["leader"]), victims[-1])
-        process = self._others[chosen["node"]].process
-        process.kill()
-        process.wait()
+        victim = self._others[chosen["node"]]
+        victim.process.kill()
+        victim.process.wait()
+        local_socket_path(victim.home).unlink(missing_ok=True)  # a killed node tidies nothing, and this one stays away
         self.killed, self.killed_at = chosen["name"], step
         self.newcomers.append(self._add())
