@@ -47,9 +47,10 @@ class Pausing:
                 self._repeat_at = now
             case _:
                 pass
+        # A wish that has come true is over, whatever comes after: somebody else may want the opposite by now.
+        self._wishes = {job: wish for job, wish in self._wishes.items() if self._is_open(job, wish, now)}
         if self._repeat_at is None or now < self._repeat_at:
             return []
-        self._wishes = {job: wish for job, wish in self._wishes.items() if self._is_open(job, wish, now)}
         self._repeat_at = now + REPEAT_SECONDS if self._wishes else None
         if self._leader is None:
             return []

@@ -50,6 +50,15 @@ def test_a_job_is_asked_to_stand_until_it_does(scene):
     assert scene.machine.deadline() is None
 
 
+def test_a_wish_that_came_true_is_over_though_somebody_undoes_it_before_it_would_be_repeated(scene):
+    scene.handle(PauseAsked(JOB))
+    scene.stand(JobState.PAUSED)
+    scene.handle(TimerFired())
+    scene.stand(JobState.RUNNING)
+    assert scene.wake() == []
+    assert scene.machine.deadline() is None
+
+
 def test_the_newest_wish_counts(scene):
     scene.handle(PauseAsked(JOB))
     scene.stand(JobState.PAUSED)
