@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
@@ -78,9 +79,9 @@ class Keeper:
         }
 
     async def open(self) -> None:
-        """Post a ``HeldFound`` for each job of which something lies on the disk, its program being loaded.
+        """Post a ``HeldFound`` for each job of which something lies on the disk; another once its program is loaded.
 
-        The worker must have been started.
+        A node that is asked before that does not have the program yet. The worker must have been started.
         """
         found: asyncio.Future[tuple[Found, ...]] = asyncio.get_running_loop().create_future()
 
@@ -93,9 +94,13 @@ class Keeper:
             for problem in each.problems:
                 topic_logger("keeper").warning("%s", problem)
             if each.program is not None:
-                self._worker.load_program(each.job, each.program, _loaded)
-            if each.holdings or each.program is not None:
-                self._post(HeldFound(each.job, each.holdings, each.program is not None, data=False))
+                self._worker.load_program(each.job, each.program, partial(self._loaded, each.job))
+            if each.holdings:
+                self._post(HeldFound(each.job, each.holdings, program=False, data=False))
+
+    def _loaded(self, job: JobId) -> None:
+        if self._worker.program(job) is not None:
+            self._post(HeldFound(job, (), program=True, data=False))
 
     def drop_job(self, job: JobId) -> None:
         """The job is over: forget all of it, on disk too."""
@@ -193,10 +198,6 @@ class Keeper:
             hand_on,
             lambda reason: self._send(effect.to, Refused(job, reason)),
         )
-
-
-def _loaded() -> None:
-    """Whether it could be loaded is told when stages are to be built of it."""
 
 
 def _nothing(_result: None) -> None:
