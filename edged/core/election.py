@@ -14,9 +14,7 @@ Terms and votes belong to the node, not to the lineage: it never votes twice in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from random import Random
-from types import MappingProxyType
 
 from edged.core.ballot import Ballot, fork_term, next_term, survivors
 from edged.core.effects import Effect, Log, SendMessage, TellLeader
@@ -65,11 +63,6 @@ class Election(Voter):
     def electorate(self) -> Electorate | None:
         """The newest electorate record here."""
         return self._electorate
-
-    @property
-    def members(self) -> Mapping[NodeId, MemberRecord]:
-        """The members as this machine was told."""
-        return MappingProxyType(self._members)
 
     @property
     def waiting(self) -> str:
