@@ -26,42 +26,38 @@ def help_seconds() -> float:
     return time.perf_counter() - began
 
 
-def start_and_join() -> dict[str, float]:
-    """Seconds from the start of a node to its ready line, and from two nodes seeing each other to their first step."""
+def start_alone() -> dict[str, float]:
+    """Seconds from the start of a node to its ready line, and of ``edged status`` right after it."""
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
-        (Path(folder) / "alone").mkdir()
         began = time.perf_counter()
-        first = start_nodes(stack, Path(folder) / "alone", [1.0])
+        nodes = start_nodes(stack, Path(folder), [1.0])
         announced = time.perf_counter() - began
         asked = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "edged", "status", "--json", "--home", str(first[0].home)],
+            [sys.executable, "-m", "edged", "status", "--json", "--home", str(nodes[0].home)],
             check=True,
             capture_output=True,
         )
         status = time.perf_counter() - asked
-        (Path(folder) / "pair").mkdir()
-        nodes = start_nodes(stack, Path(folder) / "pair", [1.0, 1.0])
+        stack.close()
+    return {"start to announced": announced, "edged status": status}
+
+
+def join_and_train() -> dict[str, float]:
+    """Seconds from two nodes seeing each other to their first joint step, ``edged train`` begun once they are known."""
+    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
+        nodes = start_nodes(stack, Path(folder), [1.0, 1.0])
         while len(Client(nodes[0].home).ask("status")["members"]) < len(nodes):
             time.sleep(0.01)
         seen = time.perf_counter()
         wait_until_known(nodes)
-        arguments_ = [
-            "train",
-            str(SCRIPTS / "bench_model.py"),
-            "--home",
-            str(nodes[0].home),
-            "--json",
-            "--set",
-            "steps=3",
-        ]
-        process = run_edged(arguments_)
-        for event in lines_of(process):
+        job = [str(SCRIPTS / "bench_model.py"), "--home", str(nodes[0].home), "--json", "--set", "steps=3"]
+        for event in lines_of(run_edged(["train", *job])):
             if event["event"] == "step":
                 break
-        joint = time.perf_counter() - seen
+        joint = time.perf_counter()
         stack.close()
-    return {"start to announced": announced, "edged status": status, "peer seen to first joint step": joint}
+    return {"peer seen to first joint step": joint - seen}
 
 
 def main() -> None:
@@ -69,7 +65,7 @@ def main() -> None:
     options = arguments(__doc__ or "", rounds=5)
     found: dict[str, list[float]] = {"edged --help": [help_seconds() for _ in range(3 * options.rounds)]}
     for _ in range(options.rounds):
-        for name, seconds in start_and_join().items():
+        for name, seconds in {**start_alone(), **join_and_train()}.items():
             found.setdefault(name, []).append(seconds)
     medians = {name: statistics.median(values) for name, values in found.items()}
     if options.json:

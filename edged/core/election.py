@@ -14,9 +14,8 @@ Terms and votes belong to the node, not to the lineage: it never votes twice in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
-from types import MappingProxyType
 
 from edged.core.candidate import Candidate
 from edged.core.effects import Effect, Log, SendMessage, TellLeader, TellLineage
@@ -75,11 +74,6 @@ class Election(Candidate):
     def electorate(self) -> Electorate | None:
         """The newest electorate record here."""
         return self._electorate
-
-    @property
-    def members(self) -> Mapping[NodeId, MemberRecord]:
-        """The members as this machine was told."""
-        return MappingProxyType(self._members)
 
     @property
     def waiting(self) -> str:

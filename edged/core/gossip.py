@@ -35,10 +35,6 @@ class News:
         """Whether there is anything to tell."""
         return bool(self._records)
 
-    def __len__(self) -> int:
-        """Number of members with news."""
-        return len(self._records)
-
     def add(self, record: MemberRecord, times: int) -> None:
         """Tell ``record`` ``times`` times; it replaces what was to be told of the same member."""
         node = record.node

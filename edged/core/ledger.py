@@ -141,8 +141,6 @@ class Ledger:
         """Take in what is said of a member, if it is newer than what is known."""
         node = record.node
         mine = self.records.get(node)
-        if mine is record:
-            return
         if node == self._node:
             self._heard_of_self(record, now, effects)
         elif mine is None:

@@ -75,6 +75,13 @@ def answers(effects: list[Effect], kind: type) -> list:
     return [e.message for e in effects if isinstance(e, SendMessage) and isinstance(e.message, kind)]
 
 
+def test_a_vote_of_another_lineage_is_not_counted() -> None:
+    bench = Bench()
+    (trial, _) = bench.until(VoteRequest)
+    assert bench.hear(1, VoteReply(trial.term, True, True, "", "bb", 3, False)) == []
+    assert answers(bench.hear(2, VoteReply(trial.term, True, True, "", "aa", 3, False)), VoteRequest)
+
+
 def ask(bench: Bench, sender: int, term: int, *, trial: bool = False, record: Electorate = THREE) -> VoteReply:
     (reply,) = answers(bench.hear(sender, VoteRequest(term, trial, record)), VoteReply)
     return reply
