@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from chaos_scenarios import LATER, Choice, any_worker, leader
+from chaos_scenarios import FREQUENT, LATER, LONG, Choice, any_worker, leader
 from chaos_trial import EVENT_SECONDS, Scenario, Trial
 from testbed import TestbedError, wait_until
 from testbed_groups import Group
@@ -24,8 +24,6 @@ PAIR_SECONDS = 240.0
 
 DISK_BYTES = 24 * 2**20
 ROOM_BYTES = 4 * 2**20
-LONG = (("steps", "400"),)
-FREQUENT = (("every", "4"),)
 
 
 def network(trial: Trial) -> Network:

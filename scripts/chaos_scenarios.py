@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -122,7 +123,7 @@ def kill_in_phase(kind: str, choose: Choice, trial: Trial) -> None:
 def kill_at(kind: str, choose: Choice, trial: Trial) -> None:
     """SIGKILL a node as soon as its own journal tells of this."""
     victim = choose(trial)
-    seen = trial.watch.wait(kind, seconds=EVENT_SECONDS, since=trial.watch.facts[-1].now, device=victim)
+    seen = trial.watch.wait(kind, seconds=EVENT_SECONDS, since=time.monotonic(), device=victim)
     trial.note(f"seen: {seen.kind} on {victim}")
     trial.kill(victim)
 
@@ -219,6 +220,9 @@ def _phases() -> list[Scenario]:
 
 MOVED = (("moved", "true"),)
 FREQUENT = (("every", "4"),)
+LONG = (("steps", "400"), ("pause", "0.0025"))
+"""At least 16 seconds: newcomers are given layers five seconds after a change of plan, and take their time to start."""
+
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("undisturbed", "no fault", nothing),
@@ -257,7 +261,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "kill-at-commit",
         "the leader, as it commits a version",
-        partial(kill_at, "heard Committed", leader),
+        partial(kill_at, "sends Committed", leader),
         changes=FREQUENT,
     ),
     Scenario(
@@ -271,10 +275,10 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario("hang-leader", "the same with the leader", partial(hang, leader)),
     Scenario("hang-briefly", "SIGSTOP of a worker for a moment", hang_briefly),
-    Scenario("join", "a new device in mid-run", join, short=True),
+    Scenario("join", "a new device in mid-run", join, short=True, changes=LONG),
     Scenario("leave-worker", "a worker leaves gracefully", partial(leave, any_worker), short=True),
     Scenario("leave-leader", "the leader leaves gracefully", partial(leave, leader)),
-    Scenario("kill-and-return", "a worker is killed and comes back, twice", kill_and_return),
+    Scenario("kill-and-return", "a worker is killed and comes back, twice", kill_and_return, changes=LONG),
     Scenario("flipped-bit", "a member sends sound frames with one wrong bit", partial(attack, "flipped-bit")),
     Scenario(
         "malformed-storm", "a member sends a storm of malformed frames", partial(attack, "malformed-storm"), short=True

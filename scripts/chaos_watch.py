@@ -28,8 +28,8 @@ HEARD = (
     "FinishedReport", "End", "Drain", "Drained",
 )  # fmt: skip
 DONE = ("MakePlan", "TakeSnapshot", "SnapshotTaken", "SendHeld", "StoreHeld", "HeldStored", "TellMember", "TellLeader")
-KEPT = frozenset([*(f"heard {message}" for message in HEARD), *DONE])
-"""Kinds of facts that are remembered: an effect or event by its type, a message as ``heard`` by its receiver."""
+KEPT = frozenset([*(f"heard {message}" for message in HEARD), *DONE, "sends Committed"])
+"""Kinds of facts that are remembered: effects and events by their types, messages as ``heard`` (few as ``sends``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,11 @@ class Watch:
             facts.append(Fact(device, now, "heard " + message["type"], {**message, "sender": event["sender"]}))
         else:
             facts.append(Fact(device, now, event["type"], event))
-        facts += [Fact(device, now, effect["type"], effect) for effect in line["effects"]]
+        for effect in line["effects"]:
+            sent = effect.get("message", {})
+            facts.append(
+                Fact(device, now, f"sends {sent['type']}", sent) if sent else Fact(device, now, effect["type"], effect)
+            )
         with self._news:
             self.facts += [fact for fact in facts if fact.kind in KEPT]
             self._news.notify_all()
