@@ -139,11 +139,12 @@ class JobBoard:
         return self.leader == self.node
 
     def may_tell(self, node: NodeId, job: JobId) -> bool:
-        """Whether a leader learns a job's plan from this node: from its source; from anybody if that is gone."""
+        """Whether a leader learns a job's plan from this node: its source; anybody if that is gone, or of no help."""
         record = self.jobs.records.get(job)
-        source = None if record is None else self._members.get(record.source)
-        unended = record is not None and record.state not in ENDED
-        return unended and (source is None or source.node == node or source.state in GONE)
+        if record is None or record.state in ENDED:
+            return False
+        source = self._members.get(record.source)
+        return record.source == node or source is None or source.state in GONE or record.state is JobState.WAITING
 
     # -------------------------------------------------------------------------------------------- taking in
 

@@ -297,21 +297,24 @@ class Simulation:
                 return
             if type(effect) is SendMessage:
                 self._send(host, effect)
-                continue
-            if isinstance(effect, ProbePort):
-                self._probe(host, effect)
-            elif isinstance(effect, Admit):
-                host.dismissed.discard(effect.record.node)
-            elif isinstance(effect, Dismiss):
-                host.dismissed.add(effect.node)
-            elif isinstance(effect, Expel):
-                host.dismissed.add(effect.record.node)
-            if self._perform is not None:
-                self._perform(host.node, effect)
+            else:
+                self._carry_out(host, effect)
         if self._checks:
             host.machine.check()
         if self._after is not None:
             self._after(host.node)
+
+    def _carry_out(self, host: Host, effect: Effect) -> None:
+        if isinstance(effect, ProbePort):
+            self._probe(host, effect)
+        elif isinstance(effect, Admit):
+            host.dismissed.discard(effect.record.node)
+        elif isinstance(effect, Dismiss):
+            host.dismissed.add(effect.node)
+        elif isinstance(effect, Expel):
+            host.dismissed.add(effect.record.node)
+        if self._perform is not None:
+            self._perform(host.node, effect)
 
     def _send(self, host: Host, effect: SendMessage) -> None:
         self.messages_sent += 1

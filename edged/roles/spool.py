@@ -130,8 +130,8 @@ class Spool:
 
     @property
     def is_open(self) -> bool:
-        """Whether the node has taken the job on and it is not over."""
-        return self._accepted.exists() and self.program.exists() and not self.result.exists()
+        """Whether the node has taken the job on and it is not over; a result that nobody was told of is not the end."""
+        return self._accepted.exists() and self.program.exists()
 
     @property
     def _accepted(self) -> Path:

@@ -1,0 +1,70 @@
+"""Many seeds of the simulated recovery, on all cores: ``python scripts/seeds.py 10000`` (see ``tests/simulation``).
+
+Prints each failure with its last events as it is found, then how the jobs ended. Exit status 1 if any seed fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARE = 20
+"""Seeds that one process is given at a time."""
+
+SLOW_SECONDS = 60.0
+"""Virtual seconds after the last fault; jobs that take longer are listed."""
+
+
+def live_through(seeds: range) -> list[tuple[int, str, float, str]]:
+    """Return (seed, state at the end, virtual seconds after the last fault, failure) of each."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    run = importlib.import_module("tests.simulation.recovery_run")
+    ends = []
+    for seed in seeds:
+        try:
+            verdict = run.live_through(seed)
+        except AssertionError as error:
+            ends.append((seed, "failure", 0.0, str(error)))
+        else:
+            ends.append((seed, verdict.state.lower(), verdict.seconds, ""))
+    return ends
+
+
+def main() -> int:
+    """Run the seeds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", type=int, nargs="?", default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    wanted = parser.parse_args()
+    began, last = time.monotonic(), wanted.first + wanted.seeds
+    counts: Counter[str] = Counter()
+    slow, failed = [], []
+    shares = [range(first, min(first + SHARE, last)) for first in range(wanted.first, last, SHARE)]
+    with ProcessPoolExecutor(wanted.processes) as pool:
+        for ends in pool.map(live_through, shares):
+            for seed, state, seconds, failure in ends:
+                counts[state] += 1
+                slow += [f"{seed} ({seconds:.0f} s)"] if seconds > SLOW_SECONDS else []
+                if failure:
+                    failed.append(seed)
+                    print(failure, "", sep="\n", flush=True)
+    took = time.monotonic() - began
+    how = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    print(f"{wanted.seeds} seeds from {wanted.first} on in {took:.0f} s: {how}")
+    print(f"more than {SLOW_SECONDS:.0f} s after the last fault: {', '.join(slow) or 'none'}")
+    if failed:
+        print(f"failed: {', '.join(map(str, failed))}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
