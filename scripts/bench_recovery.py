@@ -28,11 +28,8 @@ CALM_STEPS = 10
 RESTARTS = 3
 TIMES_FASTER = 14.0
 
-PHASES = (
-    "heard Drain", "heard Drained", "heard Halt", "heard Inventory", "MakePlan", "heard Prepare", "heard Prepared",
-    "heard Start",
-)  # fmt: skip
-"""What a change of plan goes through, as it is told on standard error."""
+PHASES = ("heard Halt", "heard Inventory", "heard Prepare", "heard Prepared", "heard Start", "SnapshotTaken")
+"""What a change of plan goes through; when the last message of each was heard is told on standard error."""
 
 Fault = Callable[[Trial], float]
 
@@ -138,9 +135,15 @@ def note(trial: Trial, case: Case, since: float) -> None:
     case.seconds.append(gap.came - gap.left - trial.watch.step_seconds(trial.job))
     case.moved_bytes.append(moved(trial, since))
     again = f", {gap.replayed} steps again" if gap.replayed else ""
-    times = {kind: fact.now - gap.left for kind in PHASES if (fact := trial.watch.first(kind, since=since))}
+    times = {kind: moments[-1] - gap.left for kind in PHASES if (moments := told(trial, kind, gap))}
     again += "; seconds since the last step: " + ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in times.items())
     print(f"{case.name}: {case.seconds[-1]:.2f} s, {case.moved_bytes[-1] / 1e6:.1f} MB{again}", file=sys.stderr)
+
+
+def told(trial: Trial, kind: str, gap: Gap) -> list[float]:
+    """When messages of a kind about the new plan were heard, in their order, before its first step."""
+    facts = trial.watch.all(kind, trial.job)
+    return [fact.now for fact in facts if fact.stamp() == gap.stamp and gap.left < fact.now < gap.came]
 
 
 def whole(trial: Trial) -> None:

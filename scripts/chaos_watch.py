@@ -59,8 +59,9 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A change of plan: the last step before it and the first after it, when each was first heard of."""
+    """A change of plan: the last step before it and the first after it, by which plan, when each was first heard of."""
 
+    stamp: Stamp
     before: int
     after: int
     left: float
@@ -137,7 +138,7 @@ class Watch:
         with self._news:
             done = sorted(self.steps.get(job, {}).items())
         times = [(stamp, step, now) for (stamp, step), now in done]
-        return [Gap(a[1], b[1], a[2], b[2]) for a, b in pairwise(times) if a[0] != b[0]]
+        return [Gap(b[0], a[1], b[1], a[2], b[2]) for a, b in pairwise(times) if a[0] != b[0]]
 
     def step_seconds(self, job: str) -> float:
         """The usual time from one step to the next of the same plan; 0.0 if there is none."""
