@@ -68,7 +68,7 @@ def _title(canvas: Canvas, timeline: Timeline) -> None:
     canvas.text(
         32,
         64,
-        f"three nodes, one pipeline; {leader} leads and has the samples; "
+        f"{len(timeline.nodes)} nodes, one pipeline; {leader} leads; "
         f"{victim} runs {timeline.layers[victim][0]} and gets SIGKILL at 0 ms",
         size=13,
         colour=MUTED,
@@ -173,7 +173,7 @@ def _magnified(canvas: Canvas, timeline: Timeline, scale: Scale) -> None:
         marks = sorted((mark for mark in timeline.marks if mark.node == node), key=lambda mark: mark.at)
         for mark in marks:
             x, width = scale(mark.at), CHARACTER * 11.5 * len(mark.text)
-            left = x + 4 - width if mark is marks[0] else x - 4
+            left = x - width if mark is marks[0] else x
             canvas.dot(x, top if above else top + ZOOM_LANE, 4, KILL)
             canvas.label([(left, top - 9 if above else top + ZOOM_LANE + 17)], mark.text, KILL)
     for arrow in _arrows(timeline, scale):
@@ -183,14 +183,16 @@ def _magnified(canvas: Canvas, timeline: Timeline, scale: Scale) -> None:
 
 def _lengths(canvas: Canvas, timeline: Timeline, scale: Scale) -> None:
     """How long each stage took, below its band; with its name, where that did not fit into the band."""
-    begins = [("", 0.0), *timeline.stages]
+    begins, free = [("", 0.0), *timeline.stages], scale.left
     for (name, begin), (_, end) in pairwise(begins):
         x, width = scale.span(begin, end)
         words = f"{1000 * (end - begin):.0f} ms"
-        if width > 9.0 * len(name) and width > 6.5 * len(words):
+        if width > 10.0 * len(name) and width > 6.5 * len(words):
             canvas.text(x + width / 2, ZOOM_STAGE_Y + 39, words, anchor="middle", size=11, colour=MUTED)
         else:
-            canvas.label([(x, ZOOM_STAGE_Y + 52)], f"{name} {words}", MUTED, 11)
+            words, free = f"{name} {words}", max(x, free)
+            canvas.label([(free, ZOOM_STAGE_Y + 52)], words, MUTED, 11)
+            free += CHARACTER * 11 * len(words) + 10
 
 
 def _arrow(canvas: Canvas, arrow: Arrow, scale: Scale, tops: dict[str, int]) -> None:
