@@ -162,6 +162,20 @@ class Fates:
 
         return act
 
+    def kill_many(self):
+        """Several devices, or all of them, lose their power at once, or nearly; most come back, with their disks."""
+        share, spread = self.random.choice([0.4, 0.7, 1.0, 1.0]), self.random.choice([0.0, 0.0, 0.5])
+
+        def act(cluster, node):
+            victims = [other for other in sorted(cluster.alive - {node}) if self.random.random() < share]
+            for victim in [node, *victims]:
+                self._after(cluster, self.random.random() * spread, lambda each=victim: cluster.kill(each))
+                if self.random.random() < 0.8:
+                    seconds = spread + self.random.uniform(0.1, LONGEST_SECONDS)
+                    self._after(cluster, seconds, lambda each=victim: cluster.restart(each))
+
+        return act
+
     def pause(self):
         """SIGSTOP, SIGCONT."""
         seconds = self.random.choice([self.random.uniform(0.05, 1.0), self.random.uniform(0.5, LONGEST_SECONDS), 14.0])
@@ -241,7 +255,7 @@ class Fates:
 
     def draw(self):
         """Any of these, the harder ones more often."""
-        kinds = [self.kill] * 5 + [self.pause] * 2 + [self.cut] * 3 + [self.break_link] * 2
+        kinds = [self.kill] * 5 + [self.kill_many] * 3 + [self.pause] * 2 + [self.cut] * 3 + [self.break_link] * 2
         kinds += [lambda: self.kill(loudly=False)] * 2 + [self.leave] * 2 + [self.pause_job, self.export]
         return self.random.choice(kinds)()
 

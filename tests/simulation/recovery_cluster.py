@@ -80,6 +80,12 @@ def stamp_of(subject):
     return subject.plan.stamp if isinstance(subject, Prepare | PlanChosen) else getattr(subject, "stamp", None)
 
 
+def replaces(header, older):
+    """Whether this replica is sent instead of an older one that has not begun to travel."""
+    both = all(isinstance(each, StateParcel) and each.replica for each in (header, older))
+    return both and (header.first_layer, header.last_layer) == (older.first_layer, older.last_layer)
+
+
 class Referee:
     """Sees what one process lets pass its fence, and judges that by a count of its own."""
 
@@ -266,26 +272,18 @@ class Cluster:
         )
 
     def lacks(self, job, nodes):
-        """What the holdings of these devices, memory and disk, lack to go on with; empty if nothing is missing."""
-        spec = self.specs[job]
+        """What these devices, memory and disk together, lack to go on with; empty if nothing is missing."""
+        lacking = []
         homes = [self.homes[node] for node in nodes]
         if not any(job in home.spool or job in home.samples for home in homes):
-            return "samples"
+            lacking.append("samples")
         programs = {job for home in homes for job in (*home.programs, *home.spool)}
         programs |= {job for node in nodes if node in self.alive for job in self.devices[node].programs}
         if job not in programs:
-            return "the program"
-        if any(job in home.spool and home.spool[job].source == node for node, home in zip(nodes, homes, strict=True)):
-            return ""  # the first weights are there
-        pieces = {piece for home in homes for held_of, piece in home.held if held_of == job}
-        for node in nodes:
-            if node in self.alive:
-                pieces |= {piece for held_of, piece in self.devices[node].memory if held_of == job}
-        for version in {version for _, _, version in pieces}:
-            layers = {layer for first, last, at in pieces if at == version for layer in range(first, last + 1)}
-            if layers >= set(range(len(spec.layers))):
-                return ""
-        return "layers"
+            lacking.append("program")
+        if not any(job in home.spool for home in homes) and self.newest(job, nodes) < 0:
+            lacking.append("layers")
+        return lacking
 
     # ------------------------------------------------------------------------------------------ what must hold
 
@@ -354,14 +352,10 @@ class Cluster:
             self.expect(newest >= version, f"{version} is committed, and without {lost[0]} only {newest} is complete")
 
     def newest(self, job, nodes):
-        """The newest version of which these processes hold all layers, first weights not counted; -1 if none."""
-        pieces = {
-            piece
-            for node in nodes
-            for held in (self.devices[node].memory, self.homes[node].held)
-            for held_of, piece in held
-            if held_of == job
-        }
+        """The newest version of which these devices hold all layers, first weights not counted; -1 if none."""
+        held = [key for node in nodes for key in self.homes[node].held]
+        held += [key for node in nodes if node in self.alive for key in self.devices[node].memory]
+        pieces = {piece for held_of, piece in held if held_of == job}
         layers = set(range(len(self.specs[job].layers)))
         for version in sorted({version for _, _, version in pieces}, reverse=True):
             if {each for first, last, at in pieces if at == version for each in range(first, last + 1)} >= layers:
@@ -440,7 +434,8 @@ class Cluster:
             return
         if self.sim.is_cut(node, to):
             entry = (header, value, self.devices[node])
-            self.kept.setdefault((node, to), []).append(entry)
+            older = [each for each in self.kept.get((node, to), []) if not replaces(header, each[0])]
+            self.kept[node, to] = [*older, entry]
             self.sim.at(self.sim.now + SILENCE_SECONDS, lambda: self.give_up(node, to, entry))
             return
         slow = isinstance(header, DataParcel) or (isinstance(header, StateParcel) and header.replica)

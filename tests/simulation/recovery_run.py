@@ -19,6 +19,9 @@ PATIENCE_SECONDS = 300.0
 
 STEP_SECONDS = 0.25
 
+WORDS = {"samples": ("data", "source"), "program": ("program", "data", "source"), "layers": ("layer", "data", "source")}
+"""What is missing -> words of which one is in the sentence that says so; a source that is gone takes all with it."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -204,6 +207,12 @@ class Run:
         nobody = all(record is None for record in self.cluster.records_of(self.job.job).values())
         return nobody and self.job.job in self.cluster.written
 
+    def is_forgotten(self):
+        """Whether everyone was started anew while the source, which hands the job in again, is away or has lost it."""
+        source, job = self.job.source, self.job.job
+        there = source in self.cluster.alive and job in self.cluster.homes[source].spool
+        return not there and all(record is None for record in self.cluster.records_of(job).values())
+
     def is_told(self):
         """Whether the living agree that the job waits, or know of none."""
         states = {None if r is None else r.state for r in self.cluster.records_of(self.job.job).values()}
@@ -214,17 +223,15 @@ class Run:
         cluster, job = self.cluster, self.job.job
         if not nodes:
             return
+        if self.is_forgotten():
+            return
         lacking = cluster.lacks(job, nodes)
         cluster.expect(lacking, "all that is needed is there, and the job does not end")
         records = {(r.state, r.reason) for r in cluster.records_of(job).values() if r is not None}
         cluster.expect(len(records) <= 1, f"the living do not agree: {records}")
         for state, reason in records:
             cluster.expect(state is JobState.WAITING, f"it lacks {lacking}, and the job is {state.name}")
-            words = {
-                "samples": ("data", "source"),
-                "the program": ("program", "data", "source"),
-                "layers": ("layer", "data", "source"),
-            }[lacking]
+            words = {word for each in lacking for word in WORDS[each]}
             cluster.expect(any(word in reason for word in words), f"it lacks {lacking}, and says: {reason}")
 
     def lost(self, since):
