@@ -133,3 +133,33 @@ def test_other_effects_are_performed_outside_and_equal_seeds_give_equal_runs() -
         assert seen == [(A, Log("info", "x", "y"))]
         runs.append(machine.events)
     assert runs[0] == runs[1]
+
+
+def test_what_is_sent_over_an_ordered_link_arrives_in_that_order() -> None:
+    texts = [Gossip((member(number),)) for number in range(20)]
+    simulation, _, other = two(*(SendMessage(B, text) for text in texts), ordered=True)
+    say(simulation)
+    assert [event.message for _, event in other.events if isinstance(event, MessageReceived)] == texts
+
+
+def test_a_device_that_is_killed_before_an_effect_performs_neither_it_nor_the_rest() -> None:
+    performed: list[Effect] = []
+    simulation = Simulation(
+        1,
+        perform=lambda _node, effect: performed.append(effect),
+        before=lambda node, effect: simulation.kill(node) if effect == Log("info", "b", "") else None,
+    )
+    simulation.add(A, Diary(*(Log("info", topic, "") for topic in "abc")))
+    say(simulation)
+    assert performed == [Log("info", "a", "")]
+
+
+def test_a_cut_can_be_mended_by_itself() -> None:
+    simulation, _, other = two(SendMessage(B, HELLO))
+    simulation.cut(A, B)
+    simulation.cut(B, A)
+    simulation.mend(A, B)
+    assert not simulation.is_cut(A, B)
+    assert simulation.is_cut(B, A)
+    say(simulation)
+    assert other.kinds() == [MessageReceived]
