@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 from edged.core.effects import Effect, SendMessage
+from edged.core.holdings import OTHERS_KEPT
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec
 from edged.core.messages import Committed, DataHeld, Held, Lying, Message, Start, StepReport
@@ -168,6 +169,9 @@ class Protection:
         if held.version < self.committed:
             return
         self._held.setdefault(held.version, set()).add((sender, held.first_layer, held.last_layer))
+        told = [v for v, pieces in self._held.items() if v > self.committed and any(sender in each for each in pieces)]
+        for version in sorted(told, reverse=True)[OTHERS_KEPT:]:  # it keeps no more: what is older has gone for these
+            self._held[version] = {piece for piece in self._held[version] if piece[0] != sender}
         if held.seconds > 0.0:
             self._costs[sender] = held.seconds
         kept = {self.committed, *sorted(self._held)[-VERSIONS:]}

@@ -126,6 +126,20 @@ def test_only_the_newest_versions_are_counted():
     assert len(made._held) <= VERSIONS + 1
 
 
+def test_what_a_node_has_let_go_for_newer_versions_does_not_count():
+    made = protect((A, B), leader=A, staying=(A, B))
+    for version in (9, 10, 11, 12):
+        hold(made, A, version, 0, 2)
+    for node in (A, B):
+        hold(made, node, 9, 3, 5)
+    hold(made, B, 9, 0, 2)
+    made.arrange((A, B), (A, B), 1.0)
+    assert made.committed == -1
+    hold_all(made, 12)
+    made.arrange((A, B), (A, B), 1.0)
+    assert made.committed == 12
+
+
 def test_what_an_earlier_leader_told_is_kept_for_the_same_plan_only():
     made = protect()
     made.remember(Committed(stamp(version=7), 99, 2, (), ""))
