@@ -71,7 +71,7 @@ async def test_rows_are_asked_for_and_come_with_their_layouts_or_a_reason() -> N
 async def test_rows_without_layouts_end_the_connection() -> None:
     line = await Line().open()
     line.writer.write(frame({"rows": [1, 7, 3], "tensors": []}))
-    assert "layouts" in await line.serving
+    assert "layouts" in await line.close()
 
 
 async def test_a_draw_is_asked_and_answered_in_aligned_memory() -> None:
