@@ -49,7 +49,7 @@ from edged.core.procedure import Procedure
 from edged.core.protection import Interval, unmeasured
 from edged.core.queue import Queue
 from edged.core.submissions import Submissions
-from edged.core.watch import GONE, fate
+from edged.core.watch import GONE, fate, named
 
 REPEAT_SECONDS = 1.0
 """The leader repeats the list this often while a job is to be done."""
@@ -323,14 +323,14 @@ class JobBoard:
     def _tell_orphans(self, now: float) -> None:
         """Say of queued jobs that only their source can hand in again what they wait for."""
         for record in self.jobs.unended():
-            known = self._in_hand(record.job) or self._spec_of(record.job) is not None
             source = self._members.get(record.source)
-            if record.state is not JobState.QUEUED or known or source is None:
+            if record.state is not JobState.QUEUED or self._in_hand(record.job) or self._spec_of(record.job):
                 continue
-            if source.state in GONE:
+            if source is not None and source.state in GONE:
                 reason = f"node {source.name} {fate(source)}; it has the job's data; the job goes on when it is back"
             elif now >= self._led_at + 3 * REPEAT_SECONDS:
-                reason = record.reason or f"node {source.name} has the job's data, and has not handed it in again"
+                name = named([record.source], self._members)
+                reason = record.reason or f"node {name} has the job's data, and has not handed it in again"
             else:
                 continue
             self.jobs.put(replace(record, state=JobState.WAITING, reason=reason))

@@ -291,6 +291,15 @@ def test_a_job_whose_spec_nobody_knows_waits_for_its_source_and_says_so():
     assert leader.stage is Stage.RESUME
 
 
+def test_a_source_that_a_new_leader_has_never_met_is_named_by_its_id():
+    old = Council(auto=False)
+    old.submit()
+    leader = Council(node=C, leader=C, term=2, nodes=(B, C))
+    leader.hear(B, old.board.jobs.message())
+    leader.wait(10.0)
+    assert leader.record.reason == f"node {A} has the job's data, and has not handed it in again"
+
+
 def test_where_the_source_is_gone_anybody_tells_a_new_leader_which_plan_ran():
     old = Council()
     old.run()
