@@ -18,6 +18,9 @@ from edged.feeder import serve
 from edged.job import Job
 from edged.strategies import PLANNERS
 
+FEEDER_SECONDS = 60.0
+"""How long the thread that draws may take to see that its job is over: it shares the caller's random state."""
+
 
 def train(
     job: Job,
@@ -48,6 +51,7 @@ def train(
         with suppress(UserError):
             client.ask("stop", job=spec.job, reason="its program was interrupted")
         raise
+    feeding.join(FEEDER_SECONDS)
     return Result(
         steps=finished["steps"],
         history=history,
