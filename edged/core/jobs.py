@@ -242,9 +242,9 @@ class JobBoard:
         return effects
 
     def _introduce(self, now: float) -> list[Effect]:
-        """Tell a leader that shows no list what there is to be done: its process may have begun after that."""
+        """Tell a leader that shows no list which jobs there are, and were: its process may have begun after that."""
         due, leader = self._introduce_at, self.leader
-        if due is None or leader is None or not self.jobs.unended():
+        if due is None or leader is None or not self.jobs.records:
             self._introduce_at = None
         elif now >= due:
             self._introduce_at = now + REPEAT_SECONDS

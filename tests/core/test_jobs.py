@@ -279,6 +279,19 @@ def test_a_leader_that_shows_no_list_is_told_what_there_is_to_be_done():
     assert follower.board.deadline() is None
 
 
+def test_a_leader_that_shows_no_list_is_told_of_jobs_that_are_over_too():
+    old = Council()
+    old.run()
+    old.finish()
+    follower = Council(node=B, leader=D)
+    follower.hear(D, old.board.jobs.message())
+    follower.handle(LeaderChanged(C, 2))
+    ((_, listed),) = messages(follower.wake(), Jobs)
+    restarted = Council(node=C, leader=C, term=2)
+    restarted.hear(B, listed)
+    assert restarted.record.state is JobState.FINISHED
+
+
 def test_a_job_whose_spec_nobody_knows_waits_for_its_source_and_says_so():
     old = Council(auto=False)
     old.submit()

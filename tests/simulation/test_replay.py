@@ -12,12 +12,14 @@ from edged.core.messages import (
     JobState,
     PlanChosen,
     Prepare,
+    RecoveryReport,
     StepReport,
 )
 from tests.core.job_sample import JOB, OTHER_JOB, spec
-from tests.simulation.job_cluster import Cluster
+from tests.simulation.recovery_cluster import Cluster
+from tests.simulation.waiting import elect, finish
 
-REPORTS = (StepReport, EvalReport, FinishedReport)
+REPORTS = (StepReport, EvalReport, FinishedReport, RecoveryReport)
 """For people; they may come after their plan's end, and change nothing but what is shown."""
 
 REPLAYED = 2000
@@ -57,12 +59,13 @@ def test_old_stamped_messages_and_parcels_change_nothing_while_another_job_runs(
     random = Random(seed)
     cluster = Cluster("abc", seed)
     heard = {node: Heard(machine) for node, machine in cluster.nodes.items()}
-    cluster.elect()
+    elect(cluster)
     cluster.submit(spec(clips=True))
-    assert cluster.finish(JOB).state is JobState.FINISHED
+    assert finish(cluster, JOB).state is JobState.FINISHED
     old = [(node, event) for node, told in heard.items() for event in told.events if stamp_of(event).job == JOB]
     kinds = {type(subject_of(event)).__name__ for _, event in old}
     assert kinds >= {"Prepare", "Start", "End", "Activation", "Gradient", "Inputs", "GradientNorms", "Updated"}
+    assert kinds >= {"Halt", "Inventory", "Held", "Committed", "StateParcel", "WantSnapshot"}
     cluster.submit(spec(OTHER_JOB, source="b" * 16, clips=True))
     for _ in range(REPLAYED):
         cluster.sim.run_for(0.002)
@@ -73,8 +76,8 @@ def test_old_stamped_messages_and_parcels_change_nothing_while_another_job_runs(
         if isinstance(subject_of(event), REPORTS):
             continue
         assert [e for e in effects if not (isinstance(e, Log) and e.topic == "fence")] == [], event
-        refusals = cluster.nodes[node]._last_refusal
+        refusals = cluster.nodes[node]._guard._last_refusal
         assert "over" in refusals or "replaced" in refusals or "no plan" in refusals, (event, refusals)
-    record = cluster.finish(OTHER_JOB)
+    record = finish(cluster, OTHER_JOB)
     assert (record.state, record.step) == (JobState.FINISHED, 3)
-    assert cluster.written == {JOB: 1, OTHER_JOB: 1}
+    assert cluster.written == {JOB, OTHER_JOB}
