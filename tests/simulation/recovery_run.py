@@ -160,7 +160,7 @@ class Run:
         ((state, reason),) = records
         cluster.expect(state is JobState.FINISHED, f"the job {state.name.lower()}: {reason}")
         cluster.expect(job in cluster.written, "the job is finished, and nothing was written")
-        self.until(lambda: cluster.is_clean(job), 5.0)
+        self.until(lambda: cluster.is_clean(job), 150.0)  # who was away learns it from a leader
         cluster.expect(cluster.is_clean(job), "something of the job is left")
         return self.told(state.name, reason, since)
 
