@@ -32,7 +32,7 @@ class Desk:
         self.journal = Journal(None)
         nothing = lambda *_: None  # noqa: E731
         worker = SimpleNamespace(load_program=nothing)
-        self.source = Source(home, home / "s", None, worker, None, self.posted.append, nothing, nothing)
+        self.source = Source(home, home / "s", None, worker, None, None, self.posted.append, nothing, nothing)
         self.commands = NodeCommands("home", self.observer, self.source, self.journal, self.posted.append)
 
     def job(self, state: JobState, source: NodeId = OWN) -> None:
