@@ -23,7 +23,6 @@ from edged.core.events import (
     MessageReceived,
     ParcelArrived,
     SampleDrawn,
-    StateCollected,
     WeightsWritten,
 )
 from edged.core.ids import NodeId
@@ -57,7 +56,7 @@ class Feeding:
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``ExportAsked``;
     ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed``, ``Refused``, ``End``;
-    ``StateCollected`` (or ``ParcelArrived`` with a ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``,
+    ``ParcelArrived`` with a ``StateParcel``, ``WeightsWritten``, ``LeaderChanged``,
     ``TimerFired``.
     """
 
@@ -153,8 +152,6 @@ class Feeding:
                 return self._collecting.begin_export(token, self._newest, now)
             case MessageReceived(sender=sender, message=message):
                 return self._take_message(sender, message, now)
-            case StateCollected(stamp=stamp) if stamp == self._stamp:
-                return self._collecting.arrived(event.version, event.first_layer, event.last_layer)
             case ParcelArrived(sender, StateParcel() as parcel) if self.expects(sender, parcel):
                 return self._collecting.arrived(parcel.version, parcel.first_layer, parcel.last_layer)
             case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token == RESULT_TOKEN:
