@@ -319,16 +319,6 @@ class FeederFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class StateCollected:
-    """A ``StateParcel`` for ``CollectState`` is complete on the source."""
-
-    stamp: Stamp
-    version: int
-    first_layer: int
-    last_layer: int
-
-
-@dataclass(frozen=True, slots=True)
 class WeightsWritten:
     """Answers ``WriteWeights``; ``problem`` is empty on success."""
 
@@ -376,7 +366,6 @@ Event = (
     | ComputeFailed
     | SampleDrawn
     | FeederFailed
-    | StateCollected
     | WeightsWritten
 )
 """Any fact."""

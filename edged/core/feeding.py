@@ -26,7 +26,6 @@ from edged.core.events import (
     MessageReceived,
     ParcelArrived,
     SampleDrawn,
-    StateCollected,
     WeightsWritten,
 )
 from edged.core.ids import NodeId
@@ -65,8 +64,8 @@ class Feeding:
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``ExportAsked``;
     ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed`` (a final one ends the job, any other is
-    the leader's to mend), ``Refused``, ``Drain``, ``End``; ``StateCollected`` (or ``ParcelArrived`` with a
-    ``StateParcel``), ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
+    the leader's to mend), ``Refused``, ``Drain``, ``End``; ``ParcelArrived`` with a
+    ``StateParcel``, ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
     """
 
     def __init__(
@@ -171,8 +170,6 @@ class Feeding:
                 return self._collecting.begin_export(token, self._newest, now)
             case MessageReceived(sender=sender, message=message):
                 return self._take_message(sender, message, now)
-            case StateCollected(stamp=stamp) if stamp == self._stamp:
-                return self._collecting.arrived(event.version, event.first_layer, event.last_layer)
             case ParcelArrived(sender, StateParcel() as parcel) if self.expects(sender, parcel):
                 return self._collecting.arrived(parcel.version, parcel.first_layer, parcel.last_layer)
             case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token == RESULT_TOKEN:

@@ -24,7 +24,6 @@ from edged.core.events import (
     ParcelLost,
     ParcelRefused,
     SampleDrawn,
-    StateCollected,
     TimerFired,
     UpdateDone,
     WeightsWritten,
@@ -219,7 +218,6 @@ class Running:
                 | NormsTaken(stamp=of)
                 | UpdateDone(stamp=of)
                 | ComputeFailed(stamp=of)
-                | StateCollected(stamp=of)
                 | WeightsWritten(stamp=of)
             ):
                 return of == stamp

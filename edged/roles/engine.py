@@ -7,7 +7,6 @@ thread's queue, in order. Results come back to the loop's thread; an exception c
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -46,7 +45,6 @@ class Engine:
             except Exception as error:
                 self._problem = f"this device cannot compute: {sentence(error)}"
                 raise
-            gc.freeze()  # torch's objects live as long as the process: full collections need not visit them
             return measure(self._executor)
 
         self._submit(begin, done, failed)

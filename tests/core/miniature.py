@@ -42,7 +42,6 @@ from edged.core.events import (
     NormsTaken,
     ParcelArrived,
     SampleDrawn,
-    StateCollected,
     TimerFired,
     UpdateDone,
     WeightsWritten,
@@ -339,8 +338,7 @@ class Miniature:
     def _arrive(self, sender: NodeId, to: NodeId, parcel: Parcel) -> None:
         if isinstance(parcel, StateParcel):
             self.collected[parcel.version].add((parcel.first_layer, parcel.last_layer))
-            arrived = StateCollected(parcel.stamp, parcel.version, parcel.first_layer, parcel.last_layer)
-            self._give(self.feeding, to, arrived)
+            self._give(self.feeding, to, ParcelArrived(sender, parcel))
             return
         assert isinstance(parcel, Inputs | Activation | Gradient)
         place = (to, type(parcel), parcel.route, parcel.hop, parcel.work)

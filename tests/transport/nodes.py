@@ -81,6 +81,16 @@ async def pair(**options):
         yield left, right
 
 
+async def admit_stranger(node, identity):
+    """Have ``node`` admit a member that runs nowhere: the test speaks for it with sockets of its own."""
+    fake = build(identity=identity)
+    await fake.open()
+    record = fake.own_record()
+    await fake.close()
+    node.admit(record)
+    return record
+
+
 def door_of(node):
     return ("127.0.0.1", node.own_record().door_port)
 

@@ -20,7 +20,16 @@ from edged.transport.network import STRIKES
 from edged.transport.pieces import ACK, DROP, OPEN, PIECE, Prefix
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, new_context, new_dealer
 from tests.transport.hostile import hostile
-from tests.transport.nodes import PATIENCE_SECONDS, activation, build, message, pair, replica, samples, until
+from tests.transport.nodes import (
+    PATIENCE_SECONDS,
+    activation,
+    admit_stranger,
+    message,
+    pair,
+    replica,
+    samples,
+    until,
+)
 from tests.transport.values import ALL, frames_of
 
 FRAMES = 10_000
@@ -201,10 +210,7 @@ async def test_ten_thousand_frames_of_an_admitted_member_leave_a_node_serving():
     async with pair() as (left, right):
         right.expect(lambda _sender, header: sum(pieces.sizes_of(header)) <= ACCEPTED_BYTES)
         member = Member(right)
-        fake = build(identity=member.identity)
-        await fake.open()
-        record = fake.own_record()
-        await fake.close()
+        record = await admit_stranger(right, member.identity)
         served = Served(right, left.own_record().node)
         seen = count_looked_at(right, member)
         before = psutil.Process().memory_info().rss
@@ -238,10 +244,7 @@ async def test_ten_thousand_frames_of_an_admitted_member_leave_a_node_serving():
 async def test_a_frame_above_the_limit_costs_the_connection_and_nobody_else_notices(kind):
     async with pair() as (left, right):
         member = Member(right)
-        fake = build(identity=member.identity)
-        await fake.open()
-        right.admit(fake.own_record())
-        await fake.close()
+        await admit_stranger(right, member.identity)
         served = Served(right, left.own_record().node)
         for number in range(20):
             member.dial(kind)
@@ -251,18 +254,13 @@ async def test_a_frame_above_the_limit_costs_the_connection_and_nobody_else_noti
         assert served.through == 0
         served.task.cancel()
         member.close()
-        served.task.cancel()
-        member.close()
 
 
 @pytest.mark.parametrize("kind", [CONTROL_KIND, BULK_KIND], ids=["control", "bulk"])
 async def test_a_member_dismissed_before_its_first_frame_loses_the_connection_with_it(kind):
     async with pair() as (left, right):
         member = Member(right)
-        fake = build(identity=member.identity)
-        await fake.open()
-        right.admit(fake.own_record())
-        await fake.close()
+        await admit_stranger(right, member.identity)
         member.dial(kind)
         await until(lambda: not member.hung_up(kind))
         right.dismiss(member.identity.node)

@@ -18,6 +18,7 @@ from edged.transport.security import new_cluster_key
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, DOOR_KIND, new_context, new_dealer
 from tests.transport.nodes import (
     activation,
+    admit_stranger,
     build,
     door_of,
     exchange,
@@ -133,10 +134,7 @@ async def test_a_member_that_breaks_the_protocol_is_cut_off_and_others_are_not()
     member = new_identity()
     async with pair() as (left, right):
         record = right.own_record()
-        fake = build(identity=member)
-        await fake.open()
-        right.admit(fake.own_record())
-        await fake.close()
+        await admit_stranger(right, member)
         raw = Raw(CONTROL_KIND, member, record.public_key, record.control_port)
         await raw.send(encode(message(5)))
         assert (await next_of(right, Received)).message == message(5)
@@ -154,10 +152,7 @@ async def test_broken_parcels_of_a_member_cost_the_connection_and_then_the_admis
     member = new_identity()
     async with pair() as (left, right):
         record = right.own_record()
-        fake = build(identity=member)
-        await fake.open()
-        right.admit(fake.own_record())
-        await fake.close()
+        await admit_stranger(right, member)
         for number in range(1, STRIKES + 1):
             raw = Raw(BULK_KIND, member, record.public_key, record.bulk_port)
             await raw.send(Prefix(OPEN, 1).pack(), encode(activation(3 << 20)))
@@ -203,10 +198,7 @@ async def test_broken_messages_between_parcels_cost_no_connection_before_the_las
     member = new_identity()
     async with pair() as (left, right):
         record = right.own_record()
-        fake = build(identity=member)
-        await fake.open()
-        right.admit(fake.own_record())
-        await fake.close()
+        await admit_stranger(right, member)
         raw = Raw(BULK_KIND, member, record.public_key, record.bulk_port)
         await raw.send(Prefix(OPEN, 1).pack(), encode(activation(1)), b"x")
         for number in range(2, STRIKES + 2):
