@@ -17,14 +17,13 @@ from edged.core.events import (
     LineageChanged,
     MemberChanged,
     MessageReceived,
-    PauseAsked,
-    ResumeAsked,
     StopAsked,
 )
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
-from edged.core.joblist import ENDED, JobList
+from edged.core.joblist import ENDED, JobList, queued
 from edged.core.leavers import Leavers
+from edged.core.links import Links
 from edged.core.messages import (
     Committed,
     End,
@@ -83,6 +82,7 @@ class JobBoard:
         self._queue = Queue(self.jobs, self._spec_of)
         self._submissions = Submissions(self.jobs)
         self._members: dict[NodeId, MemberRecord] = {record.node: record}
+        self._links = Links(self._members)
         self._specs: dict[JobId, JobSpec] = {}
         self._starts: dict[JobId, tuple[Stamp, int]] = {}
         self._causes: dict[JobId, str] = {}
@@ -101,7 +101,8 @@ class JobBoard:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one fact, then do what is due."""
         effects = self._take_in(event, now)
-        effects += self._leavers.handle(event, now, self._spares) if self.leads else []
+        if self.leads:
+            effects += [*self._leavers.handle(event, now, self._spares), *self._links.handle(event, now)]
         if self.procedure is not None:
             effects += self.procedure.handle(event, now)
         effects += self._lead(now) if self.leads else self._introduce(now)
@@ -113,7 +114,7 @@ class JobBoard:
         """Return when something is to be repeated or given up."""
         parts = [self._list_at, self._plan_at, self._introduce_at, self._submissions.deadline()]
         if self.leads:
-            parts += [self._leavers.deadline(), self._queue.deadline()]
+            parts += [self._leavers.deadline(), self._links.deadline(), self._queue.deadline()]
         if self.procedure is not None:
             parts.append(self.procedure.deadline())
         return min((t for t in parts if t is not None), default=None)
@@ -160,10 +161,10 @@ class JobBoard:
                 self._lineage_changed(event)
             case JobSubmitted(spec):
                 if spec.job not in self.jobs.records:
-                    self.jobs.put(_queued(spec))
+                    self.jobs.put(queued(spec))
                 self._submissions.submit(spec)
-            case StopAsked() | PauseAsked() | ResumeAsked():
-                self._submissions.ask(event)
+            case StopAsked(job, reason):
+                self._submissions.stop(job, reason)
             case _:
                 pass
         return []
@@ -201,7 +202,7 @@ class JobBoard:
                 if sender == spec.source and not self.jobs.ended(spec.job):
                     self._specs.setdefault(spec.job, spec)
                     if spec.job not in self.jobs.records:
-                        self.jobs.put(_queued(spec))
+                        self.jobs.put(queued(spec))
             case StopRequest(job, reason):
                 if not self._in_hand(job):
                     self._close(job, JobState.STOPPED, reason)
@@ -286,7 +287,7 @@ class JobBoard:
             self.jobs.obey(term)
             return
         self.jobs.lead(term)
-        self._led_at = now
+        self._led_at, self._links = now, Links(self._members)
         self._version, self._told_number, self._told_plan, self._list_at = 0, -1, None, now
         self._begin_again()
 
@@ -338,7 +339,8 @@ class JobBoard:
     def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
         job = record.job
         known, told, spec = self.plans.get(job), self.committed.get(job), self._spec_of(job)
-        lead = Leadership(self.node, self._term, self._members, self._leavers, self._replicas, self._interval)
+        live = (self._members, self._leavers, self._links)
+        lead = Leadership(self.node, self._term, *live, self._replicas, self._interval)
         before = None if known is None else known.plan
         self.procedure = Procedure(record, lead, self._version, before)
         cause = self._causes.pop(job, "")
@@ -394,7 +396,3 @@ class JobBoard:
         for job in {job for each in kept for job in each if self.jobs.ended(job)}:
             for each in kept:
                 each.pop(job, None)
-
-
-def _queued(spec: JobSpec) -> JobRecord:
-    return JobRecord(spec.job, spec.name, spec.source, JobState.QUEUED, 0, spec.steps, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edged.core.effects import Effect, SendMessage
@@ -20,10 +20,14 @@ PATIENCE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user wants of one job: that it stands, or that it goes on; and until when that is repeated."""
+    """What the user wants of one job: that it stands, or that it goes on; and until when that is repeated.
+
+    ``told``: a leader has been asked once. That it goes on is said at least once: an earlier pause may be on its way.
+    """
 
     stands: bool
     until: float
+    told: bool = False
 
 
 class Pausing:
@@ -54,7 +58,9 @@ class Pausing:
         self._repeat_at = now + REPEAT_SECONDS if self._wishes else None
         if self._leader is None:
             return []
-        return [SendMessage(self._leader, _request(job, wish)) for job, wish in self._wishes.items()]
+        requests = [_request(job, wish) for job, wish in self._wishes.items()]
+        self._wishes = {job: replace(wish, told=True) for job, wish in self._wishes.items()}
+        return [SendMessage(self._leader, request) for request in requests]
 
     def deadline(self) -> float | None:
         """Return when to ask again."""
@@ -68,7 +74,7 @@ class Pausing:
         record = self._jobs.records.get(job)
         if record is None or record.state in ENDED or now >= wish.until:
             return False
-        return (record.state is JobState.PAUSED) != wish.stands
+        return (record.state is JobState.PAUSED) != wish.stands or not (wish.stands or wish.told)
 
 
 def _request(job: JobId, wish: Wish) -> Message:

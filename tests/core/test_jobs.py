@@ -3,7 +3,7 @@
 import pytest
 
 from edged.core.effects import MakePlan
-from edged.core.events import JobSubmitted, LeaderChanged, PauseAsked, ResumeAsked, StopAsked
+from edged.core.events import JobSubmitted, LeaderChanged, StopAsked
 from edged.core.jobs import IDLE_SECONDS, REPEAT_SECONDS
 from edged.core.messages import (
     Committed,
@@ -210,18 +210,6 @@ def test_a_stop_is_repeated_until_the_job_has_ended():
     assert messages(council.wake(), StopRequest)
     council.hear(D, End(stamp(), JobState.STOPPED, "enough"))
     assert council.record.state is JobState.STOPPED
-    assert council.board.deadline() is None
-
-
-def test_pause_and_resume_are_passed_on_to_the_leader():
-    council = Council(node=B)
-    leader = Council()
-    leader.run()
-    council.hear(D, leader.board.jobs.message())
-    assert receivers(council.handle(PauseAsked(JOB)), PauseRequest) == {D}
-    assert receivers(council.wake(), PauseRequest) == {D}
-    assert receivers(council.handle(ResumeAsked(JOB)), ResumeRequest) == {D}
-    assert not messages(council.wake(), ResumeRequest)
     assert council.board.deadline() is None
 
 

@@ -68,8 +68,22 @@ def test_the_newest_wish_counts(scene):
     assert scene.wake() == []
 
 
-@pytest.mark.parametrize("event", [PauseAsked("f" * 12), ResumeAsked(JOB)])
+def test_a_resume_takes_back_a_pause_that_is_on_its_way(scene):
+    scene.handle(PauseAsked(JOB))
+    assert scene.handle(ResumeAsked(JOB)) == [RESUME]
+    assert scene.wake() == []
+
+
+def test_a_resume_that_no_leader_has_heard_is_kept_for_the_next(scene):
+    scene.handle(LeaderChanged(None, 2))
+    scene.handle(ResumeAsked(JOB))
+    assert scene.handle(LeaderChanged(C, 3)) == [RESUME]
+    assert scene.wake() == []
+
+
+@pytest.mark.parametrize("event", [PauseAsked("f" * 12), ResumeAsked("f" * 12), PauseAsked(JOB)])
 def test_what_is_so_already_or_of_an_unknown_job_is_not_asked(scene, event):
+    scene.stand(JobState.PAUSED)
     assert scene.handle(event) == []
     assert scene.machine.deadline() is None
 

@@ -6,7 +6,7 @@ import pytest
 
 from edged.core.effects import SendMessage
 from edged.core.joblist import JobList
-from edged.core.messages import JobRecord, JobState, PauseRequest, ResumeRequest, StopRequest, Submit
+from edged.core.messages import JobRecord, JobState, StopRequest, Submit
 from edged.core.submissions import REPEAT_SECONDS, Submissions
 from tests.core.job_sample import JOB, A, B, C, spec
 
@@ -68,39 +68,7 @@ def test_a_stop_of_a_job_that_nobody_lists_is_not_asked_for(submissions):
     assert submissions.remind(B, 0.0) == []
 
 
-def test_a_pause_is_asked_for_until_the_job_stands_or_has_ended(submissions, jobs):
-    jobs.put(replace(QUEUED, state=JobState.RUNNING))
-    submissions.pause(JOB)
-    assert submissions.remind(B, 0.0) == [SendMessage(B, PauseRequest(JOB))]
-    assert submissions.remind(B, REPEAT_SECONDS) == [SendMessage(B, PauseRequest(JOB))]
-    jobs.put(replace(QUEUED, state=JobState.PAUSED))
-    assert submissions.remind(B, 9.0) == []
-
-
-def test_a_resume_is_asked_for_until_the_job_stands_no_more(submissions, jobs):
-    jobs.put(replace(QUEUED, state=JobState.PAUSED))
-    submissions.resume(JOB)
-    assert submissions.remind(B, 0.0) == [SendMessage(B, ResumeRequest(JOB))]
-    assert submissions.remind(B, REPEAT_SECONDS) == [SendMessage(B, ResumeRequest(JOB))]
-    jobs.put(QUEUED)
-    assert submissions.remind(B, 9.0) == []
-
-
-def test_a_resume_takes_back_a_pause_that_is_on_its_way(submissions, jobs):
-    jobs.put(replace(QUEUED, state=JobState.RUNNING))
-    submissions.pause(JOB)
-    submissions.resume(JOB)
-    assert submissions.remind(B, 0.0) == [SendMessage(B, ResumeRequest(JOB))]
-    assert submissions.remind(B, REPEAT_SECONDS) == []
-
-
 def test_a_job_that_waits_is_handed_in_again(submissions, jobs):
     submissions.submit(spec())
     jobs.put(replace(QUEUED, state=JobState.WAITING))
     assert submissions.remind(B, 0.0) == [SendMessage(B, Submit(spec()))]
-
-
-def test_nobody_pauses_or_resumes_a_job_that_nobody_lists(submissions):
-    submissions.pause(JOB)
-    submissions.resume(JOB)
-    assert submissions.remind(B, 0.0) == []
