@@ -14,6 +14,7 @@ from edged.core.messages import (
     Drain,
     End,
     Halt,
+    Learn,
     LeaveGranted,
     Message,
     Parcel,
@@ -63,8 +64,8 @@ class Guard:
                 stamp = plan.stamp
             case Halt(stamp) | Start(stamp) | End(stamp) | Drain(stamp) | Committed(stamp) | RecoveryReport(stamp):
                 pass
-            case LeaveGranted() if sender != self._board.leader:
-                return f"LeaveGranted from {self._name_of(sender)}, who does not lead"
+            case LeaveGranted() | Learn() if sender != self._board.leader:
+                return f"{type(message).__name__} from {self._name_of(sender)}, who does not lead"
             case _:
                 return ""
         leader, term = self._board.leader, self._board.term

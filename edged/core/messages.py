@@ -66,6 +66,8 @@ from edged.core.recovery_messages import (
     Holding,
     HoldingKind,
     Inventory,
+    Learn,
+    Learned,
     LeaveGranted,
     LeaveOrder,
     LeaveRequest,
@@ -123,6 +125,8 @@ __all__ = [
     "JobState",
     "Jobs",
     "KeyTaken",
+    "Learn",
+    "Learned",
     "LeaveGranted",
     "LeaveOrder",
     "LeaveRequest",
@@ -202,6 +206,8 @@ Message = (
     | Halt
     | Held
     | Inventory
+    | Learn
+    | Learned
     | LeaveGranted
     | LeaveOrder
     | LeaveRequest

@@ -30,6 +30,8 @@ from edged.core.events import (
 )
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.messages import (
+    Learn,
+    Learned,
     Parcel,
     Prepare,
     Prepared,
@@ -153,6 +155,8 @@ class Migration:
         match event:
             case MessageReceived(sender, Prepare() as prepare):
                 return self._prepare(sender, prepare, now)
+            case MessageReceived(sender, Learn(job, holder)):
+                return self._learn(sender, job, holder)
             case MessageReceived(sender, WantProgram(job)):
                 return self._serve(sender, job)
             case MessageReceived(sender, Refused(job, reason)):
@@ -166,7 +170,7 @@ class Migration:
             case HeldFound(job, program=True):
                 self.programs.add(job)
             case ParcelRefused(sender, ProgramParcel() | StateParcel() as parcel) if self.expects(sender, parcel):
-                return self._find(_why_refused(parcel))
+                return self._find(_why_refused(parcel)) if self._prepares(parcel) else []
             case _:
                 self._notice(event)
         return []
@@ -193,6 +197,15 @@ class Migration:
         if self._needs_program(prepare):
             self._asked[prepare.spec.job] = prepare.program_holder
         return effects
+
+    def _learn(self, sender: NodeId, job: JobId, holder: NodeId) -> list[Effect]:
+        """Have the program before a plan counts on this node; the leader asks until it is here."""
+        if job in self.programs:
+            return [SendMessage(sender, Learned(job))]
+        if self.preparation is not None and self.preparation.stamp.job == job and self.preparation.verdict is None:
+            return []  # it is on its way from whom the plan names
+        self._asked[job] = holder
+        return [SendMessage(holder, WantProgram(job))]
 
     def _arrived(self, sender: NodeId, parcel: Parcel) -> None:
         """Take what was asked for off the list."""
@@ -269,6 +282,11 @@ class Migration:
             return self._find("")
         preparation.building = True
         return [BuildStages(plan, spec, preparation.version)]
+
+    def _prepares(self, parcel: ProgramParcel | StateParcel) -> bool:
+        """Whether the plan at hand needs this, and not another job that is learned."""
+        job = parcel.job if isinstance(parcel, ProgramParcel) else parcel.stamp.job
+        return self.preparation is not None and self.preparation.stamp.job == job
 
     def _find(self, problem: str) -> list[Effect]:
         """This node is ready, or no other holder could help it."""

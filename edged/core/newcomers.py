@@ -1,4 +1,8 @@
-"""When it is worth asking the planner whether a member that has no layers would be of use."""
+"""When it is worth asking the planner whether a member that has no layers would be of use.
+
+It would be of none before it has the job's program: a plan is not stopped for somebody who is not ready. So every
+member without layers is asked to learn the program while the plan runs, also for the case that another dies.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,22 @@ from edged.core.messages import MemberRecord
 SETTLED_SECONDS = 5.0
 """A plan has run at least this long before it is changed for a newcomer."""
 
+REPEAT_SECONDS = 1.0
+"""Who has not learned the program is asked again this often."""
+
+_Process = tuple[NodeId, int]
+
 
 class Newcomers:
-    """Remembers for which members the planner has been asked; each set of them is considered once per plan."""
+    """Remembers who has the program, and for whom the planner has been asked: each set of them once per plan."""
 
     def __init__(self) -> None:
         """Nobody has been considered, and no plan runs."""
-        self._considered: frozenset[tuple[NodeId, int]] = frozenset()
+        self._considered: frozenset[_Process] = frozenset()
         self._settled_at: float | None = None
         self._settled = False
+        self._ready: set[_Process] = set()
+        self._ask_at: dict[_Process, float] = {}
 
     def planned(self, members: Iterable[MemberRecord]) -> None:
         """A plan is being made over these members; whoever it leaves out is of no use to it."""
@@ -29,6 +40,20 @@ class Newcomers:
         """The plan runs now."""
         if not self._settled and self._settled_at is None:
             self._settled_at = now + SETTLED_SECONDS
+
+    def learned(self, member: MemberRecord) -> None:
+        """This process has the program."""
+        self._ready.add(_process(member))
+
+    def ready(self, member: MemberRecord) -> bool:
+        """Whether this process is known to have the program."""
+        return _process(member) in self._ready
+
+    def to_teach(self, members: Iterable[MemberRecord], now: float) -> list[NodeId]:
+        """Return those of ``members``, who have no layers, that are to be asked now to learn the program."""
+        due = {member: self._ask_at.get(_process(member), now) for member in members if not self.ready(member)}
+        self._ask_at = {_process(m): now + REPEAT_SECONDS if at <= now else at for m, at in due.items()}
+        return [member.node for member, at in due.items() if at <= now]
 
     def worth_asking(self, members: Iterable[MemberRecord], now: float) -> bool:
         """Whether ``members``, who could all take part, include one that was not considered yet; now it is."""
@@ -41,9 +66,14 @@ class Newcomers:
         return True
 
     def deadline(self) -> float | None:
-        """Return when the plan is settled, while it is not."""
-        return self._settled_at
+        """Return when the plan is settled, or somebody is to be asked again."""
+        moments = [*self._ask_at.values(), *(() if self._settled_at is None else (self._settled_at,))]
+        return min(moments, default=None)
 
 
-def _processes(members: Iterable[MemberRecord]) -> frozenset[tuple[NodeId, int]]:
-    return frozenset((member.node, member.boot) for member in members)
+def _process(member: MemberRecord) -> _Process:
+    return member.node, member.boot
+
+
+def _processes(members: Iterable[MemberRecord]) -> frozenset[_Process]:
+    return frozenset(_process(member) for member in members)

@@ -25,7 +25,7 @@ from edged.core.course import (
     MEASURE_SECONDS,
     REPEAT_SECONDS,
 )
-from edged.core.effects import Effect, Log
+from edged.core.effects import Effect, Log, SendMessage
 from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade, PortProbed
 from edged.core.founding import Founding
 from edged.core.ids import NodeId
@@ -39,6 +39,8 @@ from edged.core.messages import (
     JobDone,
     JobRecord,
     JobState,
+    Learn,
+    Learned,
     Message,
     PauseRequest,
     PlanChosen,
@@ -148,6 +150,8 @@ class Procedure(Founding):
                 return self._end(JobState.STOPPED, reason, now)
             case PauseRequest(job) | ResumeRequest(job) if job == self.record.job:
                 self._pausing = isinstance(message, PauseRequest)
+            case Learned(job) if job == self.record.job and (member := self._members.get(sender)) is not None:
+                self._newcomers.learned(member)
             case Inventory() if self.stage is Stage.FENCE and self._gathering is not None:
                 if self._gathering.hear(sender, message):
                     self._conduct.heard(sender)
@@ -235,11 +239,15 @@ class Procedure(Founding):
         if leaving:
             return self._drain(Recovery("left", leaving, plan, self.record.step, now), now)
         members = self._eligible(self._present())
-        if not self._newcomers.worth_asking(members, now):
-            return []
+        aside = [member for member in members if member.node not in plan.nodes()]
+        learn = Learn(self.record.job, source)
+        effects: list[Effect] = [SendMessage(to, learn) for to in self._newcomers.to_teach(aside, now)]
+        able = tuple(member for member in members if member not in aside or self._newcomers.ready(member))
+        if not self._newcomers.worth_asking(able, now):
+            return effects
         self.version += 1
         self._trial = self._stamp_now()
-        return [self._ask_planner(members)]
+        return [*effects, self._ask_planner(able)]
 
     def _join(self, plan: Plan, now: float) -> list[Effect]:
         """The planner has been asked what it would do with newcomers."""

@@ -56,6 +56,24 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class Learn:
+    """Leader to a member without layers: load this job's program, which ``holder`` has. Repeated until ``Learned``.
+
+    So it is there, and the device warm, before a plan counts on this node.
+    """
+
+    job: JobId
+    holder: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Answers ``Learn``: the program is loaded here."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class WantSnapshot:
     """Asks for layers that an ``Inventory`` named, as a ``StateParcel`` that moves. Answered by that or ``Refused``."""
 

@@ -70,6 +70,8 @@ KINDS: Final[dict[int, type]] = {
     83: m.LeaveOrder,
     84: m.RecoveryReport,
     85: m.DataWanted,
+    86: m.Learn,
+    87: m.Learned,
     90: m.ExpelOrder,
     91: m.RotateRequest,
     92: m.NewKey,

@@ -13,6 +13,8 @@ from edged.core.messages import (
     Inventory,
     JobDone,
     Jobs,
+    Learn,
+    Learned,
     LeaveRequest,
     MemberState,
     Prepare,
@@ -39,8 +41,8 @@ class Council:
     """D leads unless told otherwise; A is the source, B and C run layers as long as they are there.
 
     ``sent`` holds every (to, message) that the leader has sent, newest last. With ``auto`` the nodes that are not
-    ``silent`` answer: ``Halt`` with ``holdings``, ``Prepare`` with ``problems``, ``Drain`` with ``stands``; the planner
-    deals the layers out evenly over ``workers`` that it may use.
+    ``silent`` answer: ``Halt`` with ``holdings``, ``Prepare`` with ``problems``, ``Drain`` with ``stands``, ``Learn``
+    unless they are ``slow``; the planner deals the layers out evenly over ``workers`` that it may use.
     """
 
     def __init__(self, node=D, leader=D, term=1, nodes=(A, B, C, D), workers=(B, C), auto=True, **options):
@@ -53,6 +55,7 @@ class Council:
         self.workers = list(workers)
         self.auto = auto
         self.silent = set()
+        self.slow = set()
         self.holdings = {A: (FIRST,)}
         self.programs = {A}
         self.data = {A}
@@ -93,6 +96,8 @@ class Council:
                 yield Inventory(of, tuple(self.holdings.get(to, ())), to in self.programs, to in self.data)
             case Prepare(made):
                 yield Prepared(made.stamp, self.problems.get(to, ""))
+            case Learn(job) if to not in self.slow:
+                yield Learned(job)
             case Drain(of) if self.stands is not None:
                 yield Drained(of, self.stands)
 

@@ -9,6 +9,8 @@ from edged.core.messages import (
     Drain,
     Drained,
     JobState,
+    Learn,
+    Learned,
     LeaveRequest,
     Prepare,
     RecoveryReport,
@@ -16,7 +18,7 @@ from edged.core.messages import (
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
 from tests.core.council import Council, E, receivers
-from tests.core.job_sample import A, B, C
+from tests.core.job_sample import JOB, A, B, C, D
 
 
 @pytest.fixture
@@ -51,6 +53,28 @@ def test_a_newcomer_is_taken_in_between_two_steps(council):
     report = council.told(RecoveryReport)[0][1]
     assert (report.cause, report.nodes, report.rolled_back_to, report.lost_steps) == ("joined", (E,), 9, 0)
     assert report.text == "pi-e joined; it runs layers 2–3 after 0.4 s; no step lost"
+
+
+def test_a_plan_does_not_stop_for_a_newcomer_before_that_has_the_program(council):
+    council.workers = [B, C, E]
+    council.slow = {E}
+    council.run()
+    council.wait(10.0)
+    asked = len(council.asked)
+    council.join(E)
+    council.wait(2.5)
+    assert [learn for to, learn in council.told(Learn) if to == E] == 3 * [Learn(JOB, A)]
+    assert len(council.asked) == asked
+    council.hear(E, Learned(JOB))
+    assert council.stage is Stage.DRAIN
+    told = len(council.told(Learn))
+    council.wait(5.0)
+    assert len(council.told(Learn)) == told
+
+
+def test_members_that_run_no_layers_have_the_program_before_they_are_needed(council):
+    council.run()
+    assert {to for to, _ in council.told(Learn)} == {A, D}
 
 
 def test_a_newcomer_that_the_planner_does_not_want_is_asked_about_once(council):

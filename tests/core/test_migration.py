@@ -12,10 +12,13 @@ from edged.core.events import (
     MemberChanged,
     MessageReceived,
     ParcelArrived,
+    ParcelRefused,
     StagesBuilt,
     TimerFired,
 )
 from edged.core.messages import (
+    Learn,
+    Learned,
     MemberState,
     Prepare,
     Prepared,
@@ -90,6 +93,36 @@ def test_only_what_is_missing_is_asked_again_ever_more_slowly(scene):
     pauses = [later - earlier for earlier, later in pairwise(moments)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == SLOWEST_SECONDS
+
+
+def test_a_program_is_learned_before_a_plan_needs_it(scene):
+    assert scene.hear(C, Learn(JOB, A)) == [SendMessage(A, WantProgram(JOB))]
+    assert scene.hear(C, Learn(JOB, A)) == [SendMessage(A, WantProgram(JOB))]
+    assert scene.handle(ParcelArrived(C, ProgramParcel(JOB, 10))) == []
+    assert JOB in scene.machine.jobs()
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 10)))
+    assert scene.hear(C, Learn(JOB, A)) == [SendMessage(C, Learned(JOB))]
+    assert scene.hear(C, prepare()) == [SendMessage(A, WANT)]
+
+
+def test_a_program_is_learned_from_another_when_its_holder_is_gone(scene):
+    scene.hear(C, Learn(JOB, A))
+    assert scene.hear(C, Learn(JOB, C)) == [SendMessage(C, WantProgram(JOB))]
+    scene.handle(ParcelArrived(C, ProgramParcel(JOB, 10)))
+    assert scene.hear(C, Learn(JOB, C)) == [SendMessage(C, Learned(JOB))]
+
+
+def test_learning_does_not_change_whom_a_plan_has_asked(scene):
+    scene.hear(C, prepare())
+    assert scene.hear(C, Learn(JOB, C)) == []
+    assert scene.machine.expects(A, ProgramParcel(JOB, 10))
+
+
+def test_a_program_too_large_to_learn_is_no_trouble_of_another_jobs_plan(scene):
+    scene.hear(C, prepare())
+    scene.hear(C, Learn(OTHER_JOB, A))
+    assert scene.handle(ParcelRefused(A, ProgramParcel(OTHER_JOB, 2**40))) == []
+    assert scene.machine.deadline() is not None
 
 
 def test_a_repeated_prepare_repeats_the_answer_and_nothing_else(scene):

@@ -1,6 +1,6 @@
 """When the planner is asked about members that have no layers."""
 
-from edged.core.newcomers import SETTLED_SECONDS, Newcomers
+from edged.core.newcomers import REPEAT_SECONDS, SETTLED_SECONDS, Newcomers
 from tests.core.job_sample import A, B, C, member
 
 
@@ -33,6 +33,20 @@ def test_who_was_there_when_the_plan_was_made_is_no_newcomer():
     assert not newcomers.worth_asking([member(A), member(B)], 9.0)
     newcomers.running(9.0)
     assert newcomers.deadline() is None
+
+
+def test_members_without_layers_are_asked_to_learn_until_they_have():
+    newcomers = settled(A)
+    assert newcomers.to_teach([member(B), member(C)], 1.0) == [B, C]
+    assert newcomers.deadline() == 1.0 + REPEAT_SECONDS
+    newcomers.learned(member(B))
+    assert newcomers.to_teach([member(B), member(C)], 1.5) == []
+    assert newcomers.to_teach([member(B), member(C)], 2.0) == [C]
+    newcomers.learned(member(C))
+    assert newcomers.to_teach([member(B), member(C)], 9.0) == []
+    assert newcomers.to_teach([member(B, boot=2)], 9.0) == [B]
+    assert newcomers.to_teach([], 9.0) == []
+    assert newcomers.deadline() == SETTLED_SECONDS
 
 
 def test_without_a_plan_nobody_is_asked():

@@ -51,6 +51,7 @@ from edged.core.messages import (
     JobRecord,
     Jobs,
     JobState,
+    Learn,
     LeaveGranted,
     LeaveRequest,
     MemberState,
@@ -428,6 +429,7 @@ def test_the_leaders_words_are_believed_of_the_leader_alone(scene, stranger):
         Drain(stamp()),
         Committed(stamp(), 0, 16, (), ""),
         LeaveGranted(B),
+        Learn(JOB, stranger),
     ]
     for word in words:
         effects = scene.hear(stranger, word)
