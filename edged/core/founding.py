@@ -8,7 +8,7 @@ from edged.core.course import Course
 from edged.core.effects import Effect, Log
 from edged.core.gathering import Gathering
 from edged.core.ids import NodeId
-from edged.core.inventory import transfers
+from edged.core.inventory import newest_stored, transfers
 from edged.core.messages import JobState, MemberState
 from edged.core.phases import Stage, Turn
 from edged.core.plan import Plan
@@ -36,6 +36,7 @@ class Founding(Course):
             committed=self._committed,
             step_seconds=self._step_seconds,
         )
+        self._begun |= newest_stored(gathering.inventories) > 0
         lack = stock if isinstance(stock, str) else self._lack(stock, now)
         if lack == _NOBODY:
             return self._end(JobState.FAILED, "; ".join(self._conduct.excluded.values()), now)

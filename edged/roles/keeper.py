@@ -66,6 +66,8 @@ class Keeper:
         self._worker = worker
         self._source = source
         self._ended: deque[JobId] = deque(maxlen=ENDED_KEPT)
+        self._storing: set[JobId] = set()
+        self._next_store: dict[JobId, StoreHeld] = {}
         self._told_of_disk = False
 
     def table(self) -> Table:
@@ -105,6 +107,7 @@ class Keeper:
     def drop_job(self, job: JobId) -> None:
         """The job is over: forget all of it, on disk too."""
         self._ended.append(job)
+        self._next_store.pop(job, None)
         self._snapshots.drop_job(job)
         self._disk.run(lambda: self._store.drop_job(job), _nothing, _complain)
 
@@ -159,22 +162,33 @@ class Keeper:
         self._disk.run(lambda: self._store.drop(job, versions), _nothing, _complain)
 
     def _store_held(self, effect: StoreHeld) -> None:
+        """Write a version; while one of the job is being written only the newest other waits, and none in memory."""
         spec, version = effect.spec, effect.version
         job, states = spec.job, self._snapshots.at(spec.job, version)
+        if job in self._storing:
+            self._next_store[job] = effect
+            return
         if not states or job in self._ended:
             self._post(HeldStored(job, version, f"nothing is held of version {version}"))
             return
         program = self._worker.program(job)
+        self._storing.add(job)
 
         def done(_nothing: None) -> None:
             self._told_of_disk = False
-            self._post(HeldStored(job, version, ""))
+            stored("")
 
         def failed(reason: str) -> None:
             if not self._told_of_disk:
                 topic_logger("keeper").warning("copies of layers stay in memory only: %s", reason)
             self._told_of_disk = True
-            self._post(HeldStored(job, version, reason))
+            stored(reason)
+
+        def stored(problem: str) -> None:
+            self._storing.discard(job)
+            self._post(HeldStored(job, version, problem))
+            if (waiting := self._next_store.pop(job, None)) is not None:
+                self._store_held(waiting)
 
         self._disk.run(lambda: self._store.save(spec, program or self._source.program(job), states), done, failed)
 

@@ -342,6 +342,19 @@ def test_a_job_that_has_run_waits_for_devices_that_make_a_plan_possible(council)
     assert council.stage is Stage.RESUME
 
 
+def test_a_job_of_which_copies_lie_on_disks_is_never_ended_for_want_of_devices(council):
+    """After everyone was switched off nobody remembers its steps, and the device that it needs may start last."""
+    council.holdings |= {B: (Holding(0, 1, 112, HoldingKind.DISK),), C: (Holding(2, 3, 112, HoldingKind.DISK),)}
+    council.impossible = "needs 3 GB, 1 GB is free"
+    council.submit(steps=200)
+    council.wait(2 * IMPOSSIBLE_SECONDS)
+    assert (council.record.state, council.record.reason) == (JobState.WAITING, "needs 3 GB, 1 GB is free")
+    council.impossible = ""
+    council.join(E)
+    assert council.stage is Stage.RESUME
+    assert dict(council.told(Start))[B].version == 112
+
+
 def test_it_waits_a_little_for_members_that_measure_their_speed(council):
     council.join(E, slowness=0.0)
     council.submit()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +41,8 @@ from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Holding, HoldingKind, ProgramParcel, Refused, StateParcel
 from edged.core.plan import Plan
 from edged.replication import tensor_file
+from edged.replication.snapshots import HeldState
+from edged.replication.store import Store
 from edged.roles.cleaner import Cleaner
 from tests.roles.bench import OWN, Bench, hand_in, plan_of, write_job
 from tests.roles.conftest import spec_of
@@ -198,6 +203,40 @@ async def test_a_full_disk_is_told_once_and_memory_keeps_what_there_is(
         monkeypatch.undo()
         bench.do(StoreHeld(spec, 0))
         assert (await bench.until(HeldStored)).problem == ""
+
+
+async def test_a_disk_slower_than_the_commits_keeps_no_more_than_one_version_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is let go in memory must not stay there because the disk has not come to it yet."""
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    plan = plan_of(spec)
+    begun, may_go_on, saved = threading.Event(), threading.Event(), []
+    right = Store.save
+
+    def save(store: Store, spec: JobSpec, program: bytes | None, states: Sequence[HeldState]) -> None:
+        begun.set()
+        assert may_go_on.wait(30)
+        saved.append(states[0].version)
+        right(store, spec, program, states)
+
+    monkeypatch.setattr(Store, "save", save)
+    async with Bench(tmp_path) as bench:
+        await prepare(bench, spec, plan)
+        await take(bench, plan, 0)
+        whole = bench.snapshots.at(spec.job, 0)[0]
+        bench.do(StoreHeld(spec, 0))
+        assert begun.wait(30)
+        for version in (16, 32, 48, 64):
+            bench.snapshots.put(replace(whole, version=version))
+            bench.do(StoreHeld(spec, version))
+            bench.snapshots.drop(spec.job, (version - 32,))
+        del whole
+        in_memory = {each.version for each in gc.get_objects() if isinstance(each, HeldState)}
+        assert in_memory == {0, 48, 64}, "one is being written, two are held"
+        may_go_on.set()
+        assert [(await bench.until(HeldStored)).version for _ in range(2)] == [0, 64]
+    assert saved == [0, 64]
 
 
 async def test_nothing_is_left_of_a_job_that_is_over(tmp_path: Path) -> None:
