@@ -9,10 +9,10 @@ from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord, MemberState
 
 STRIKES = 3
-"""A node that others lose this often ..."""
+"""A node that is lost this often, by itself or by several others ..."""
 
 STRIKE_SECONDS = 60.0
-"""... within this time takes no further part in the job."""
+"""... within this time takes no further part in the job. Where only one other loses it, the link is at fault."""
 
 FAILURES = 2
 """A node that could not prepare this often takes no further part: once may be the fault of who it got layers from."""
@@ -28,7 +28,7 @@ class Conduct:
         """Everyone is welcome; ``members`` is the list as it is now."""
         self._boots = {node: record.boot for node, record in members.items()}
         self._doubted: set[NodeId] = set()
-        self._strikes: dict[NodeId, list[float]] = {}
+        self._strikes: dict[NodeId, list[tuple[float, NodeId]]] = {}
         self._failures: dict[NodeId, int] = {}
         self._excluded: dict[NodeId, str] = {}
 
@@ -58,11 +58,13 @@ class Conduct:
             self._pardon(record.node)
         self._boots[record.node] = record.boot
 
-    def lost(self, node: NodeId, why: str, now: float) -> bool:
-        """Others cannot work with this node; return whether it is excluded for it, now or before."""
-        recent = [moment for moment in self._strikes.get(node, []) if moment > now - STRIKE_SECONDS]
-        self._strikes[node] = [*recent, now]
-        return self._judge(node, why, guilty=len(self._strikes[node]) >= STRIKES)
+    def lost(self, node: NodeId, by: NodeId, why: str, now: float) -> bool:
+        """``by``, which may be the node itself, cannot work with it; return whether it is excluded, now or before."""
+        recent = [strike for strike in self._strikes.get(node, []) if strike[0] > now - STRIKE_SECONDS]
+        self._strikes[node] = [*recent, (now, by)]
+        witnesses = {witness for _, witness in self._strikes[node]}
+        guilty = len(self._strikes[node]) >= STRIKES and (node in witnesses or len(witnesses) > 1)
+        return self._judge(node, why, guilty=guilty)
 
     def unready(self, node: NodeId, why: str) -> bool:
         """This node could not prepare; return whether it is excluded for it, now or before."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 from typing import assert_never
 
 from edged.core.conduct import Conduct
@@ -16,6 +17,7 @@ from edged.core.gathering import Gathering
 from edged.core.ids import NodeId, Stamp
 from edged.core.inventory import Inventories, Transfers
 from edged.core.job import JobSpec
+from edged.core.links import Links, Pair, pair_of
 from edged.core.messages import (
     Committed,
     Drain,
@@ -81,7 +83,7 @@ STANDING: Mapping[Stage, JobState] = {
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """What a leader knows besides its jobs; members and leavers are live, owned by the board of jobs.
+    """What a leader knows besides its jobs; members, leavers and links are live, owned by the board of jobs.
 
     ``replicas``: how many ring successors keep copies of a node's layers. ``interval``: see ``protection.py``.
     """
@@ -90,6 +92,7 @@ class Leadership:
     term: int
     members: Mapping[NodeId, MemberRecord]
     leavers: AbstractSet[NodeId]
+    links: Links
     replicas: int
     interval: Interval
 
@@ -115,6 +118,8 @@ class Course:
         self._begun = record.step > 0
         self._watch = Watch(lead.members)
         self._conduct = Conduct(lead.members)
+        self._minded: frozenset[Pair] = frozenset()
+        self._aside: dict[NodeId, str] = {}
         self._newcomers = Newcomers()
         self._recovery: Recovery | None = None
         self._gathering: Gathering | None = None
@@ -192,6 +197,7 @@ class Course:
             case Stage.PLAN:
                 members = self._eligible(self._inventories)
                 self._newcomers.planned(members)
+                self._minded, self._aside = self._lead.links.pairs, {}
                 self._watch.follow(self._inventories)
                 return [self._ask_planner(members)]
             case Stage.TRANSFER:
@@ -252,7 +258,13 @@ class Course:
     def _protect(self, version: int, told: Committed | None) -> None:
         lead = self._lead
         self.protection = Protection(
-            self._plan(), self._spec(), version, lead.node, replicas=lead.replicas, interval=lead.interval
+            self._plan(),
+            self._spec(),
+            version,
+            lead.node,
+            replicas=lead.replicas,
+            interval=lead.interval,
+            apart=lead.links.apart,
         )
         self.protection.inventory(node for node, its in self._inventories.items() if its.data)
         if told is not None:
@@ -308,11 +320,18 @@ class Course:
 
     def _ask_planner(self, members: tuple[MemberRecord, ...]) -> Effect:
         self._questions += 1
-        return MakePlan(self._spec(), self._stamp_now(), members)
+        return MakePlan(self._spec(), self._stamp_now(), members, tuple(sorted(self._lead.links.pairs)))
 
     def _prepare(self, to: NodeId) -> Prepare:
-        stock = self._stock
-        return Prepare(self._plan(), self._spec(), stock.version, stock.program_holder, self._moves.get(to, ()))
+        return Prepare(
+            self._plan(), self._spec(), self._stock.version, self._program_holder(to), self._moves.get(to, ())
+        )
+
+    def _program_holder(self, to: NodeId) -> NodeId:
+        """Return who gives the program to this node: the usual one, unless a link is cut."""
+        usual, apart = self._stock.program_holder, self._lead.links.apart
+        others = (node for node, its in self._inventories.items() if its.program and not apart(to, node))
+        return next(others, usual) if apart(to, usual) else usual
 
     def _participants(self) -> tuple[NodeId, ...]:
         """Those who work by the plan: the source, and the plan's nodes."""
@@ -324,8 +343,24 @@ class Course:
     def _eligible(self, nodes: Iterable[NodeId]) -> tuple[MemberRecord, ...]:
         """Return those of ``nodes`` that could run layers."""
         out = {*self._conduct.excluded, *self._conduct.doubted, *(set(self._lead.leavers) - self._needed)}
+        out |= self._cut_off()
         wanted = set(nodes) - out
         return tuple(member for member in self._alive() if member.node in wanted and member.slowness > 0.0)
+
+    def _dependences(self) -> set[Pair]:
+        """Return the pairs of nodes that must reach each other as things stand."""
+        nodes, source = self._plan().nodes(), self.record.source
+        pairs = {pair_of(a.node, b.node) for route in self._plan().routes for a, b in pairwise(route.hops)}
+        pairs |= {pair_of(node, other) for node in (source, *nodes) for other in (source, self._lead.node)}
+        if self._spec().clips or self._spec().on_nan == "skip":
+            pairs |= {pair_of(*pair) for pair in combinations(nodes, 2)}
+        if self.stage is Stage.TRANSFER:
+            pairs |= {pair_of(node, move.holder) for node, its in self._moves.items() for move in its}
+        return {pair for pair in pairs if pair[0] != pair[1]}
+
+    def _cut_off(self) -> set[NodeId]:
+        """Return those that the leader itself cannot reach."""
+        return {node for pair in self._lead.links.pairs if self._lead.node in pair for node in pair} - {self._lead.node}
 
     @property
     def _inventories(self) -> Inventories:

@@ -130,20 +130,24 @@ class Detector:
         self.probe = None
         return probe.target
 
-    def acknowledged(self, sequence: int, target: NodeId, now: float, *, direct: bool) -> None:
-        """An ack came for this node's own question, perhaps too late, perhaps through a helper."""
+    def acknowledged(self, sequence: int, target: NodeId, now: float, *, direct: bool) -> bool:
+        """An ack came for this node's own question, perhaps too late, perhaps through a helper.
+
+        Returns whether it is the first to the open question.
+        """
         probe = self.probe
         if probe is not None and probe.sequence == sequence and probe.target == target:
             if direct and not probe.helpers:
                 self.round_trips.measured(target, now - probe.started)
             self._awareness.change(-1)
             self.probe = None
-            return
+            return True
         for late in self._late:
             if late.sequence == sequence and late.target == target and direct:
                 self.round_trips.measured(target, now - late.started)
                 self._late.remove(late)
-                return
+                break
+        return False
 
     def helped(self, sequence: int, helper: NodeId) -> None:
         """A helper says that it was asked."""

@@ -1,17 +1,75 @@
 """Decisions that leave a core machine: imperative, frozen, a closed set.
 
-The shell performs a list of effects in its order; ``SaveVote`` is on the disk before the next effect begins. An effect
-whose docstring says "answered by" ends in exactly one such event, success or failure; the others end in none.
+The shell performs a list of effects in its order; what ``SaveVote`` and ``SaveJobs`` write is on the disk before the
+next effect begins. An effect whose docstring says "answered by" ends in exactly one such event, success or failure; the
+others end in none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
-from edged.core.messages import Electorate, MemberRecord, MemberState, Message
+from edged.core.member_effects import (
+    Admit,
+    Depart,
+    Dismiss,
+    ExchangeKey,
+    Expel,
+    ProbePort,
+    SaveJobs,
+    SaveVote,
+    TellLeader,
+    TellLineage,
+    TellMember,
+    TellReach,
+)
+from edged.core.messages import MemberRecord, Message
 from edged.core.plan import Plan
+
+__all__ = [
+    "Admit",
+    "BuildStages",
+    "CopyData",
+    "Depart",
+    "Dismiss",
+    "DrawSample",
+    "DropHeld",
+    "DropJob",
+    "DropSample",
+    "DropStages",
+    "Effect",
+    "ExchangeKey",
+    "Expel",
+    "Log",
+    "MakePlan",
+    "ProbePort",
+    "RunBackward",
+    "RunForward",
+    "RunUpdate",
+    "SaveJobs",
+    "SaveVote",
+    "SendActivation",
+    "SendFirstState",
+    "SendGradient",
+    "SendHeld",
+    "SendInputs",
+    "SendMessage",
+    "SendProgram",
+    "SendRows",
+    "SendState",
+    "StartFeeder",
+    "StopFeeder",
+    "StoreHeld",
+    "TakeNorms",
+    "TakeSnapshot",
+    "TellLeader",
+    "TellLineage",
+    "TellMember",
+    "TellReach",
+    "WriteWeights",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,104 +89,20 @@ class Log:
     text: str
 
 
-# -- membership and election
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """Let this member's key in, and remember its address for sending."""
-
-    record: MemberRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Dismiss:
-    """Close all connections with this node; what was queued for it is dropped."""
-
-    node: NodeId
-
-
-@dataclass(frozen=True, slots=True)
-class Expel:
-    """Shut this node out for good: refuse its key at every socket, its name at the door, and remember that on disk.
-
-    Its connections end after a moment in which it can still be told.
-    """
-
-    record: MemberRecord
-
-
-@dataclass(frozen=True, slots=True)
-class ExchangeKey:
-    """Let only this cluster key (a token in ASCII) open the door from now on; on disk before the next effect."""
-
-    key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ProbePort:
-    """Make one fresh connect to the member's control port. Answered by ``PortProbed``."""
-
-    record: MemberRecord
-
-
-@dataclass(frozen=True, slots=True)
-class TellMember:
-    """A member's state changed; for the other machines (as ``MemberChanged``), the journal and the live view."""
-
-    record: MemberRecord
-    before: MemberState | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TellLeader:
-    """The leader changed; for the other machines (as ``LeaderChanged``), the journal and the live view."""
-
-    leader: NodeId | None
-    term: int
-
-
-@dataclass(frozen=True, slots=True)
-class TellLineage:
-    """The history that this node belongs to, or its standing, changed (as ``LineageChanged``).
-
-    ``tentative``: why its results may have to be computed again, in a sentence; empty if they count. ``discarded``: the
-    lineage that this node has just given up for it, whose plans and list are void here; empty if there is none.
-    """
-
-    lineage: str
-    tentative: str
-    discarded: str
-
-
-@dataclass(frozen=True, slots=True)
-class SaveVote:
-    """Write term, vote and electorate in one atomic record and fsync it, before the next effect."""
-
-    term: int
-    voted_for: NodeId | None
-    electorate: Electorate | None
-
-
-@dataclass(frozen=True, slots=True)
-class Depart:
-    """This node has said goodbye; stop the process. ``failed``: it did not want to go, so that is an error."""
-
-    reason: str
-    failed: bool = False
-
-
 # -- jobs
 
 
 @dataclass(frozen=True, slots=True)
 class MakePlan:
-    """Run the planner ``spec.strategy`` over these members. Answered by ``PlanMade``."""
+    """Run the planner ``spec.strategy`` over these members. Answered by ``PlanMade``.
+
+    ``apart``: pairs of nodes that cannot reach each other.
+    """
 
     spec: JobSpec
     stamp: Stamp
     members: tuple[MemberRecord, ...]
+    apart: tuple[tuple[NodeId, NodeId], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +352,9 @@ Effect = (
     | TellMember
     | TellLeader
     | TellLineage
+    | TellReach
     | SaveVote
+    | SaveJobs
     | Depart
     | MakePlan
     | SendProgram

@@ -122,6 +122,13 @@ class LineageChanged:
     discarded: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReachChanged:
+    """From membership to the other machines: see ``TellReach``."""
+
+    nodes: tuple[NodeId, ...]
+
+
 # -- jobs
 
 
@@ -189,12 +196,16 @@ class HeldStored:
 
 @dataclass(frozen=True, slots=True)
 class HeldFound:
-    """At the start of the process: these parts of a job that is not over lie on this device's disk."""
+    """At the start of the process: these parts of a job that is not over lie on this device's disk.
+
+    ``spec``: the job, if it lies there too.
+    """
 
     job: JobId
     holdings: tuple[Holding, ...]
     program: bool
     data: bool
+    spec: JobSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +355,7 @@ Event = (
     | MemberChanged
     | LeaderChanged
     | LineageChanged
+    | ReachChanged
     | JobSubmitted
     | StopAsked
     | ExportAsked

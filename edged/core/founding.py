@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edged.core.course import Course
 from edged.core.effects import Effect, Log
 from edged.core.gathering import Gathering
 from edged.core.ids import NodeId
-from edged.core.inventory import newest_stored, transfers
+from edged.core.inventory import newest_stored, out_of_reach, ranges, ranges_in_words, transfers
 from edged.core.messages import JobState, MemberState
 from edged.core.phases import Stage, Turn
 from edged.core.plan import Plan
@@ -31,7 +32,7 @@ class Founding(Course):
             gathering.inventories,
             self._members,
             leaving=self._lead.leavers,
-            doubted=self._conduct.doubted,
+            doubted={*self._conduct.doubted, *self._cut_off()},
             before=self._before,
             committed=self._committed,
             step_seconds=self._step_seconds,
@@ -87,12 +88,23 @@ class Founding(Course):
             return []
         if plan is None:
             return [] if self._questions else self._unplanned(problem, now)
+        version, apart = self._stock.version, self._lead.links.apart
+        if beyond := out_of_reach(plan, version, self._inventories, apart):
+            return self._plan_without(beyond, now)
         self.plan = plan
-        self._moves = transfers(plan, self._stock.version, self._inventories)
+        self._moves = transfers(plan, version, self._inventories, apart)
         holders = [move.holder for its in self._moves.values() for move in its]
         self._watch.follow((*self._participants(), self._stock.program_holder, *holders))
         self._protect(self._stock.version, None)
         return self._turn(Turn.PLANNED, now)
+
+    def _plan_without(self, beyond: Mapping[NodeId, frozenset[int]], now: float) -> list[Effect]:
+        """These nodes cannot reach who has their layers: plan with the others, who may get other layers, or none."""
+        for node, layers in beyond.items():
+            held = ranges_in_words(ranges(layers))
+            self._aside[node] = f"node {self._names([node])} cannot reach the nodes that hold {held}"
+        members = tuple(m for m in self._eligible(self._inventories) if m.node not in self._aside)
+        return [self._ask_planner(members)] if members else self._wait("; ".join(self._aside.values()), now)
 
     def _unplanned(self, problem: str, now: float) -> list[Effect]:
         """Do without those who leave only if it can be done; a job that never ran does not wait for better devices."""
@@ -101,7 +113,7 @@ class Founding(Course):
             return self._turn(Turn.TROUBLE, now)
         there = [self._members[node] for node in self._present()]
         more_may_come = any(member.slowness == 0.0 or member.state is not MemberState.ALIVE for member in there)
-        reason = "; ".join([problem, *self._conduct.excluded.values()])
+        reason = "; ".join([problem, *self._conduct.excluded.values(), *self._aside.values()])
         if not self._begun and (now >= self._possible_by or not more_may_come):
             return self._end(JobState.FAILED, reason, now)
         return self._wait(reason, now)

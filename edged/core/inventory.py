@@ -6,7 +6,7 @@ all layers at one version are a right place to go on from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec
@@ -18,6 +18,15 @@ Inventories = Mapping[NodeId, Inventory]
 
 Transfers = Mapping[NodeId, tuple[Transfer, ...]]
 """What each node of a plan has to get, and from whom; its own holdings are listed with itself as the holder."""
+
+Apart = Callable[[NodeId, NodeId], bool]
+"""Whether two nodes cannot reach each other."""
+
+
+def never(one: NodeId, other: NodeId) -> bool:
+    """Everyone reaches everyone."""
+    del one, other
+    return False
 
 
 def newest_complete(layers: int, inventories: Inventories) -> int | None:
@@ -61,13 +70,28 @@ def ranges_in_words(pieces: Iterable[tuple[int, int]]) -> str:
     return " and ".join(layers_in_words(first, last) for first, last in pieces)
 
 
-def transfers(plan: Plan, version: int, inventories: Inventories) -> Transfers:
+def transfers(plan: Plan, version: int, inventories: Inventories, apart: Apart = never) -> Transfers:
     """Choose a holder for every layer of every node of the plan: itself, else the kind that is quickest to read.
 
-    Among equals, the one that has fewest layers to give yet. A transfer never crosses the border of a holding.
+    Among equals, the one that has fewest layers to give yet. A transfer never crosses the border of a holding. Nobody
+    gets layers from a node that it cannot reach; see ``out_of_reach``.
     """
     burden = dict.fromkeys(inventories, 0)
-    return {node: _transfers_of(plan, node, version, inventories, burden) for node in plan.nodes()}
+    return {
+        node: _transfers_of(plan, node, version, _reached(node, inventories, apart), burden) for node in plan.nodes()
+    }
+
+
+def out_of_reach(plan: Plan, version: int, inventories: Inventories, apart: Apart) -> Mapping[NodeId, frozenset[int]]:
+    """Return which of its layers each node of the plan could have only from nodes that it cannot reach."""
+    beyond: dict[NodeId, frozenset[int]] = {}
+    for node in plan.nodes():
+        reached = _reached(node, inventories, apart)
+        held = {layer for _, holding in _at(version, reached) for layer in _layers_of(holding)}
+        own = (layer for *_, hop in plan.hops_of(node) for layer in range(hop.first_layer, hop.last_layer + 1))
+        if lost := frozenset(own) - held:
+            beyond[node] = lost
+    return beyond
 
 
 def moved_bytes(spec: JobSpec, moves: Transfers) -> int:
@@ -108,6 +132,10 @@ def _nearest(
         return holder != node, int(holding.kind), source != before, burden[holder], holder
 
     return min((source for source in _at(version, inventories) if layer in _layers_of(source[1])), key=rank)
+
+
+def _reached(node: NodeId, inventories: Inventories, apart: Apart) -> Inventories:
+    return {holder: its for holder, its in inventories.items() if not apart(node, holder)}
 
 
 def _at(version: int, inventories: Inventories) -> list[tuple[NodeId, Holding]]:

@@ -7,9 +7,11 @@ the leader does not list at all. So a leader that missed the last message of the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from edged.core.ids import JobId
+from edged.core.job import JobSpec
 from edged.core.messages import JobRecord, Jobs, JobState
 
 ENDED = frozenset({JobState.FINISHED, JobState.FAILED, JobState.STOPPED})
@@ -22,12 +24,18 @@ KEPT = 50
 class JobList:
     """Job records in the order of submission, numbered by (term, number)."""
 
-    def __init__(self) -> None:
-        """Begin with no jobs, below every leader's first list."""
+    def __init__(self, written: Iterable[JobRecord] = ()) -> None:
+        """Begin below every leader's first list, with what an earlier process has ``written`` (see ``unwritten``)."""
         self.term = 0
         self.number = 0
         self.leads = False
-        self.records: dict[JobId, JobRecord] = {}
+        self.records: dict[JobId, JobRecord] = {record.job: record for record in written}
+        self._written = self._lasting()
+
+    def unwritten(self) -> tuple[JobRecord, ...] | None:
+        """Return the list to be written if that has changed since the last call, else ``None``."""
+        written, self._written = self._written, self._lasting()
+        return None if self._written == written else self._written
 
     def lead(self, term: int) -> None:
         """This node begins to lead: the list goes on under its term, and ``put`` raises its number."""
@@ -92,6 +100,15 @@ class JobList:
         record = self.records.get(job)
         return record is not None and record.state in ENDED
 
+    def _lasting(self) -> tuple[JobRecord, ...]:
+        """Return what is worth writing: what is over and how, what stands; all the rest as it was handed in."""
+        return tuple(
+            record
+            if record.state in {*ENDED, JobState.PAUSED}
+            else replace(record, state=JobState.QUEUED, step=0, reason="")
+            for record in self.records.values()
+        )
+
     def _joined(self, theirs: JobRecord) -> JobRecord:
         ours = self.records.get(theirs.job)
         if ours is None or theirs.state in ENDED:
@@ -104,3 +121,8 @@ class JobList:
         spare = len(self.records) - KEPT
         for job in [r.job for r in self.records.values() if r.state in ENDED][: max(spare, 0)]:
             del self.records[job]
+
+
+def queued(spec: JobSpec) -> JobRecord:
+    """Return the record of a job that has just been handed in."""
+    return JobRecord(spec.job, spec.name, spec.source, JobState.QUEUED, 0, spec.steps, "")

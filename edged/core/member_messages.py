@@ -133,6 +133,13 @@ class Testimony:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A node to the leader: I cannot reach these, and others can. All of them; none: I reach everyone. Repeated."""
+
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Gossip:
     """News of members between pings."""
 

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 from edged.core.awareness import Awareness
 from edged.core.detector import Detector
-from edged.core.effects import Admit, Depart, Effect, SendMessage
+from edged.core.effects import Admit, Depart, Effect, SendMessage, TellReach
 from edged.core.events import (
     Event,
     LeaveAsked,
@@ -51,6 +51,7 @@ from edged.core.messages import (
     Testimony,
 )
 from edged.core.proof import Inquiries
+from edged.core.reach import Detours
 from edged.core.roster import is_present
 
 
@@ -90,6 +91,8 @@ class Membership:
         self._news = self._ledger.news
         self._detector = Detector(self._awareness, options.ping_seconds, options.answer_seconds)
         self._inquiries = Inquiries()
+        self._detours = Detours()
+        self._told_reach: tuple[NodeId, ...] = ()
         self._started = False
         self._next_gossip = -math.inf
         self._next_exchange = math.inf
@@ -165,6 +168,7 @@ class Membership:
             case _:
                 return effects
         self._do_what_is_due(now, effects)
+        self._tell_reach(now, effects)
         return effects
 
     # ------------------------------------------------------------------------------------------ messages
@@ -218,7 +222,9 @@ class Membership:
             origin, number = relayed
             effects.append(SendMessage(origin, Ack(number, target, self._piggyback(origin))))
         else:
-            self._detector.acknowledged(sequence, target, now, direct=sender == target)
+            answers = self._detector.acknowledged(sequence, target, now, direct=sender == target)
+            if answers or sender == target:
+                self._detours.answered(target, now, direct=sender == target)
 
     def _piggyback(self, to: NodeId) -> tuple[MemberRecord, ...]:
         """Some news; and what is held against the receiver itself, so that it can refute at once."""
@@ -267,6 +273,7 @@ class Membership:
         """Nothing that should have come meanwhile was missing: void open questions, move the suspicions' clocks."""
         self._awareness.change(1)
         self._detector.void(now)
+        self._detours.void()
         self._inquiries.void(now)
         self._ledger.was_late(seconds)
 
@@ -337,6 +344,17 @@ class Membership:
             return
         probe = detector.open(target_now, now)
         effects.append(SendMessage(target_now, Ping(probe.sequence, target_now, self._piggyback(target_now))))
+
+    def _tell_reach(self, now: float, effects: list[Effect]) -> None:
+        """Tell whom others reach and this node does not, when that changes."""
+        if not (self._detours or self._told_reach):
+            return
+        records = self._ledger.records
+        self._detours.keep(node for node, record in records.items() if is_present(record))
+        nodes = self._detours.unreachable(now)
+        if nodes != self._told_reach:
+            self._told_reach = nodes
+            effects.append(TellReach(nodes))
 
     def _gossip(self, now: float, effects: list[Effect]) -> None:
         targets = self._roster.some(self._options.gossip_targets)

@@ -43,6 +43,7 @@ from edged.core.member_messages import (
     PingRequest,
     RotateRequest,
     Testimony,
+    Unreachable,
     VoteReply,
     VoteRequest,
 )
@@ -160,6 +161,7 @@ __all__ = [
     "TensorSpec",
     "Testimony",
     "Transfer",
+    "Unreachable",
     "Updated",
     "VoteReply",
     "VoteRequest",
@@ -179,6 +181,7 @@ Message = (
     | Testimony
     | Gossip
     | Exchange
+    | Unreachable
     | VoteRequest
     | VoteReply
     | Heartbeat

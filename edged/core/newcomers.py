@@ -7,6 +7,7 @@ member without layers is asked to learn the program while the plan runs, also fo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord
@@ -35,6 +36,10 @@ class Newcomers:
         """A plan is being made over these members; whoever it leaves out is of no use to it."""
         self._considered = _processes(members)
         self._settled_at, self._settled = None, False
+
+    def reconsider(self, nodes: AbstractSet[NodeId]) -> None:
+        """What kept these nodes out may be over."""
+        self._considered = frozenset(process for process in self._considered if process[0] not in nodes)
 
     def running(self, now: float) -> None:
         """The plan runs now."""

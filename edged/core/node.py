@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from edged.core.effects import DropJob, Effect, SendMessage, TellLeader, TellLineage, TellMember
+from edged.core.effects import DropJob, Effect, SendMessage, TellLeader, TellLineage, TellMember, TellReach
 from edged.core.election import Election
 from edged.core.electorate import SavedVote
 from edged.core.events import (
@@ -40,6 +40,7 @@ from edged.core.events import (
     ParcelArrived,
     ParcelLost,
     ParcelRefused,
+    ReachChanged,
     SampleDrawn,
     SnapshotTaken,
     StagesBuilt,
@@ -64,6 +65,7 @@ from edged.core.messages import (
     Halt,
     Heartbeat,
     HeartbeatReply,
+    JobRecord,
     KeyTaken,
     MemberRecord,
     Message,
@@ -84,6 +86,7 @@ from edged.core.messages import (
 from edged.core.migration import Migration
 from edged.core.pausing import Pausing
 from edged.core.protection import Interval, unmeasured
+from edged.core.reach import Reach
 from edged.core.running import Running
 from edged.core.sharing import Sharing
 from edged.core.voter import ElectionOptions
@@ -92,14 +95,25 @@ from edged.errors import BrokenInvariantError
 MOST_EVENTS = 10_000
 """More events than this inside one ``handle`` mean that the machines talk in circles."""
 
-_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _EXPELLING, _KEYRING, _RUNNING = (
-    EVERYONE
-) = range(11)
+_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _REACH = range(9)
+_EXPELLING, _KEYRING, _RUNNING = range(9, 12)
+EVERYONE = range(12)
 _OF_JOBS = (_BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _RUNNING)
 _OF_PARCELS = (_MIGRATION, _KEEPING, _SHARING, _RUNNING)
 
 _Machine = (
-    Membership | Election | JobBoard | Migration | Keeping | Sharing | Leaving | Pausing | Expelling | Keyring | Running
+    Membership
+    | Election
+    | JobBoard
+    | Migration
+    | Keeping
+    | Sharing
+    | Leaving
+    | Pausing
+    | Reach
+    | Expelling
+    | Keyring
+    | Running
 )
 _OF_MEMBERSHIP = (Ping, PingRequest, Ack, Nack, Accusation, Testimony, Gossip, Exchange)
 _OF_ELECTION = (VoteRequest, VoteReply, Heartbeat, HeartbeatReply)
@@ -136,17 +150,19 @@ class Node:
         saved: SavedVote | None = None,
         known: Iterable[MemberRecord] = (),
         watch: Callable[[Event], None] | None = None,
+        listed: Iterable[JobRecord] = (),
     ) -> None:
         """Compose the machines.
 
         ``saved`` is what was last written for ``SaveVote``, if anything; ``known`` are members remembered from before.
+        ``listed`` is what was last written for ``SaveJobs``.
         ``watch`` is shown every event that passed the fence, once the machines have read it, their own included.
         """
         self.node = record.node
         self.name = record.name
         self.membership = Membership(record, options.membership, rng, known)
         self.election = Election(record.node, options.election, rng, saved, self._steps_done)
-        self.board = JobBoard(record, interval=options.interval, replicas=options.replicas)
+        self.board = JobBoard(record, interval=options.interval, replicas=options.replicas, listed=listed)
         self.migration = Migration(record.node)
         self.running = Running(
             record.node,
@@ -170,6 +186,7 @@ class Node:
             self.sharing,
             self.leaving,
             Pausing(self.board.jobs),
+            Reach(),
             Expelling(record.node, self.membership.members),
             Keyring(record.node, self._name_of),
             self.running,
@@ -198,6 +215,8 @@ class Node:
                         events.append(LeaderChanged(leader, term))
                     case TellLineage(lineage, tentative, discarded):
                         events.append(LineageChanged(lineage, tentative, discarded))
+                    case TellReach(nodes):
+                        events.append(ReachChanged(nodes))
                     case _:
                         pass
                 out.append(effect)

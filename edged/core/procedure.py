@@ -134,6 +134,8 @@ class Procedure(Founding):
             effects += self._shelve(JobState.PAUSED, "", now)
         elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER}:
             effects += self._turn(Turn.TROUBLE, now)
+        elif self._lead.links.pairs and self.stage in {Stage.TRANSFER, *IN_FORCE} and (torn := self._tear(now)):
+            effects += torn
         elif self.stage is Stage.RUN:
             effects += self._change(now)
         if self._repeat_at is not None and now >= self._repeat_at:
@@ -179,14 +181,14 @@ class Procedure(Founding):
             case JobDone(stamp, step, problem) if stamp == self.stamp and sender == self.record.source:
                 state = JobState.FAILED if problem else JobState.FINISHED
                 return self._end(state, problem, now, step)
-            case WorkFailed(stamp, reason, final, peer) if stamp == self.stamp and sender in self._participants():
+            case WorkFailed(stamp, reason, final, peer) if stamp == self.stamp and sender in self._watch.nodes:
                 if final:
                     return self._end(JobState.FAILED, reason, now)
                 node = peer if peer in self._watch.nodes else sender
                 verb = "could not go on" if node == sender else "cannot be reached"
-                return self._blame(node, verb, f": {reason}", now)
+                return self._blame(sender, node, verb, f": {reason}", now)
             case Stuck(stamp, node) if stamp == self.stamp and sender == self.record.source and self.stage in IN_FORCE:
-                return self._blame(node, "does not answer", "", now)
+                return self._blame(sender, node, "does not answer", "", now)
             case Drained(stamp, version) if stamp == self.stamp and sender == self.record.source:
                 return self._stands(version, now) if self.stage is Stage.DRAIN else []
             case _:
@@ -238,6 +240,10 @@ class Procedure(Founding):
             leaving[source] = LEAVES
         if leaving:
             return self._drain(Recovery("left", leaving, plan, self.record.step, now), now)
+        mended = self._minded - self._lead.links.pairs
+        if mended:
+            self._minded -= mended
+            self._newcomers.reconsider({node for pair in mended for node in pair} - {*plan.nodes()})
         members = self._eligible(self._present())
         aside = [member for member in members if member.node not in plan.nodes()]
         learn = Learn(self.record.job, source)
@@ -299,12 +305,19 @@ class Procedure(Founding):
         text = f"job {self.record.name}: {self._recovery.headline(self._members)}{detail}"
         return [Log("warning", "recovery", text), *self._turn(Turn.TROUBLE, now)]
 
-    def _blame(self, node: NodeId, verb: str, detail: str, now: float) -> list[Effect]:
+    def _blame(self, by: NodeId, node: NodeId, verb: str, detail: str, now: float) -> list[Effect]:
         """Somebody cannot work with this node: once may be an accident; who is excluded already is given a rest."""
         if node in self._conduct.excluded:
             self._calm_at = now + REPEAT_SECONDS
-        self._conduct.lost(node, f"{self._names([node])} {verb}{detail}", now)
-        return self._trouble("link", {node: verb}, now, detail)
+        self._conduct.lost(node, by, f"{self._names([node])} {verb}{detail}", now)
+        effects = [] if by == node else self._lead.links.broke(by, node, now)
+        return effects + self._trouble("link", {node: verb}, now, detail)
+
+    def _tear(self, now: float) -> list[Effect]:
+        """Begin again if two nodes that must reach each other are known not to since this plan was made."""
+        torn = sorted(self._dependences() & (self._lead.links.pairs - self._minded))
+        verbs = dict.fromkeys((node for pair in torn for node in pair), "cannot reach each other")
+        return self._trouble("link", verbs, now) if torn else []
 
     def _unready(self, nodes: list[NodeId], verb: str, detail: str, now: float) -> list[Effect]:
         """These nodes did not prepare; the source, which the job cannot do without, ends it if it never will."""

@@ -14,6 +14,7 @@ from statistics import median
 from edged.core.effects import Effect, SendMessage
 from edged.core.holdings import OTHERS_KEPT
 from edged.core.ids import NodeId
+from edged.core.inventory import Apart, never
 from edged.core.job import JobSpec
 from edged.core.messages import Committed, DataHeld, Held, Lying, Message, Start, StepReport
 from edged.core.plan import Plan
@@ -44,9 +45,20 @@ class Protection:
     """Counts copies of the layers of one plan and tells everyone the cadence and the newest version that is safe."""
 
     def __init__(
-        self, plan: Plan, spec: JobSpec, version: int, leader: NodeId, *, replicas: int, interval: Interval
+        self,
+        plan: Plan,
+        spec: JobSpec,
+        version: int,
+        leader: NodeId,
+        *,
+        replicas: int,
+        interval: Interval,
+        apart: Apart = never,
     ) -> None:
-        """Protect ``plan``, which goes on from ``version``. Nothing is held yet, nobody has been told."""
+        """Protect ``plan``, which goes on from ``version``. Nothing is held yet, nobody has been told.
+
+        Nobody keeps copies for a node that it cannot reach (``apart``, which changes with time).
+        """
         self.plan = plan
         self.version = version
         self.committed = -1
@@ -56,6 +68,7 @@ class Protection:
         self._leader = leader
         self._replicas = replicas
         self._interval = interval
+        self._apart = apart
         self._has_data: set[NodeId] = set()
         self._held: dict[int, set[tuple[NodeId, int, int]]] = {}
         self._costs: dict[NodeId, float] = {}
@@ -100,11 +113,12 @@ class Protection:
         if node not in ring:
             return ()
         place = ring.index(node)
-        others = [each for each in (*ring[place + 1 :], *ring[:place]) if each in self._staying]
+        able = [each for each in self._staying if each != node and not self._apart(node, each)]
+        others = [each for each in (*ring[place + 1 :], *ring[:place]) if each in able]
         chosen = others[: self._replicas]
-        if self._leader in self._staying and self._leader != node:
+        if self._leader in able:
             chosen.append(self._leader)
-        spare = [each for each in self._staying if each != node][: 1 if self._replicas else 0]
+        spare = able[: 1 if self._replicas else 0]
         return tuple(dict.fromkeys(chosen or spare))
 
     def start(self, node: NodeId) -> Start:
@@ -206,7 +220,8 @@ class Protection:
 
     def _choose_data_holder(self) -> None:
         """Keep to the node that was chosen as long as it stays; prefer one that has the data already."""
-        others = [node for node in self._staying if node != self._spec.source]
+        source = self._spec.source
+        others = [node for node in self._staying if node != source and not self._apart(source, node)]
         if self._spec.keep_inputs_home or not others:
             self.data_holder = ""
             return

@@ -8,7 +8,7 @@ from functools import partial
 
 from edged.core.effects import MakePlan
 from edged.core.events import PlanMade
-from edged.core.ids import Stamp
+from edged.core.ids import NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord
 from edged.core.plan import Plan
@@ -16,7 +16,7 @@ from edged.errors import UserError
 from edged.roles.engine import sentence
 from edged.roles.pump import Post, Table
 
-Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp], Plan]
+Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp, tuple[tuple[NodeId, NodeId], ...]], Plan]
 
 
 class Leader:
@@ -45,7 +45,7 @@ class Leader:
             self._post(PlanMade(job, None, f"no strategy is called {effect.spec.strategy!r}; there are {known}"))
             return
         try:
-            plan = await asyncio.to_thread(partial(planner, effect.spec, effect.members, effect.stamp))
+            plan = await asyncio.to_thread(partial(planner, effect.spec, effect.members, effect.stamp, effect.apart))
         except (UserError, ValueError) as error:
             self._post(PlanMade(job, None, sentence(error)))
         else:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edged.core.effects import Log, TellLeader, TellLineage, TellMember
+from edged.core.effects import Log, TellLeader, TellLineage, TellMember, TellReach
 from edged.core.events import Event, FeederFailed, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
@@ -98,6 +98,7 @@ class Observer:
             TellMember: self._tell_member,
             TellLeader: self._tell_leader,
             TellLineage: self._tell_lineage,
+            TellReach: self._tell_reach,
         }
 
     def watch(self, event: Event) -> None:
@@ -283,6 +284,10 @@ class Observer:
             self.tell(self.tentative)
         elif before:
             self.tell("no fork any more: the results count")
+
+    def _tell_reach(self, effect: TellReach) -> None:
+        names = " and ".join(self.name(node) for node in effect.nodes)
+        self.tell(f"{names} cannot be reached from here, and can by others" if names else "all members can be reached")
 
 
 def why_it_stands(record: JobRecord) -> str:

@@ -9,20 +9,21 @@ from edged.core.ids import Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord
 from edged.core.plan import Plan
+from edged.strategies.apart import Apart
 from edged.strategies.cost import PlanImpossibleError
 from edged.strategies.pipeline import plan_pipeline
 
-Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp], Plan]
-"""``planner(spec, members, stamp)``; raises ``PlanImpossibleError`` with the numbers."""
+Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp, Apart], Plan]
+"""``planner(spec, members, stamp, apart)``; raises ``PlanImpossibleError`` with the numbers."""
 
 PLANNERS: Mapping[str, Planner] = MappingProxyType({"auto": plan_pipeline, "pipeline": plan_pipeline})
 """Every strategy that a job may name."""
 
 
-def choose_plan(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp) -> Plan:
+def choose_plan(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp, apart: Apart = ()) -> Plan:
     """Run the planner that the job names; raises ``PlanImpossibleError`` if there is none, or no plan."""
     planner = PLANNERS.get(spec.strategy)
     if planner is None:
         names = ", ".join(sorted(PLANNERS))
         raise PlanImpossibleError(f"there is no strategy {spec.strategy!r}; choose one of {names}")
-    return planner(spec, members, stamp)
+    return planner(spec, members, stamp, apart)

@@ -6,6 +6,9 @@ largest first (the first hops keep the most micro-batches in flight). Windows ar
 leave no slack, so that each hop waits for every message's way there and back; here one more forward for each hop behind
 hides it. Where memory is short they are capped, and then the member with the least memory is left out, until a plan
 fits.
+
+Neighbours must reach each other, and everyone the source (``apart.py``): where the preferred order does not allow it,
+the nearest one that does is taken, and only if there is none, a member stays out.
 """
 
 from __future__ import annotations
@@ -17,27 +20,38 @@ from edged.core.ids import Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord, MemberState
 from edged.core.plan import Hop, Plan, Route
+from edged.strategies.apart import Apart, Division
 from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, levelled, slowness_of
 from edged.strategies.partition import partition
 
 
-def plan_pipeline(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp) -> Plan:
-    """Plan one route; raises ``PlanImpossibleError`` if the members' memory does not hold the job."""
-    cost = StageCost(spec)
+def plan_pipeline(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp, apart: Apart = ()) -> Plan:
+    """Plan one route; raises ``PlanImpossibleError`` if the members' memory does not hold the job.
+
+    ``apart``: pairs of nodes that cannot reach each other.
+    """
+    cost, division = StageCost(spec), Division(spec, apart)
     alive = [record for record in members if record.state is MemberState.ALIVE]
-    able, left_out = _able(spec, cost, alive)
-    for count in range(len(able), 0, -1):
-        for order, cap in _tries(spec, able[:count]):
-            windows = tuple(min(cap, 2 * (count - h) - 1) for h in range(count))
-            cuts = _cut(spec, cost, order, windows)
-            if cuts is not None:
-                left_out += [f"{record.name} (not enough memory)" for record in able[count:]]
-                return _plan(spec, cost, stamp, order, windows, cuts, left_out)
+    able, too_small = _able(spec, cost, alive)
+    company: list[MemberRecord] = []
+    for company in division.companies(able, len(spec.layers)):
+        largest_first = sorted(company, key=lambda record: (-record.memory_bytes, record.node))
+        for count in range(len(company), 0, -1):
+            for order, cap in _tries(spec, largest_first[:count], division):
+                windows = tuple(min(cap, 2 * (count - h) - 1) for h in range(count))
+                cuts = _cut(spec, cost, order, windows)
+                if cuts is not None:
+                    left_out = [*too_small, *_left_out(able, company, division, spec)]
+                    left_out += [f"{record.name} (not enough memory)" for record in largest_first[count:]]
+                    return _plan(spec, cost, stamp, order, windows, cuts, left_out)
+    if able and not company:
+        names = ", ".join(record.name for record in able)
+        raise PlanImpossibleError(f"nobody who could run layers reaches the job's source: {names}")
     raise PlanImpossibleError(_impossible(spec, cost, alive))
 
 
 def _able(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> tuple[list[MemberRecord], list[str]]:
-    """Members that can hold some layer, at most one for each layer, largest memory first; and why others cannot."""
+    """Members that can hold some layer, in the order of preference; and why others cannot."""
     least = min(cost.size_bytes(layer, layer, 1) for layer in range(len(spec.layers)))
     able = [record for record in alive if record.memory_bytes >= least]
     left_out = [
@@ -46,21 +60,33 @@ def _able(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> tuple[li
         if record.memory_bytes < least
     ]
     able.sort(key=lambda record: (record.node != spec.source, slowness_of(record, spec), record.node))
-    left_out += [f"{record.name} (more members than layers)" for record in able[len(spec.layers) :]]
-    able = able[: len(spec.layers)]
-    able.sort(key=lambda record: (-record.memory_bytes, record.node))
     return able, left_out
 
 
-def _orders(spec: JobSpec, records: list[MemberRecord]) -> Iterator[tuple[MemberRecord, ...]]:
+def _left_out(
+    able: list[MemberRecord], company: list[MemberRecord], division: Division, spec: JobSpec
+) -> Iterator[str]:
+    """Say who could hold layers and does not take part, and why."""
+    for record in able:
+        if record not in company:
+            foes = division.foes_of(record, [other for other in able if other in company or other.node == spec.source])
+            reason = f"it and {foes[0]} cannot reach each other" if foes else "more members than layers"
+            yield f"{record.name} ({reason})"
+
+
+def _orders(spec: JobSpec, records: list[MemberRecord], division: Division) -> Iterator[tuple[MemberRecord, ...]]:
     """Orders worth trying, the preferred one first."""
-    yield tuple(sorted(records, key=lambda r: (r.node != spec.source, slowness_of(r, spec), r.node)))
-    yield tuple(records)
+    preferred = sorted(records, key=lambda r: (r.node != spec.source, slowness_of(r, spec), r.node))
+    for order in (division.chain(preferred), division.chain(records)):
+        if order is not None:
+            yield order
 
 
-def _tries(spec: JobSpec, records: list[MemberRecord]) -> Iterator[tuple[tuple[MemberRecord, ...], int]]:
+def _tries(
+    spec: JobSpec, records: list[MemberRecord], division: Division
+) -> Iterator[tuple[tuple[MemberRecord, ...], int]]:
     """Orders with caps of the windows: the preferred order is worth slack in the windows, but not an idle pipeline."""
-    orders = tuple(_orders(spec, records))
+    orders = tuple(_orders(spec, records, division))
     widest, enough = (min(each, spec.micro_batches) for each in (2 * len(records) - 1, len(records)))
     yield from ((order, cap) for order in orders for cap in range(widest, enough - 1, -1))
     yield from ((order, cap) for cap in range(enough - 1, 0, -1) for order in orders)

@@ -22,6 +22,7 @@ KINDS: Final[dict[int, type]] = {
     6: m.Nack,
     7: m.Accusation,
     8: m.Testimony,
+    9: m.Unreachable,
     10: m.VoteRequest,
     11: m.VoteReply,
     12: m.Heartbeat,

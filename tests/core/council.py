@@ -42,7 +42,8 @@ class Council:
 
     ``sent`` holds every (to, message) that the leader has sent, newest last. With ``auto`` the nodes that are not
     ``silent`` answer: ``Halt`` with ``holdings``, ``Prepare`` with ``problems``, ``Drain`` with ``stands``, ``Learn``
-    unless they are ``slow``; the planner deals the layers out evenly over ``workers`` that it may use.
+    unless they are ``slow``; the planner deals the layers out evenly over ``workers`` that it may use
+    and that reach their neighbours and the source.
     """
 
     def __init__(self, node=D, leader=D, term=1, nodes=(A, B, C, D), workers=(B, C), auto=True, **options):
@@ -102,7 +103,12 @@ class Council:
                 yield Drained(of, self.stands)
 
     def think(self, ask):
-        able = [node for node in self.workers if node in {m.node for m in ask.members}]
+        apart = {frozenset(pair) for pair in ask.apart}
+        able = []
+        for node in self.workers:
+            near = {ask.spec.source, *able[-1:]}
+            if node in {m.node for m in ask.members} and not any(frozenset((node, other)) in apart for other in near):
+                able.append(node)
         if self.impossible or not able:
             return PlanMade(ask.spec.job, None, self.impossible or "there is no plan")
         return PlanMade(ask.spec.job, plan(ask.stamp, able), "")

@@ -4,7 +4,7 @@ import pytest
 
 from edged.core.conduct import FAILURES, STRIKE_SECONDS, STRIKES, Conduct
 from edged.core.messages import MemberState
-from tests.core.job_sample import A, B, member
+from tests.core.job_sample import A, B, C, member
 
 
 @pytest.fixture
@@ -12,16 +12,23 @@ def conduct():
     return Conduct({A: member(A), B: member(B)})
 
 
-def test_a_node_is_excluded_when_it_is_lost_too_often_in_a_short_time(conduct):
-    verdicts = [conduct.lost(B, f"broken {n}", n * 10.0) for n in range(STRIKES)]
+@pytest.mark.parametrize("witnesses", [(A, C, A), (B, B, B), (A, A, C)])
+def test_a_node_is_excluded_when_it_is_lost_too_often_in_a_short_time(conduct, witnesses):
+    verdicts = [conduct.lost(B, by, f"broken {n}", n * 10.0) for n, by in enumerate(witnesses)]
     assert verdicts == [False] * (STRIKES - 1) + [True]
     assert conduct.excluded == {B: f"broken {STRIKES - 1}"}
-    assert conduct.lost(B, "again", 1000.0)
+    assert conduct.lost(B, A, "again", 1000.0)
     assert conduct.excluded == {B: f"broken {STRIKES - 1}"}
 
 
 def test_seldom_losses_are_forgiven(conduct):
-    assert not any(conduct.lost(B, "broken", n * STRIKE_SECONDS / (STRIKES - 1)) for n in range(20))
+    moments = [n * STRIKE_SECONDS / (STRIKES - 1) for n in range(20)]
+    assert not any(conduct.lost(B, B, "broken", moment) for moment in moments)
+
+
+def test_a_node_that_only_one_other_loses_is_not_at_fault(conduct):
+    assert not any(conduct.lost(B, A, "broken", float(n)) for n in range(20))
+    assert conduct.lost(B, C, "broken", 20.0)
 
 
 def test_who_cannot_prepare_twice_is_excluded(conduct):

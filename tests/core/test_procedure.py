@@ -183,7 +183,7 @@ def test_a_node_that_is_lost_three_times_in_a_minute_is_left_out_until_it_is_sta
     council.keep(0)
     for _ in range(3):
         council.now += 5.0
-        council.hear(A, Stuck(council.stamp, C))
+        council.hear(C, WorkFailed(council.stamp, "restarted", False, C))
         council.step(1)
     assert council.plan.nodes() == (B,)
     council.stands = 1
@@ -216,9 +216,9 @@ def test_a_source_that_cannot_be_reached_again_and_again_is_given_rest():
     council.run()
     council.keep(0)
     for _ in range(3):
-        council.hear(B, WorkFailed(council.stamp, "broken", False, A))
+        council.hear(A, WorkFailed(council.stamp, "broken", False, A))
     assert council.plan.nodes() == (B,)
-    council.hear(B, WorkFailed(council.stamp, "broken", False, A))
+    council.hear(A, WorkFailed(council.stamp, "broken", False, A))
     assert council.stage is Stage.FENCE
     council.wait(1.0)
     assert council.stage is Stage.RESUME

@@ -14,7 +14,8 @@ from tests.roles.conftest import record_of, spec_of
 STAMP = Stamp(spec_of().job, 1, 1)
 
 
-def plan_it(spec, members, stamp) -> Plan:
+def plan_it(spec, members, stamp, apart) -> Plan:
+    assert apart == ()
     assert threading.current_thread() is not threading.main_thread()
     route = Route((Hop(members[0].node, 0, 1, 2),), (0, 1))
     return Plan(stamp, "test", "because", 2, 2, (route,), 0.0)

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import replace
 from random import Random
 
-from edged.core.effects import Depart, Effect, Log, MakePlan, SaveVote, SendMessage, TellLeader
+from edged.core.effects import Depart, Effect, Log, MakePlan, SaveJobs, SaveVote, SendMessage, TellLeader
 from edged.core.electorate import SavedVote
 from edged.core.events import (
     LineageChanged,
@@ -164,7 +164,7 @@ class Cluster:
         self.records[node] = replace(record, slowness=slowness)
         rng = Random(self.random.getrandbits(64))
         referee = Referee(self, node)
-        machine = self.nodes[node] = Node(record, self.options, rng, home.saved, known, referee)
+        machine = self.nodes[node] = Node(record, self.options, rng, home.saved, known, referee, home.listed)
         self.sim.add(node, machine)
         device.begin()
         self.sim.post(node, SelfMeasured(slowness, 10**9, "cpu"), self.random.uniform(0.1, 1.0))
@@ -387,13 +387,15 @@ class Cluster:
         match effect:
             case SaveVote():
                 self.save_vote(node, effect)
+            case SaveJobs(records):
+                self.homes[node].listed = records
             case TellLeader(leader, term):
                 self.tell(node, f"{'nobody' if leader is None else leader[0]} leads in term {term}")
             case Depart(reason):
                 self.tell(node, f"departs: {reason}")
                 self.kill(node)
-            case MakePlan(spec, stamp, members):
-                self.sim.post(node, self.make_plan(spec, stamp, members), 0.005)
+            case MakePlan(spec, stamp, members, apart):
+                self.sim.post(node, self.make_plan(spec, stamp, members, apart), 0.005)
             case _:
                 self.devices[node].perform(effect)
 
@@ -410,9 +412,9 @@ class Cluster:
         home.saved = SavedVote(effect.term, effect.voted_for, effect.electorate)
 
     @staticmethod
-    def make_plan(spec, stamp, members):
+    def make_plan(spec, stamp, members, apart):
         try:
-            return PlanMade(spec.job, PLANNERS[spec.strategy](spec, members, stamp), "")
+            return PlanMade(spec.job, PLANNERS[spec.strategy](spec, members, stamp, apart), "")
         except PlanImpossibleError as impossible:
             return PlanMade(spec.job, None, str(impossible))
 
