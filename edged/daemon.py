@@ -48,6 +48,7 @@ from edged.roles.lock import HomeLock
 from edged.roles.network import Network
 from edged.roles.observer import Observer
 from edged.roles.pump import Pump
+from edged.roles.register import Register
 from edged.roles.reporter import Reporter
 from edged.roles.shelf import Shelf
 from edged.roles.source import Source
@@ -173,6 +174,7 @@ class Daemon:
         settings = self._settings
         ballot = Ballot(settings.home / "vote.json")
         vote = ballot.load()
+        register = Register(settings.home / "jobs.json")
         await self.transport.open()
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
@@ -180,7 +182,7 @@ class Daemon:
         election = ElectionOptions(forks=settings.forks)
         options = NodeOptions(election=election, interval=interval, replicas=settings.replicas)
         rng, expelled = Random(SystemRandom().getrandbits(64)), self.transport.expelled()
-        node = Node(own, options, rng, saved, expelled, observer.watch)
+        node = Node(own, options, rng, saved, expelled, observer.watch, register.load())
         self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
@@ -198,6 +200,7 @@ class Daemon:
             [
                 Network(self.transport),
                 ballot,
+                register,
                 worker,
                 source,
                 keeper,

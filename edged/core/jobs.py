@@ -6,12 +6,14 @@ Everything is repeated until it shows: the list is broadcast on a change, to new
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from edged.core.course import Leadership
-from edged.core.effects import Effect, SendMessage
+from edged.core.effects import Effect, SaveJobs, SendMessage
 from edged.core.events import (
     Event,
+    HeldFound,
     JobSubmitted,
     LeaderChanged,
     LineageChanged,
@@ -43,12 +45,13 @@ from edged.core.messages import (
     StopRequest,
     Submit,
 )
+from edged.core.orphans import Orphans
 from edged.core.phases import IN_FORCE, Stage
 from edged.core.procedure import Procedure
 from edged.core.protection import Interval, unmeasured
-from edged.core.queue import Queue
+from edged.core.queue import READY, Queue
 from edged.core.submissions import Submissions
-from edged.core.watch import GONE, fate, named
+from edged.core.watch import GONE
 
 REPEAT_SECONDS = 1.0
 """The leader repeats the list this often while a job is to be done."""
@@ -64,14 +67,21 @@ class JobBoard:
     is not over; all are for reading.
     """
 
-    def __init__(self, record: MemberRecord, *, interval: Interval = unmeasured, replicas: int = 1) -> None:
-        """Begin with no jobs; ``record`` is this node's own.
+    def __init__(
+        self,
+        record: MemberRecord,
+        *,
+        interval: Interval = unmeasured,
+        replicas: int = 1,
+        listed: Iterable[JobRecord] = (),
+    ) -> None:
+        """Begin with the jobs ``listed`` by an earlier process; ``record`` is this node's own.
 
         ``interval`` chooses how often nodes snapshot (see ``protection.py``), ``replicas`` is the number of ring
         successors that keep copies of a node's layers.
         """
         self.node = record.node
-        self.jobs = JobList()
+        self.jobs = JobList(listed)
         self.plans: dict[JobId, PlanChosen] = {}
         self.committed: dict[JobId, Committed] = {}
         self.leader: NodeId | None = None
@@ -83,6 +93,7 @@ class JobBoard:
         self._submissions = Submissions(self.jobs)
         self._members: dict[NodeId, MemberRecord] = {record.node: record}
         self._links = Links(self._members)
+        self._orphans = Orphans(self._members, self._spec_of)
         self._specs: dict[JobId, JobSpec] = {}
         self._starts: dict[JobId, tuple[Stamp, int]] = {}
         self._causes: dict[JobId, str] = {}
@@ -94,7 +105,6 @@ class JobBoard:
         self._list_at: float | None = None
         self._plan_at: float | None = None
         self._introduce_at: float | None = None
-        self._led_at = 0.0
 
     # ------------------------------------------------------------------------------------------- contract
 
@@ -108,7 +118,8 @@ class JobBoard:
         effects += self._lead(now) if self.leads else self._introduce(now)
         effects += self._submissions.remind(self.leader, now)
         self._forget_ended()
-        return effects
+        unwritten = self.jobs.unwritten()
+        return effects if unwritten is None else [SaveJobs(unwritten), *effects]
 
     def deadline(self) -> float | None:
         """Return when something is to be repeated or given up."""
@@ -159,7 +170,7 @@ class JobBoard:
                 self._leader_changed(leader, term, now)
             case LineageChanged():
                 self._lineage_changed(event)
-            case JobSubmitted(spec):
+            case JobSubmitted(spec) | HeldFound(spec=JobSpec() as spec):
                 if spec.job not in self.jobs.records:
                     self.jobs.put(queued(spec))
                 self._submissions.submit(spec)
@@ -173,7 +184,7 @@ class JobBoard:
         match message:
             case Submit() | StopRequest() | PauseRequest() | ResumeRequest():
                 if self.leads:
-                    self._hear_request(sender, message)
+                    self._hear_request(sender, message, now)
             case Jobs():
                 return self._hear_jobs(sender, message, now)
             case End(stamp, state, reason) if not self.leads:
@@ -195,11 +206,14 @@ class JobBoard:
         if record is not None:
             self.jobs.put(replace(record, state=state, reason=reason))
 
-    def _hear_request(self, sender: NodeId, message: Submit | StopRequest | PauseRequest | ResumeRequest) -> None:
+    def _hear_request(
+        self, sender: NodeId, message: Submit | StopRequest | PauseRequest | ResumeRequest, now: float
+    ) -> None:
         """Do what somebody asks; the procedure takes in what concerns the job in hand."""
         match message:
             case Submit(spec):
-                if sender == spec.source and not self.jobs.ended(spec.job):
+                may = sender == spec.source or self._orphans.takes(spec.job, now)
+                if may and not self.jobs.ended(spec.job):
                     self._specs.setdefault(spec.job, spec)
                     if spec.job not in self.jobs.records:
                         self.jobs.put(queued(spec))
@@ -287,7 +301,8 @@ class JobBoard:
             self.jobs.obey(term)
             return
         self.jobs.lead(term)
-        self._led_at, self._links = now, Links(self._members)
+        self._links = Links(self._members)
+        self._orphans = Orphans(self._members, self._spec_of)
         self._version, self._told_number, self._told_plan, self._list_at = 0, -1, None, now
         self._begin_again()
 
@@ -303,7 +318,9 @@ class JobBoard:
     def _lead(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         self._settle()
-        self._tell_orphans(now)
+        waiting = [r for r in self.jobs.unended() if r.state in READY and not self._in_hand(r.job)]
+        for orphan in self._orphans.look(waiting, now):
+            self.jobs.put(orphan)
         if self.procedure is not None and self._queue.yields(self.procedure.record, now):
             self._causes.setdefault(self.procedure.record.job, "leader" if self.procedure.record.step else "")
             self.procedure = None
@@ -320,21 +337,6 @@ class JobBoard:
         self.jobs.put(self.procedure.record)
         if self.procedure.stage is Stage.OVER:
             self.procedure = None
-
-    def _tell_orphans(self, now: float) -> None:
-        """Say of queued jobs that only their source can hand in again what they wait for."""
-        for record in self.jobs.unended():
-            source = self._members.get(record.source)
-            if record.state is not JobState.QUEUED or self._in_hand(record.job) or self._spec_of(record.job):
-                continue
-            if source is not None and source.state in GONE:
-                reason = f"node {source.name} {fate(source)}; it has the job's data; the job goes on when it is back"
-            elif now >= self._led_at + 3 * REPEAT_SECONDS:
-                name = named([record.source], self._members)
-                reason = record.reason or f"node {name} has the job's data, and has not handed it in again"
-            else:
-                continue
-            self.jobs.put(replace(record, state=JobState.WAITING, reason=reason))
 
     def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
         job = record.job

@@ -62,6 +62,7 @@ from edged.core.messages import (
     Start,
     StateParcel,
     WantSnapshot,
+    WorkFailed,
 )
 from edged.core.plan import Plan, layers_in_words
 from edged.core.sending import Sending
@@ -97,6 +98,7 @@ class Keeping:
         self._boots: dict[NodeId, int] = {}
         self._gone: set[NodeId] = set()
         self._served: set[tuple[NodeId, WantSnapshot]] = set()
+        self._torn: dict[NodeId, Stamp] = {}
         self._tell_at: float | None = None
 
     # ------------------------------------------------------------------------------------------- contract
@@ -142,6 +144,7 @@ class Keeping:
         """Forget the job, which is over."""
         kept = self._jobs.pop(job, None)
         self._served = {(node, want) for node, want in self._served if want.stamp.job != job}
+        self._torn = {node: stamp for node, stamp in self._torn.items() if stamp.job != job}
         versions = () if kept is None else tuple(sorted(kept.holdings.versions()))
         return [DropHeld(job, versions)] if versions else []
 
@@ -155,8 +158,10 @@ class Keeping:
                 return self._snapshot_taken(event, now)
             case ParcelArrived(sender, StateParcel(replica=True) as parcel) if self.expects(sender, parcel):
                 return self._replica_came(parcel, now)
-            case HeldFound(job, holdings):
-                return self._let_go(job, self._job(job).holdings.found(holdings))
+            case HeldFound(job, holdings, spec=spec):
+                kept = self._job(job)
+                kept.spec = kept.spec or spec
+                return self._let_go(job, kept.holdings.found(holdings))
             case HeldStored(job, version, problem) if problem:
                 return [Log("warning", "keeping", f"version {version} of job {job} is only in memory: {problem}")]
             case JobSubmitted(spec):
@@ -318,13 +323,23 @@ class Keeping:
         if (sender, want) in self._served:
             return []
         self._served.add((sender, want))
-        return [answer]
+        return [answer, *self._tell_torn(sender, want)]
+
+    def _tell_torn(self, sender: NodeId, want: WantSnapshot) -> list[Effect]:
+        """Whoever asks again for what was lost on the way lives, and the connection to it does not."""
+        if self._torn.pop(sender, None) != want.stamp or self._leader is None:
+            return []
+        reason = "the connection broke while layers went over it"
+        return [SendMessage(self._leader, WorkFailed(want.stamp, reason, final=False, peer=sender))]
 
     # ------------------------------------------------------------------------------------ who is there and not
 
     def _lost(self, node: NodeId, parcel: Parcel, now: float) -> None:
         self._parted(node)
-        if not isinstance(parcel, StateParcel) or not parcel.replica:
+        if not isinstance(parcel, StateParcel):
+            return
+        if not parcel.replica:
+            self._torn[node] = parcel.stamp
             return
         kept = self._jobs.get(parcel.stamp.job)
         if kept is not None and kept.sending is not None and kept.stamp == parcel.stamp:

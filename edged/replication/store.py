@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edged.core.ids import JobId
 from edged.core.job import JobSpec
@@ -40,12 +40,16 @@ _ID_DIGITS: Final = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies on the disk of one job: sound holdings, the program if it is there; ``problems`` in sentences."""
+    """What lies on the disk of one job: sound holdings, the program if it is there; ``problems`` in sentences.
+
+    ``spec``: the job as a JSON object, if it can be read.
+    """
 
     job: JobId
     holdings: tuple[Holding, ...]
     program: bytes | None
     problems: tuple[str, ...]
+    spec: dict[str, Any] | None = None
 
 
 class Store:
@@ -124,7 +128,7 @@ class Store:
                 problems.append(f"{error}; it was removed")
                 path.unlink(missing_ok=True)
         ordered = sorted(holdings, key=lambda holding: (holding.version, holding.first_layer))
-        return Found(job, tuple(ordered), self.program(job), tuple(problems))
+        return Found(job, tuple(ordered), self.program(job), tuple(problems), _spec_in(self._place(job)))
 
     def _place(self, job: JobId) -> Path:
         """The folder of a job. Raises ``MalformedError`` for an id that could lead out of the home."""
@@ -171,7 +175,12 @@ def _content(path: Path) -> bytes | None:
 
 
 def _program_named(folder: Path) -> str:
+    return str((_spec_in(folder) or {}).get("program", ""))
+
+
+def _spec_in(folder: Path) -> dict[str, Any] | None:
     try:
-        return str(json.loads(_content(folder / "job.json") or b"")["spec"]["program"])
+        spec = json.loads(_content(folder / "job.json") or b"")["spec"]
     except (ValueError, KeyError, TypeError):
-        return ""
+        return None
+    return spec if isinstance(spec, dict) else None

@@ -22,6 +22,7 @@ from edged.replication.samples import SampleCopy, append, begin, finish, folder_
 from edged.roles.disk import Disk
 from edged.roles.pump import Post
 from edged.roles.samples import Kind
+from edged.roles.spool import known_spec
 from edged.telemetry.logs import topic_logger
 
 DISK_SHARE: Final = 4
@@ -83,8 +84,8 @@ class Copies:
 
         self._disk.run(lambda: scan(self._home), found.set_result, unreadable)
         self._whole.update(await found)
-        for job in self._whole:
-            self._post(HeldFound(job, (), program=False, data=True))
+        for job, copy in self._whole.items():
+            self._post(HeldFound(job, (), program=False, data=True, spec=known_spec(job, copy.spec)))
 
     def whole(self, job: JobId) -> SampleCopy | None:
         """The copy of a job's samples, if all of them are here."""

@@ -27,6 +27,7 @@ from edged.roles.disk import Disk
 from edged.roles.engine import Engine
 from edged.roles.pump import Post, Table
 from edged.roles.source import Source
+from edged.roles.spool import known_spec
 from edged.roles.worker import SendParcel, Worker
 from edged.telemetry.logs import topic_logger
 
@@ -98,7 +99,8 @@ class Keeper:
             if each.program is not None:
                 self._worker.load_program(each.job, each.program, partial(self._loaded, each.job))
             if each.holdings:
-                self._post(HeldFound(each.job, each.holdings, program=False, data=False))
+                spec = known_spec(each.job, each.spec)
+                self._post(HeldFound(each.job, each.holdings, program=False, data=False, spec=spec))
 
     def _loaded(self, job: JobId) -> None:
         if self._worker.program(job) is not None:

@@ -180,6 +180,15 @@ def spec_from_json(document: dict[str, Any]) -> JobSpec:
     return JobSpec(**fields, layers=layers)
 
 
+def known_spec(job: JobId, document: dict[str, Any] | None) -> JobSpec | None:
+    """The spec of ``job`` as it was written beside copies of it; ``None`` if that is not one of this version."""
+    try:
+        spec = None if document is None else spec_from_json(document)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return spec if spec is not None and spec.job == job else None
+
+
 def read_bytes(path: Path) -> bytes | None:
     """What is in a file, if it can be read."""
     try:

@@ -98,3 +98,33 @@ def test_the_oldest_ended_jobs_are_forgotten_for_good():
     assert follower.follow(jobs.message())
     assert "old" not in follower.records
     assert list(follower.records)[-1] == "new"
+
+
+def test_what_is_written_tells_the_next_process_what_is_over_and_what_stands():
+    jobs = JobList()
+    assert jobs.unwritten() is None
+    jobs.put(record(state=JobState.RUNNING, step=5, reason="going on"))
+    assert jobs.unwritten() == (record(),)
+    jobs.advance(JOB, 6)
+    jobs.put(record(state=JobState.WAITING, step=6, reason="for a node"))
+    assert jobs.unwritten() is None, "only what lasts is worth writing"
+    paused = record(state=JobState.PAUSED, step=6)
+    jobs.put(paused)
+    assert jobs.unwritten() == (paused,)
+    over = record(state=JobState.FAILED, step=6, reason="it raised")
+    jobs.put(over)
+    written = jobs.unwritten()
+    assert written == (over,)
+    again = JobList(written)
+    assert again.records == {JOB: over}
+    assert again.unwritten() is None
+    again.put(record(state=JobState.RUNNING))
+    assert again.ended(JOB)
+
+
+def test_a_leader_that_runs_a_job_again_learns_from_the_disk_of_another_that_it_is_over():
+    source = JobList((record(state=JobState.FINISHED, step=10),))
+    leader = leading(record(state=JobState.RUNNING, step=3))
+    assert source.follow(leader.message())
+    assert leader.correct(source.message())
+    assert leader.ended(JOB)

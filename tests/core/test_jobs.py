@@ -1,9 +1,12 @@
 """The board on the leader and on its followers: the list, the queue, requests, what everyone is told."""
 
+from dataclasses import replace
+
 import pytest
 
-from edged.core.effects import MakePlan
-from edged.core.events import JobSubmitted, LeaderChanged, StopAsked
+from edged.core.effects import MakePlan, SaveJobs
+from edged.core.events import HeldFound, JobSubmitted, LeaderChanged, StopAsked
+from edged.core.joblist import queued
 from edged.core.jobs import IDLE_SECONDS, REPEAT_SECONDS
 from edged.core.messages import (
     Committed,
@@ -17,15 +20,17 @@ from edged.core.messages import (
     MemberState,
     PauseRequest,
     PlanChosen,
+    Prepare,
     RecoveryReport,
     ResumeRequest,
     StepReport,
     StopRequest,
     Submit,
 )
+from edged.core.orphans import SOURCE_SECONDS
 from edged.core.phases import Stage
 from edged.core.queue import YIELD_SECONDS
-from tests.core.council import Council, messages, receivers
+from tests.core.council import Council, messages, receivers, snapshot
 from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, spec, stamp
 
 E = "e" * 16
@@ -191,7 +196,7 @@ def test_a_node_leaves_when_a_version_is_safe_without_it(council):
 
 def test_a_submission_is_repeated_until_the_job_has_its_turn():
     council = Council(node=A, leader=None)
-    assert council.handle(JobSubmitted(spec())) == []
+    assert council.handle(JobSubmitted(spec())) == [SaveJobs((queued(spec()),))]
     assert council.record.state is JobState.QUEUED
     assert messages(council.handle(LeaderChanged(D, 1)), Submit) == [(D, Submit(spec()))]
     assert messages(council.wake(), Submit) == [(D, Submit(spec()))]
@@ -287,7 +292,7 @@ def test_a_job_whose_spec_nobody_knows_waits_for_its_source_and_says_so():
     leader.hear(B, old.board.jobs.message())
     leader.wait(10.0)
     assert leader.record.state is JobState.WAITING
-    assert leader.record.reason == "node pi-a has the job's data, and has not handed it in again"
+    assert leader.record.reason == "node pi-a has the job's data; waiting for it to hand the job in"
     leader.submit()
     assert leader.stage is Stage.RESUME
 
@@ -298,7 +303,84 @@ def test_a_source_that_a_new_leader_has_never_met_is_named_by_its_id():
     leader = Council(node=C, leader=C, term=2, nodes=(B, C))
     leader.hear(B, old.board.jobs.message())
     leader.wait(10.0)
-    assert leader.record.reason == f"node {A} has the job's data, and has not handed it in again"
+    assert leader.record.reason == f"node {A} has the job's data; waiting for it to hand the job in"
+
+
+def test_a_node_that_finds_copies_on_its_disk_hands_the_job_in_for_a_source_that_does_not_come_back():
+    holder = Council(node=B, leader=C)
+    found = (snapshot(0, 3, 64),)
+    assert messages(holder.handle(HeldFound(JOB, found, program=False, data=False, spec=spec())), Submit)
+    leader = Council(node=C, leader=C, nodes=(B, C))
+    leader.holdings = {B: found}
+    leader.programs = {B}
+    leader.data = set()
+    leader.hear(B, holder.board.jobs.message())
+    began = leader.now
+    while leader.stage is None:
+        leader.wait(1.0)
+        leader.hear(B, Submit(spec()))
+    assert leader.now >= began + SOURCE_SECONDS
+    leader.wait(1.0)
+    assert leader.record.state is JobState.WAITING
+    assert leader.record.reason.startswith(f"node {A} is gone, and nobody else has the job's data")
+    leader.data = {B}
+    leader.wait(2.0)
+    assert leader.stage is Stage.RESUME
+    assert leader.record.source == B
+    assert leader.told(Prepare)[-1][1].version == 64
+
+
+def test_a_source_that_comes_back_in_time_is_the_one_that_is_heard():
+    leader = Council(node=C, leader=C)
+    leader.hear(B, holder_list())
+    leader.hear(B, Submit(spec(steps=200)))
+    assert leader.stage is None
+    leader.submit()
+    assert leader.stage is Stage.RESUME
+    assert leader.board.procedure.spec == spec()
+
+
+def test_a_job_that_stood_stands_after_a_restart_though_its_source_hands_it_in():
+    paused = replace(queued(spec()), state=JobState.PAUSED, step=7)
+    source = Council(node=A, leader=A, listed=(paused,))
+    source.handle(JobSubmitted(spec()))
+    source.wait(5.0)
+    assert (source.record, source.stage) == (paused, None)
+    assert messages(source.hear(B, ResumeRequest(JOB)), Submit) == [(A, Submit(spec()))]
+    source.submit()
+    assert source.stage is Stage.RESUME
+
+
+def test_the_list_is_on_the_disk_before_anybody_is_told_that_a_job_is_over():
+    council = Council()
+    of = council.run()
+    effects = council.hear(A, JobDone(of, 100, ""))
+    assert isinstance(effects[0], SaveJobs)
+    assert effects[0].records == (council.record,)
+
+
+def test_a_job_that_its_source_has_ended_is_not_run_again_from_copies():
+    source = Council(node=A, leader=C)
+    source.hear(C, holder_list())
+    source.hear(C, End(stamp(), JobState.FINISHED, ""))
+    again = Council(node=A, leader=C, listed=(source.record,))
+    leader = Council(node=C, leader=C)
+    leader.data, leader.holdings, leader.programs = {B}, {B: (snapshot(0, 3, 64),)}, {B}
+    leader.hear(B, holder_list())
+    leader.wait(SOURCE_SECONDS)
+    leader.hear(B, Submit(spec(steps=100)))
+    assert leader.stage is Stage.RESUME
+    correction = messages(again.hear(C, leader.board.jobs.message()), Jobs)[0][1]
+    effects = leader.hear(A, correction)
+    assert leader.record.state is JobState.FINISHED
+    assert receivers(effects, End) == {A, B, C, D}
+
+
+def holder_list():
+    """What a node says that has found the job on its disk."""
+    holder = Council(node=B, leader=C)
+    holder.handle(HeldFound(JOB, (), program=False, data=False, spec=spec(steps=100)))
+    return holder.board.jobs.message()
 
 
 def test_where_the_source_is_gone_anybody_tells_a_new_leader_which_plan_ran():

@@ -188,7 +188,7 @@ async def test_a_whole_copy_is_found_after_a_restart_and_half_a_copy_goes(tmp_pa
     (half / "copy.json").unlink()
     async with Bench(tmp_path / "holder") as again:
         await again.copies.open()
-        assert await again.until(HeldFound) == HeldFound(spec.job, (), program=False, data=True)
+        assert await again.until(HeldFound) == HeldFound(spec.job, (), program=False, data=True, spec=spec)
         assert again.copies.whole(spec.job) is not None
     assert not half.exists()
 

@@ -112,7 +112,7 @@ async def test_snapshots_survive_the_process_and_another_cut_goes_on_from_them(t
         await bench.keeper.open()
         disk = HoldingKind.DISK
         found = (Holding(0, 1, 2, disk), Holding(2, last, 2, disk))
-        assert await bench.until(HeldFound) == HeldFound(spec.job, found, program=False, data=False)
+        assert await bench.until(HeldFound) == HeldFound(spec.job, found, program=False, data=False, spec=spec)
         assert await bench.until(HeldFound) == HeldFound(spec.job, (), program=True, data=False)
         bench.source.take_on(spec.job)
         bench.do(StartFeeder(spec))

@@ -102,9 +102,14 @@ METHODS = {
 
 @dataclass
 class Home:
-    """What lies on a device's disk. ``spool``: jobs handed in here; ``samples``: whole copies of others'."""
+    """What lies on a device's disk. ``spool``: jobs handed in here; ``samples``: whole copies of others'.
+
+    ``listed``: the list of jobs; ``specs``: jobs of which copies are held here.
+    """
 
     saved: object = None
+    listed: tuple = ()
+    specs: dict = field(default_factory=dict)
     boot: int = 0
     held: dict = field(default_factory=dict)
     programs: set = field(default_factory=set)
@@ -115,6 +120,7 @@ class Home:
     def wipe(self):
         """All but the identity, the boot counter and the vote is lost."""
         self.held, self.programs, self.spool, self.samples = {}, set(), {}, set()
+        self.listed, self.specs = (), {}
 
 
 @dataclass
@@ -200,9 +206,10 @@ class Device:
         for job in jobs:
             pieces = sorted(piece for held_of, piece in self.home.held if held_of == job)
             holdings = tuple(Holding(first, last, version, HoldingKind.DISK) for first, last, version in pieces)
-            self.post(HeldFound(job, holdings, job in self.home.programs, data=False))
+            spec = self.home.specs.get(job)
+            self.post(HeldFound(job, holdings, job in self.home.programs, data=False, spec=spec))
         for job in sorted(self.home.samples):
-            self.post(HeldFound(job, (), program=False, data=True))
+            self.post(HeldFound(job, (), program=False, data=True, spec=self.world.specs[job]))
         for _, spec in sorted(self.home.spool.items()):
             if spec.source == self.node:
                 self.post(JobSubmitted(spec))
@@ -272,6 +279,7 @@ class Device:
         def clear():
             self.home.held = {key: state for key, state in self.home.held.items() if key[0] != job}
             self.home.programs.discard(job)
+            self.home.specs.pop(job, None)
 
         self._write(clear)
 
@@ -449,6 +457,7 @@ class Device:
             if job in self.programs or job in self.home.spool:
                 self.home.programs.add(job)
             self.home.held |= states
+            self.home.specs[job] = effect.spec
             versions = list(dict.fromkeys(key[1][2] for key in reversed(self.home.held) if key[0] == job))
             kept = {version, *[each for each in versions if each != version][: VERSIONS_ON_DISK - 1]}
             self.home.held = {key: state for key, state in self.home.held.items() if key[0] != job or key[1][2] in kept}

@@ -208,9 +208,9 @@ class Run:
         return nobody and self.job.job in self.cluster.written
 
     def is_forgotten(self):
-        """Whether everyone was started anew while the source, which hands the job in again, is away or has lost it."""
-        source, job = self.job.source, self.job.job
-        there = source in self.cluster.alive and job in self.cluster.homes[source].spool
+        """Whether everyone who is there was started anew, and none of them has anything of the job on its disk."""
+        job, homes = self.job.job, [self.cluster.homes[node] for node in self.cluster.alive]
+        there = any(job in known for home in homes for known in (home.spool, home.specs, home.samples))
         return not there and all(record is None for record in self.cluster.records_of(job).values())
 
     def is_told(self):
