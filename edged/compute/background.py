@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import repeat
+from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
 from torch.utils.data import Dataset
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 from edged.compute.frames import copied, uncopied
 from edged.compute.prefetch import loader
 from edged.compute.rows import RowReader, Rows, WantRows
+from edged.compute.thread import ComputeThread
 from edged.compute.user_code import UserCode
 from edged.errors import JobError
 
@@ -83,27 +85,36 @@ class LoaderReader:
     """Reads in a process of its own, for jobs that have their data read by worker processes.
 
     Such a data set may open its files at the first sample, and must not do so in the process from which the workers are
-    forked.
+    forked. The thread that forks is not a pool's: at its exit the forked process would wait for the pool's threads,
+    itself among them, and fail.
     """
 
     def __init__(self, reader: RowReader) -> None:
-        """Start nothing yet."""
+        """Start no process yet."""
         self._reader = reader
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feeder-rows")
+        self._thread = ComputeThread("feeder-rows")
+        self._thread.start()
         self._expected: WantRows | None = None
         self._read: Iterator[Rows | _Failure] = iter(())
 
     def read(self, want: WantRows) -> Generator[None, None, Rows]:
         """As ``RowReader.read``."""
-        reading = self._thread.submit(self._next, want)
-        while not reading.done():
+        outcome: SimpleQueue[Rows | Exception] = SimpleQueue()
+        self._thread.submit(partial(self._next, want), outcome.put)
+        while outcome.empty():
             time.sleep(SPELL_SECONDS)
             yield
-        return reading.result()
+        rows = outcome.get()
+        if isinstance(rows, Exception):
+            raise rows
+        return rows
 
     def close(self) -> None:
-        """End the process."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """End the process, when it has read what was asked for last."""
+        self._thread.submit(self._end, lambda _ended: None)
+        self._thread.stop()
+
+    def _end(self) -> None:
         self._read = iter(())
 
     def _next(self, want: WantRows) -> Rows:

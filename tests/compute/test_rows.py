@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,17 @@ def test_jobs_with_loader_processes_are_read_in_a_process_of_its_own(tmp_path: P
         reader.close()
     work = Work(2, Phase.TRAIN, 1)
     assert torch.equal(open_copy(tmp_path / "copy").draw(work)["batch"], Sampler(made).draw(work)["batch"])
+
+
+def test_a_loader_process_ends_without_an_error_when_it_is_closed() -> None:
+    reader = LoaderReader(RowReader(Sampler(job(Made(16, numbers)))))
+    before = active_children()
+    try:
+        read(reader, FIRST)
+        (process,) = set(active_children()) - set(before)
+    finally:
+        reader.close()
+    assert process.exitcode == 0  # another would be raised in the main thread, of a job that also trains with loaders
 
 
 def test_a_loader_process_tells_why_there_can_be_no_copy() -> None:
