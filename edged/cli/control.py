@@ -96,6 +96,8 @@ def _member(status: Mapping[str, Any], node: str) -> Mapping[str, Any] | None:
 
 def _in_words(member: Mapping[str, Any]) -> str:
     """How far a member is from being gone."""
+    if member.get("expelled"):
+        return "is shut out for good"
     if member["state"] not in PRESENT:
         return {"left": "has left", "dead": "is gone"}.get(member["state"], str(member["state"]))
     if member["layers"]:

@@ -68,6 +68,7 @@ def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, pla
         "name": record.name,
         "address": address(record),
         "state": record.state.name.lower(),
+        "expelled": record.expelled,
         "roles": _roles(observer, record.node, job, bool(hops)) if alive else [],
         "slowness": record.slowness,
         "memory_bytes": record.memory_bytes,

@@ -104,7 +104,7 @@ def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     names = {member["node"]: member["name"] for member in status.get("members", [])}
     rows = []
     for member in sorted(status.get("members", []), key=_place):
-        state = "" if member["state"] == "alive" else f"{member['state']:<7} "
+        state = "" if member["state"] == "alive" else f"{_fate(member):<7} "
         rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {state}{_duty(member)}")
         for peer, link in sorted((member.get("links") or {}).items()):
             sent, trip = link.get("bytes_per_second") or 0.0, link.get("round_trip_seconds")
@@ -114,6 +114,11 @@ def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     if len(rows) > height - 1:
         rows = [*rows[: height - 2], f"… {len(rows) - height + 2} more"]
     return [words.shorten(row, width) for row in ["nodes and links", *rows]]
+
+
+def _fate(member: Mapping[str, Any]) -> str:
+    """What became of a member: its state, or that it was shut out for good."""
+    return "expelled" if member.get("expelled") else str(member["state"])
 
 
 def _place(member: Mapping[str, Any]) -> tuple[int, str]:

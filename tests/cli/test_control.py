@@ -91,6 +91,8 @@ def test_expelling_waits_until_the_node_is_gone(node: type[Scripted], monkeypatc
     node.answers = {"expel": {"node": HERE["node"], "name": "pi"}}
     node.statuses = [[IDLE], []]
     assert edged("expel", "pi").err.splitlines()[-1] == f"edged: {'b' * 16}: gone"
+    node.statuses = [[{**IDLE, "state": "dead", "expelled": True}]]
+    assert edged("expel", "pi").err.splitlines() == ["edged: pi: is shut out for good"]
     monkeypatch.setattr(control, "EXPEL_SECONDS", 0.01)
     node.statuses = [[{**IDLE, "layers": [3, 3]}]]
     told = edged("expel", "pi")

@@ -50,6 +50,13 @@ def test_a_suspect_member_is_marked_without_colour() -> None:
     assert "! suspect" in "\n".join(lines(status(5), 120, 40))
 
 
+def test_a_member_that_was_expelled_is_not_called_dead() -> None:
+    document = status(4)
+    document["members"][3] |= {"state": "dead", "expelled": True, "layers": None}
+    (row,) = (line for line in lines(document, 100, 40) if line.startswith("✗"))
+    assert row.split() == ["✗", document["members"][3]["name"], "expelled"]
+
+
 def test_colour_changes_no_character() -> None:
     assert render(status(), 80, 24).plain == "\n".join(lines(status(), 80, 24))
 
