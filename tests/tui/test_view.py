@@ -53,7 +53,7 @@ def test_a_suspect_member_is_marked_without_colour() -> None:
 def test_a_member_that_was_expelled_is_not_called_dead() -> None:
     document = status(4)
     document["members"][3] |= {"state": "dead", "expelled": True, "layers": None}
-    (row,) = (line for line in lines(document, 100, 40) if line.startswith("✗"))
+    (row,) = (line for line in summary(document, 100) if line.startswith("✗"))
     assert row.split() == ["✗", document["members"][3]["name"], "expelled"]
 
 
