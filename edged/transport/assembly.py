@@ -109,6 +109,8 @@ class Assembly:
     def _open(self, prefix: Prefix, rest: Sequence[View]) -> Whole | None:
         if prefix.number <= self._newest or not rest:
             raise MalformedError("a parcel's number does not grow, or it has no header")
+        if prefix.offset and prefix.number != 1:
+            raise MalformedError("a connection's number where no connection begins")
         self._newest = prefix.number
         header = decode(rest[0])
         if not isinstance(header, Parcel):
@@ -128,7 +130,7 @@ class Assembly:
             self.refused += 1
             return None
         self._half[prefix.number] = _Half(header, tuple(map(self._rooms.aligned, sizes)))
-        return self._fill(prefix, rest[1:]) if small else None
+        return self._fill(Prefix(OPEN, prefix.number), rest[1:]) if small else None
 
     def _fill(self, prefix: Prefix, data: Sequence[View]) -> Whole | None:
         half = self._half[prefix.number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import zmq
@@ -39,10 +39,17 @@ class BulkLane:
     is queued later, but is not background, overtakes them at once.
     """
 
-    def __init__(self, road: Road, sent: Callable[[int], None], parcel_lost: Callable[[Parcel], None]) -> None:
+    def __init__(
+        self,
+        road: Road,
+        connections: Iterator[int],
+        sent: Callable[[int], None],
+        parcel_lost: Callable[[Parcel], None],
+    ) -> None:
         """Empty. The owner passes the road's news on.
 
-        ``sent`` hears of every message's size, ``parcel_lost`` of each parcel that may not have arrived.
+        ``connections`` gives each connection to the peer a greater number than all before had. ``sent`` hears of every
+        message's size, ``parcel_lost`` of each parcel that may not have arrived.
         """
         self.road = road
         self._sent = sent
@@ -50,6 +57,8 @@ class BulkLane:
         self._urgent = Track()
         self._background = Track()
         self._unacknowledged: deque[tuple[int, Parcel]] = deque()
+        self._connections = connections
+        self._connection = next(connections)
         self._number = 0
         self._overtaken = 0
         self._credit = Credit()
@@ -99,6 +108,7 @@ class BulkLane:
 
     def lost(self, outcome: Outcome) -> bool:
         """The road is down. Returns whether parcels were lost; what is kept is tried again."""
+        self._connection = next(self._connections)
         self._number = self._overtaken = 0
         self._credit = Credit()
         lost = [header for _, header in self._unacknowledged]
@@ -130,6 +140,8 @@ class BulkLane:
         message = track.head(self._number + 1)
         if message is None:
             return False
+        if self._number == 0:
+            message[0] = pieces.Prefix(pieces.OPEN, 1, self._connection).pack()
         size = sum(map(len, message))
         most = BACKGROUND_BYTES if background and not due else LARGEST_BYTES
         if not self._credit.allows(size, most) or not self.road.send(message, copy=False):
@@ -192,6 +204,7 @@ class BulkInbound:
         self._complain = complain
         self._received_bytes = received
         self._connections: dict[bytes, _Connection] = {}
+        self._newest: dict[NodeId, int] = {}
         keep_freed_memory()
         self._rooms = Rooms()
         self.sessions = Sessions()
@@ -241,14 +254,19 @@ class BulkInbound:
             self._lost(sender, header)
 
     def _connect(self, routing_id: bytes, sender: NodeId, first: pieces.View) -> _Connection | None:
-        """A peer has one bulk connection, which begins with parcel 1: all else is left over from a lost one."""
+        """A peer has one bulk connection, which begins with parcel 1: all else is left over from a lost one.
+
+        So is a parcel 1 whose connection is older than the newest: what came over a connection that has ended may still
+        lie unread when the next one speaks.
+        """
         try:
             prefix = pieces.parse_prefix(first)
         except MalformedError as problem:
             self._complain(sender, str(problem))
             return None
-        if (prefix.kind, prefix.number) != (pieces.OPEN, 1):
+        if (prefix.kind, prefix.number) != (pieces.OPEN, 1) or prefix.offset < self._newest.get(sender, 0):
             return None
+        self._newest[sender] = prefix.offset
         for header in self.forget(sender):
             self._lost(sender, header)
         made = _Connection(sender, Assembly(lambda header: self._accept(sender, header), self._rooms))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ STRIKE_SECONDS = 60.0
 
 FAREWELL_SECONDS = 0.5
 """How long an expelled node may still be told so; what it sends is not heard any more."""
+
+BOOT_SHIFT = 32
+"""Numbers of bulk connections grow over restarts, too: the boot counter above, connections of this boot below."""
 
 
 class ZmqTransport:
@@ -85,6 +89,7 @@ class ZmqTransport:
             device=device,
         )
         self._peers: dict[NodeId, Peer] = {}
+        self._connections = itertools.count(identity.boot << BOOT_SHIFT)
         self._newest: dict[NodeId, MemberRecord] = {}
         self._strikes: dict[NodeId, deque[float]] = {}
         self._accept: Callable[[NodeId, Parcel], bool] = lambda _node, _parcel: False
@@ -184,6 +189,7 @@ class ZmqTransport:
                 self._context,
                 self._identity,
                 record,
+                connections=self._connections,
                 tell=self._inbox.put,
                 on_denied=lambda: self._look_for(node),
                 complain=lambda text: self._complain(node, text),

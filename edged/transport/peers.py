@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from edged.core.events import LinkLost, ParcelLost
 from edged.core.messages import MemberRecord
@@ -34,6 +34,7 @@ class Peer:
         identity: Identity,
         record: MemberRecord,
         *,
+        connections: Iterator[int],
         tell: Callable[[LinkLost | ParcelLost], None],
         on_denied: Callable[[], None],
         complain: Callable[[str], None],
@@ -67,6 +68,7 @@ class Peer:
                 on_down=self._bulk_down,
                 on_message=self._acknowledged,
             ),
+            connections,
             self.count_sent,
             lambda header: tell(ParcelLost(self.record.node, header)),
         )

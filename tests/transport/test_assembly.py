@@ -42,6 +42,7 @@ def test_broken_messages_drop_the_parcel_and_the_next_one_arrives():
         (Prefix(OPEN, 1).pack(), opened[1]),
         (Prefix(OPEN, 2).pack(),),
         (Prefix(OPEN, 2).pack(), opened[1]),
+        (Prefix(OPEN, 2, 1).pack(), opened[1]),
         (Prefix(ACK, 2).pack(),),
         (Prefix(9, 2).pack(),),
         (b"short",),

@@ -1,5 +1,6 @@
 """The sender's side of a bulk connection, on a road that only writes down what goes out, to an Assembly."""
 
+import itertools
 import math
 import random
 import time
@@ -55,7 +56,7 @@ class Scene:
     def __init__(self):
         self.road = Road()
         self.lost = []
-        self.lane = BulkLane(self.road, lambda _size: None, self.lost.append)
+        self.lane = BulkLane(self.road, itertools.count(), lambda _size: None, self.lost.append)
         self.receiver = assembly()
         self.taken = 0
         self.got = []

@@ -13,6 +13,7 @@ from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, Port
 from edged.core.ids import NodeId
 from edged.errors import BrokenInvariantError, ConfigError
 from edged.transport import pieces
+from edged.transport.credit import LARGEST_BYTES
 from edged.transport.inbox import MOST_BYTES
 from edged.transport.interface import Received, ReceivedParcel
 from tests.transport.nodes import (
@@ -193,10 +194,11 @@ async def test_a_receiver_is_told_of_what_was_half_received_when_its_sender_begi
     async with pair() as (left, right):
         node = right.own_record().node
         right.expect(lambda _sender, header: right._stop_receiving() or True)
-        sent = [replica(8 << 20), activation(8 << 20)]
+        size = LARGEST_BYTES + 1  # it cannot all have come in before anything of it is acknowledged
+        sent = [replica(size), activation(size)]
         for header in sent:
             right._go_on_receiving()
-            left.send_parcel(node, header, [memoryview(bytes(8 << 20))])
+            left.send_parcel(node, header, [memoryview(bytes(size))])
             await until(lambda: right._bulk.pump._paused)
         right._bulk.sessions.cut(left.own_record().node)
         assert {(await next_of(left, ParcelLost)).parcel for _ in sent} == set(sent)
