@@ -11,7 +11,9 @@ frame::
     ACK    prefix                      back to the sender: "number" is the bytes taken from this connection in all
 
 The offset in the OPEN of a connection's parcel 1 is the connection's number, which grows with each that the sender
-begins; in every other it is 0. Pieces of one parcel follow each other without gaps. There are two classes of parcels, and one of each may be under way:
+begins; in every other it is 0.
+
+Pieces of one parcel follow each other without gaps. There are two classes of parcels, and one of each may be under way:
 between two pieces of a replica a whole activation passes. Data frames may cut the stream anywhere.
 
 There is no checksum in the prefix: CURVE authenticates every frame (Poly1305, 128 bits), and libzmq ends a connection
