@@ -9,7 +9,7 @@ from edged.core.course import Course
 from edged.core.effects import Effect, Log
 from edged.core.gathering import Gathering
 from edged.core.ids import NodeId
-from edged.core.inventory import newest_stored, out_of_reach, ranges, ranges_in_words, transfers
+from edged.core.inventory import newest_complete, newest_stored, out_of_reach, ranges, ranges_in_words, transfers
 from edged.core.messages import JobState, MemberState
 from edged.core.phases import Stage, Turn
 from edged.core.plan import Plan
@@ -26,7 +26,7 @@ class Founding(Course):
         if now < self._calm_at or not gathering.due(now):
             return []
         if self._pausing:
-            return self._shelve(JobState.PAUSED, "", now)
+            return self._pause(now)
         stock = take_stock(
             self._spec(),
             gathering.inventories,
@@ -63,6 +63,12 @@ class Founding(Course):
             return ""
         hopeful = [node for node in self._present() if node not in self._conduct.excluded]
         return "no device that answers has measured its speed yet" if hopeful else _NOBODY
+
+    def _pause(self, now: float) -> list[Effect]:
+        """Let the job stand at the newest version that those who answered hold: they write that to disk."""
+        version = newest_complete(len(self._spec().layers), self._inventories)
+        self.record = self.record if version is None else replace(self.record, step=version)
+        return self._shelve(JobState.PAUSED, "", now)
 
     def _draw_from(self, source: NodeId) -> list[Effect]:
         """Let this node be the source from now on."""

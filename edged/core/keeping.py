@@ -32,7 +32,6 @@ from edged.core.effects import (
 from edged.core.events import (
     Event,
     HeldFound,
-    HeldStored,
     JobSubmitted,
     LeaderChanged,
     LineageChanged,
@@ -140,6 +139,11 @@ class Keeping:
             return False
         return kept is None or kept.holdings.wants(*layers, parcel.version)
 
+    def stand(self, job: JobId, version: int) -> list[Effect]:
+        """The job is paused at this version: what is held of it goes to disk, once. All may be switched off now."""
+        kept = self._jobs.get(job)
+        return [] if kept is None else self._store(kept, version)
+
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job, which is over."""
         kept = self._jobs.pop(job, None)
@@ -162,8 +166,6 @@ class Keeping:
                 kept = self._job(job)
                 kept.spec = kept.spec or spec
                 return self._let_go(job, kept.holdings.found(holdings))
-            case HeldStored(job, version, problem) if problem:
-                return [Log("warning", "keeping", f"version {version} of job {job} is only in memory: {problem}")]
             case JobSubmitted(spec):
                 kept = self._job(spec.job)
                 kept.spec, kept.home = spec, True
@@ -306,9 +308,7 @@ class Keeping:
         if kept.sending is not None:
             kept.sending.commit(word.version)
         effects = self._let_go(job, kept.holdings.commit(word.version))
-        if kept.spec is not None and kept.holdings.store(word.version):
-            effects.append(StoreHeld(kept.spec, word.version))
-        return effects
+        return effects + self._store(kept, word.version)
 
     def _serve(self, sender: NodeId, want: WantSnapshot) -> list[Effect]:
         """Hand out what an ``Inventory`` named, each question once as long as the session lasts."""
@@ -369,24 +369,10 @@ class Keeping:
         """Tell the leader what it has not shown to know: now that something is new, and again."""
         if self._tell_at is None or now < self._tell_at:
             return []
-        messages = [message for job, kept in self._jobs.items() for message in self._untold(job, kept)]
+        plans = ((self._plan_in_force(job, kept), kept) for job, kept in self._jobs.items())
+        messages = [message for plan, kept in plans if plan is not None for message in kept.untold(plan)]
         self._tell_at = now + REPEAT_SECONDS if messages and self._leader is not None else None
         return [] if self._leader is None else [SendMessage(self._leader, message) for message in messages]
-
-    def _untold(self, job: JobId, kept: Kept) -> list[Message]:
-        """What is held for the plan in force and not committed yet: taken or come under it, or where it began."""
-        plan = self._plan_in_force(job, kept)
-        if plan is None:
-            return []
-        told: list[Message] = []
-        start = None if kept.sending is None else kept.sending.start.version
-        for layers in dict.fromkeys((hop.first_layer, hop.last_layer) for r in plan.routes for hop in r.hops):
-            for version, held in kept.holdings.covering(*layers).items():
-                ours = held.stamp == plan.stamp
-                counted = version < kept.committed or (version == kept.committed and layers in kept.counted)
-                if not counted and (ours or version == start):
-                    told.append(Held(plan.stamp, *layers, version, held.seconds if ours else 0.0, held.size_bytes))
-        return told
 
     # --------------------------------------------------------------------------------------------- small parts
 
@@ -394,6 +380,12 @@ class Keeping:
         """The newest plan named, if it is known as well."""
         chosen = self._plan_of(job)
         return chosen.plan if chosen is not None and chosen.plan.stamp == kept.stamp else None
+
+    @staticmethod
+    def _store(kept: Kept, version: int) -> list[Effect]:
+        if kept.spec is None or not kept.holdings.store(version):
+            return []
+        return [StoreHeld(kept.spec, version)]
 
     @staticmethod
     def _let_go(job: JobId, versions: tuple[int, ...]) -> list[Effect]:

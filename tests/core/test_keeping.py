@@ -10,7 +10,6 @@ from edged.core.copying import Standing
 from edged.core.effects import DropHeld, Log, SendFirstState, SendHeld, SendMessage, StoreHeld, TakeSnapshot
 from edged.core.events import (
     HeldFound,
-    HeldStored,
     JobSubmitted,
     LeaderChanged,
     LinkLost,
@@ -36,11 +35,15 @@ from edged.core.messages import (
     Start,
     StateParcel,
     WantSnapshot,
+    WorkFailed,
 )
 from edged.core.sending import RESEND_SECONDS
-from tests.core.job_sample import JOB, A, B, C, D, member, plan, spec, stamp
+from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, member, plan, spec, stamp
 
 LAYERS = {A: (0, 1), B: (2, 3)}
+
+
+LOST = ((), b"", False)
 
 
 class Scene:
@@ -249,10 +252,12 @@ def test_snapshots_without_commits_stay_within_their_bound(scene):
     assert dropped == [DropHeld(JOB, (v,)) for v in range(0, 28, 4)]
 
 
-def test_a_full_disk_is_told_to_people(scene):
-    assert scene.handle(HeldStored(JOB, 4, "")) == []
-    (log,) = scene.handle(HeldStored(JOB, 4, "no space left on device"))
-    assert "only in memory" in log.text
+def test_what_a_paused_job_stands_at_goes_to_disk_once(scene):
+    scene.taken(4)
+    scene.taken(6)
+    assert scene.machine.stand(JOB, 6) == [StoreHeld(spec(steps=100), 6)]
+    assert scene.machine.stand(JOB, 6) == []
+    assert scene.machine.stand(OTHER_JOB, 6) == []
 
 
 # ------------------------------------------------------------------------------------------------------ halts
@@ -330,8 +335,19 @@ def test_any_part_of_what_is_held_is_handed_out_once_per_session(scene):
     assert scene.hear(want, A) == []
     scene.handle(LinkLost(A))
     assert scene.hear(want, A) == [part]
-    scene.handle(ParcelLost(A, StateParcel(stamp(version=2), 3, 3, 4, (), b"", replica=False)))
-    assert scene.hear(want, A) == [part]
+
+
+def test_who_asks_again_for_what_was_lost_on_the_way_lives_and_the_leader_hears_of_the_connection(scene):
+    scene.taken(4)
+    want, lost = (cls(stamp(version=2), 3, 3, 4, *rest) for cls, rest in ((WantSnapshot, ()), (StateParcel, LOST)))
+    part = SendHeld(A, stamp(version=2), 3, 3, 4, replica=False)
+    scene.hear(want, A)
+    assert scene.handle(ParcelLost(A, lost)) == []
+    again, told = scene.hear(want, A)
+    assert again == part
+    reason = "the connection broke while layers went over it"
+    assert told == SendMessage(C, WorkFailed(stamp(version=2), reason, False, A))
+    assert scene.hear(want, A) == []
 
 
 def test_what_is_not_held_is_refused_by_name(scene):

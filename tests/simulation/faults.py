@@ -204,6 +204,19 @@ class Fates:
 
         return act
 
+    def cut_pair(self):
+        """Two nodes apart from each other only, long enough that the plan has to do without that link."""
+        seconds = self.random.choice([self.random.uniform(3.0, LONGEST_SECONDS), 22.0, 60.0])
+
+        def act(cluster, node):
+            other = self.random.choice([each for each in cluster.names if each != node])
+            links = [(node, other), (other, node)]
+            for link in links:
+                cluster.cut(*link)
+            self._after(cluster, seconds, lambda: [cluster.mend(*link) for link in links])
+
+        return act
+
     def break_link(self):
         """A connection ends and takes with it what is under way."""
 
@@ -257,6 +270,7 @@ class Fates:
         """Any of these, the harder ones more often."""
         kinds = [self.kill] * 5 + [self.kill_many] * 3 + [self.pause] * 2 + [self.cut] * 3 + [self.break_link] * 2
         kinds += [lambda: self.kill(loudly=False)] * 2 + [self.leave] * 2 + [self.pause_job, self.export]
+        kinds += [self.cut_pair] * 2
         return self.random.choice(kinds)()
 
     def trigger(self):
