@@ -18,7 +18,8 @@ def headline(status: Mapping[str, Any]) -> str:
     names = {member["node"]: member["name"] for member in status.get("members", ())}
     if not protection["protected"]:
         return "unprotected until a version is committed"
-    age = f"{protection['age_steps']} steps, {words.duration(protection['age_seconds'])} old"
+    steps = protection["age_steps"]
+    age = f"{steps} {'step' if steps == 1 else 'steps'}, {words.duration(protection['age_seconds'])} old"
     kept = f"replicas: version {protection['version']}, {age}"
     if not waited_for:
         return f"{kept}; any one node may die"

@@ -21,6 +21,12 @@ def test_the_live_view_says_that_any_one_node_may_die() -> None:
     assert headline(safe) == "replicas: version 112, 8 steps, 2.4 s old; any one node may die"
 
 
+def test_a_single_step_is_no_plural() -> None:
+    one = status(4)
+    one["protection"]["age_steps"] = 1
+    assert "version 112, 1 step, 2.4 s old" in headline(one)
+
+
 def test_unprotected_until_a_version_is_committed() -> None:
     bare = status(2)
     bare["protection"] |= {"protected": False, "version": None, "age_steps": None, "age_seconds": None}
