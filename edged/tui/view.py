@@ -62,7 +62,8 @@ def summary(status: Mapping[str, Any], width: int) -> list[str]:
 
 def _head(status: Mapping[str, Any], width: int) -> list[str]:
     members = status.get("members", [])
-    alive = sum(member["state"] == "alive" for member in members)
+    belonging = [member for member in members if _fate(member) not in {"left", "expelled"}]
+    alive = sum(member["state"] == "alive" for member in belonging)
     names = {member["node"]: member["name"] for member in members}
     leader = status.get("leader")
     leads = f"{names.get(leader, leader)} leads (★, term {status.get('term', 0)})" if leader else "no leader yet"
@@ -70,7 +71,7 @@ def _head(status: Mapping[str, Any], width: int) -> list[str]:
     what = f"job {job['name']}: {job['state']}" if job else "no job: edged train JOB.py"
     if job and job.get("reason") and job["state"] in {"finished", "failed", "stopped"}:
         what += f" ({job['reason']})"
-    head = [f"edged · {status.get('cluster', '')} · {alive} of {len(members)} nodes alive · {leads}", what]
+    head = [f"edged · {status.get('cluster', '')} · {alive} of {len(belonging)} nodes alive · {leads}", what]
     waiting = status.get("view", {}).get("waiting")
     head += [f"waiting: {waiting}"] if waiting else []
     head += [status["tentative"]] if status.get("tentative") else []

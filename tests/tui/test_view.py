@@ -50,6 +50,21 @@ def test_a_suspect_member_is_marked_without_colour() -> None:
     assert "! suspect" in "\n".join(lines(status(5), 120, 40))
 
 
+@pytest.mark.parametrize(
+    ("fate", "count"),
+    [
+        ({"state": "left"}, "3 of 3"),
+        ({"state": "left", "expelled": True}, "3 of 3"),
+        ({"state": "dead", "expelled": True}, "3 of 3"),
+        ({"state": "dead"}, "3 of 4"),
+    ],
+)
+def test_who_has_left_or_was_expelled_is_no_member_that_is_missing(fate, count):
+    document = status()
+    document["members"][3] |= {"layers": None, **fate}
+    assert f"{count} nodes alive" in summary(document, 100)[0]
+
+
 def test_a_member_that_was_expelled_is_not_called_dead() -> None:
     document = status(4)
     document["members"][3] |= {"state": "dead", "expelled": True, "layers": None}
