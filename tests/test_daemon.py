@@ -167,7 +167,7 @@ def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(clust
     wait_until(lambda: not children(first.process.pid))
 
     asked = time.monotonic()
-    assert second.ask("leave") == {"left": True}
+    assert second.ask("leave")["name"] == "b"
     assert second.process.wait(PATIENCE_SECONDS) == 0
     assert first.end(signal.SIGTERM) == 0
     assert time.monotonic() - asked < 8

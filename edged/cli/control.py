@@ -12,7 +12,7 @@ import typer
 from edged.cli.jobs import JobArgument
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
-from edged.errors import JobFailedError
+from edged.errors import JobFailedError, NoNodeError
 
 LEAVE_SECONDS = 75.0
 """A node that is asked to leave waits for its layers for a minute at most; then it goes as it is."""
@@ -51,11 +51,9 @@ def leave(
 ) -> None:
     """Take a node out gracefully: its layers move first."""
     client = Client(home(home_flag))
-    if node is None:
-        client.ask("leave")
-        return
-    found = client.ask("leave", node=node)
-    if "node" in found and not _gone(client, found["node"], LEAVE_SECONDS):
+    here = client.ask("status")["node"]
+    found = client.ask("leave") if node is None else client.ask("leave", node=node)
+    if not _gone(client, found, LEAVE_SECONDS, own=found["node"] == here):
         raise JobFailedError(
             f"{found['name']} has not left within {LEAVE_SECONDS:.0f} s: its layers could not move; `edged status` "
             "tells what the job waits for"
@@ -66,44 +64,50 @@ def expel(node: NodeArgument, home_flag: HomeOption = None) -> None:
     """Shut a node out for good."""
     client = Client(home(home_flag))
     found = client.ask("expel", node=node)
-    if not _gone(client, found["node"], EXPEL_SECONDS):
+    if not _gone(client, found, EXPEL_SECONDS):
         raise JobFailedError(
             f"{found['name']} is still there after {EXPEL_SECONDS:.0f} s: nobody leads, or the others cannot be "
             "reached; `edged status` tells"
         )
 
 
-def _gone(client: Client, node: str, seconds: float) -> bool:
-    """Wait until the member is gone, telling what changes about it; ``False`` if that takes too long."""
+def _gone(client: Client, wanted: Mapping[str, Any], seconds: float, *, own: bool = False) -> bool:
+    """Wait until a node is gone, telling what changes about it; ``False`` if that takes too long.
+
+    The ``own`` node of this home is gone when it answers no more.
+    """
     deadline = time.monotonic() + seconds
     told = ""
     while time.monotonic() < deadline:
-        member = _member(client.ask("status"), node)
-        line = "gone" if member is None else _in_words(member)
+        line, gone = _look(client, wanted["node"], own=own)
         if line != told:
-            name = member["name"] if member is not None else node
-            print(f"edged: {name}: {line}", file=sys.stderr, flush=True)
+            print(f"edged: {wanted['name']}: {line}", file=sys.stderr, flush=True)
             told = line
-        if member is None or member["state"] not in PRESENT:
+        if gone:
             return True
         time.sleep(LOOK_SECONDS)
     return False
 
 
-def _member(status: Mapping[str, Any], node: str) -> Mapping[str, Any] | None:
-    return next((member for member in status["members"] if member["node"] == node), None)
-
-
-def _in_words(member: Mapping[str, Any]) -> str:
-    """How far a member is from being gone."""
+def _look(client: Client, node: str, *, own: bool) -> tuple[str, bool]:
+    """How far a node is from being gone, in words; and whether it is."""
+    try:
+        members = client.ask("status")["members"]
+    except NoNodeError:
+        if own:
+            return "has left", True
+        raise
+    member = next((each for each in members if each["node"] == node), None)
+    if member is None:
+        return "gone", True
     if member.get("expelled"):
-        return "is shut out for good"
-    if member["state"] not in PRESENT:
-        return {"left": "has left", "dead": "is gone"}.get(member["state"], str(member["state"]))
+        return "is shut out for good", member["state"] not in PRESENT
+    if member["state"] not in PRESENT and not own:
+        return {"left": "has left", "dead": "is gone"}.get(member["state"], str(member["state"])), True
     if member["layers"]:
         first, last = member["layers"]
-        return f"still runs layer {first}" if first == last else f"still runs layers {first}–{last}"
-    return "runs no layers any more, says goodbye"
+        return f"still runs layer {first}" if first == last else f"still runs layers {first}–{last}", False
+    return "runs no layers any more, says goodbye", False
 
 
 def _tell(found: Mapping[str, Any], text: str, *, as_json: bool) -> None:

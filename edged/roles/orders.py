@@ -50,11 +50,10 @@ class Orders:
         return self._answer(record.job)
 
     def leave(self, wanted: object) -> dict[str, Any]:
-        """Let this node (``wanted`` is ``None``) or another one leave gracefully."""
+        """Let this node (``wanted`` is ``None``) or another one leave gracefully; the answer names it."""
         member = self._own() if wanted is None else self.find(wanted)
-        own = member.node == self._observer.own_id
-        self._post(LeaveAsked() if own else LeaveNodeAsked(member.node))
-        return {"left": True} if own else {"node": member.node, "name": member.name}
+        self._post(LeaveAsked() if member.node == self._observer.own_id else LeaveNodeAsked(member.node))
+        return {"node": member.node, "name": member.name}
 
     async def expel(self, wanted: object) -> dict[str, Any]:
         """Shut another node out for good, also one that is not there."""

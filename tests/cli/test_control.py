@@ -8,34 +8,43 @@ from typing import Any, ClassVar
 import pytest
 
 from edged.cli import control
+from edged.errors import NoNodeError
 from tests.cli.shell import edged
 
+OWN = "a" * 16
 HERE = {"node": "b" * 16, "name": "pi", "state": "alive", "layers": [3, 5]}
 IDLE = {**HERE, "layers": None}
 
 
 class Scripted:
-    """A node: fixed answers, and one status after the other; the last one stays."""
+    """A node: fixed answers, and one status after the other; the last one stays, or (``ends``) the node goes then."""
 
     answers: ClassVar[dict[str, dict[str, Any]]]
     statuses: ClassVar[list[list[dict[str, Any]]]]
     asked: ClassVar[list[tuple[str, dict[str, Any]]]]
+    ends: ClassVar[bool]
 
     def __init__(self, home: Path) -> None:
         self.home = home
 
     def ask(self, command: str, **fields: Any) -> dict[str, Any]:
         if command == "status":
-            return {"members": self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]}
+            if not self.statuses:
+                raise NoNodeError("it went away")
+            return {"node": OWN, "members": self._next_status()}
         self.asked.append((command, fields))
         return self.answers[command]
+
+    def _next_status(self) -> list[dict[str, Any]]:
+        more = len(self.statuses) > 1 or self.ends
+        return self.statuses.pop(0) if more else self.statuses[0]
 
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
     monkeypatch.setattr(control, "Client", Scripted)
     monkeypatch.setattr(control, "LOOK_SECONDS", 0.0)
-    Scripted.asked = []
+    Scripted.asked, Scripted.ends = [], False
     return Scripted
 
 
@@ -62,7 +71,7 @@ def test_resuming_tells_the_new_state(node: type[Scripted]) -> None:
 
 def test_another_node_leaves_and_its_progress_is_told(node: type[Scripted]) -> None:
     node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}
-    node.statuses = [[HERE], [HERE], [IDLE], [{**IDLE, "state": "left"}]]
+    node.statuses = [[], [HERE], [HERE], [IDLE], [{**IDLE, "state": "left"}]]
     told = edged("leave", "pi")
     assert told.status == 0
     assert told.err.splitlines() == [
@@ -80,17 +89,32 @@ def test_a_node_that_does_not_leave_in_time_is_told(node: type[Scripted], monkey
     assert edged("leave", "pi").refuses(1, "pi has not left", "edged status")
 
 
-def test_the_own_node_leaves_by_itself(node: type[Scripted]) -> None:
-    node.answers = {"leave": {"left": True}}
-    assert edged("leave").status == 0
-    assert edged("leave", "desk").status == 0
-    assert node.asked == [("leave", {}), ("leave", {"node": "desk"})]
+@pytest.mark.parametrize("named", [[], ["desk"]])
+def test_the_own_node_has_left_when_it_answers_no_more(node: type[Scripted], named: list[str]) -> None:
+    node.answers = {"leave": {"node": OWN, "name": "desk"}}
+    desk = {**HERE, "node": OWN, "name": "desk"}
+    idle = {**desk, "layers": None}
+    node.statuses, node.ends = [[desk], [desk], [idle], [{**idle, "state": "left"}]], True
+    told = edged("leave", *named)
+    assert told.status == 0
+    assert told.err.splitlines() == [
+        "edged: desk: still runs layers 3–5",
+        "edged: desk: runs no layers any more, says goodbye",
+        "edged: desk: has left",
+    ]
+    assert node.asked == [("leave", {"node": name} if (name := "".join(named)) else {})]
+
+
+def test_while_another_node_leaves_the_own_one_must_stay(node: type[Scripted]) -> None:
+    node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}
+    node.statuses, node.ends = [[HERE], [HERE]], True
+    assert edged("leave", "pi").refuses(3, "it went away")
 
 
 def test_expelling_waits_until_the_node_is_gone(node: type[Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
     node.answers = {"expel": {"node": HERE["node"], "name": "pi"}}
     node.statuses = [[IDLE], []]
-    assert edged("expel", "pi").err.splitlines()[-1] == f"edged: {'b' * 16}: gone"
+    assert edged("expel", "pi").err.splitlines()[-1] == "edged: pi: gone"
     node.statuses = [[{**IDLE, "state": "dead", "expelled": True}]]
     assert edged("expel", "pi").err.splitlines() == ["edged: pi: is shut out for good"]
     monkeypatch.setattr(control, "EXPEL_SECONDS", 0.01)

@@ -176,9 +176,10 @@ def test_the_first_start_prints_the_line_for_the_next_device_and_leave_ends_it(
     assert read_cluster_key(tmp_path) in line
     assert "--seed 127.0.0.1:" in line
     wait_until(lambda: edged("status", home=tmp_path).status == 0)
-    assert edged("leave", home=tmp_path).status == 0
+    told = edged("leave", home=tmp_path)
+    assert (told.status, told.err.splitlines()[-1].endswith(": has left")) == (0, True)
+    assert edged("status", home=tmp_path).status == 3  # it has left when the command returns
     assert newcomer.wait(PATIENCE_SECONDS) == 0
-    assert edged("status", home=tmp_path).status == 3
 
 
 def test_the_key_stays_out_of_logs_for_machines(tmp_path: Path) -> None:

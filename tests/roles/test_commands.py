@@ -51,7 +51,7 @@ async def test_status_jobs_and_leave(desk: Desk) -> None:
     desk.job(JobState.RUNNING)
     assert (await desk.ask("status"))["name"] == "desk"
     assert [job["state"] for job in (await desk.ask("jobs"))["jobs"]] == ["running"]
-    assert await desk.ask("leave") == {"left": True}
+    assert (await desk.ask("leave"))["name"] == "desk"
     assert desk.posted == [LeaveAsked()]
     assert await desk.ask("dance") is None
 
