@@ -144,14 +144,6 @@ class Job:
             notes.append(f"optimizer: {' and '.join(asked)} is not used, the plain form gives equal bits everywhere")
         return tuple(notes)
 
-    def optimizer_arguments(self) -> dict[str, Any]:
-        """The optimizer's keyword arguments, positional ones named, without ``foreach`` and ``fused``."""
-        return checked_arguments("optimizer", self.optimizer)
-
-    def scheduler_arguments(self) -> dict[str, Any]:
-        """The scheduler's keyword arguments, positional ones named; empty without a scheduler."""
-        return {} if self.scheduler is None else checked_arguments("scheduler", self.scheduler)
-
 
 def check_choice(what: str, name: str) -> None:
     """Refuse an optimizer or a scheduler (``what``) that cannot train exactly on several nodes. Raises ``JobError``."""

@@ -18,7 +18,6 @@ from testbed import TestbedError
 EARLY, LATER = 12, 10
 """A fault comes so many steps after the beginning, or after the fault before it."""
 
-HUNG_SECONDS = 20.0
 LITTLE_DISK_BYTES = 4096
 
 Choice = Callable[[Trial], str]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from edged import Job
 from edged.errors import JobError
+from edged.job import checked_arguments
 
 
 class Stream(IterableDataset):
@@ -116,9 +117,11 @@ def test_a_mistake_names_the_argument_and_the_remedy(changes: dict[str, Any], wo
 def test_positional_arguments_of_the_optimizer_get_their_names() -> None:
     given = partial(torch.optim.SGD, momentum=0.9, fused=True, foreach=False)
     job = make(optimizer=given)
-    assert job.optimizer_arguments() == {"momentum": 0.9}
+    assert checked_arguments("optimizer", job.optimizer) == {"momentum": 0.9}
     assert job.notes == ("optimizer: fused=True is not used, the plain form gives equal bits everywhere",)
-    assert make(scheduler=partial(lr_scheduler.StepLR, step_size=3)).scheduler_arguments() == {"step_size": 3}
+    scheduler = partial(lr_scheduler.StepLR, step_size=3)
+    assert make(scheduler=scheduler).scheduler is scheduler
+    assert checked_arguments("scheduler", scheduler) == {"step_size": 3}
 
 
 def test_few_samples_are_fine_without_drop_last() -> None:

@@ -21,9 +21,6 @@ from edged.compute.program import Argument, Named, Operation, Program, Ref
 from edged.compute.seeding import generator_of, mix, work_seed
 from edged.errors import ProgramRefusedError
 
-Value = torch.Tensor | int | float | bool
-"""What a name stands for while a program runs."""
-
 _OPERATORS: Final[Mapping[str, Callable[..., Any]]] = {
     name: getattr(operator, name)
     for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow", "eq", "ne", "lt", "le", "gt", "ge")

@@ -31,11 +31,6 @@ def work_seed(seed: int, step: int, micro_batch: int) -> int:
     return mix(mix(mix(0, seed), step), micro_batch)
 
 
-def operation_seed(seed: int, step: int, micro_batch: int, operation: int) -> int:
-    """Seed of one random operation: unsigned, 64 bits."""
-    return mix(work_seed(seed, step, micro_batch), operation)
-
-
 def generator_of(device: torch.device) -> torch.Generator:
     """The generator that operations without one of their own draw from on ``device``.
 

@@ -92,12 +92,8 @@ class Election(Candidate):
         return f"a fork: its results are tentative until a majority is back (missing: {', '.join(sorted(lost))})"
 
     def has_lease(self, now: float) -> bool:
-        """Whether this node leads and nobody else can."""
+        """Whether this node leads and nobody else can: it may decide at ``now``."""
         return self._lead is not None and now < self._lease_until(now)
-
-    def is_leader(self, now: float) -> bool:
-        """Whether this node may decide at ``now``."""
-        return self.has_lease(now)
 
     def deadline(self) -> float | None:
         """When this machine wants to be woken."""

@@ -113,11 +113,6 @@ class Membership:
         """This node's record."""
         return self._ledger.own
 
-    @property
-    def health_score(self) -> int:
-        """0: this node keeps up; up to 8: it is slow itself."""
-        return self._awareness.score
-
     def round_trips(self) -> Mapping[NodeId, float]:
         """Seconds of the newest answered ping of each member."""
         return self._detector.round_trips.latest

@@ -39,7 +39,6 @@ HEADER_BYTES = 2**20
 SAMPLE_BYTES = 2**32
 PIECE_BYTES = 2**18
 OUTPUT_BYTES = 4000
-EXIT_SECONDS = 1.0
 DRAW_SECONDS = 0.002
 """How long draws are gathered: a feeder that wakes up first would take the core that the next computation needs."""
 

@@ -10,7 +10,6 @@ from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord
 from edged.core.plan import Plan
 from edged.strategies.apart import Apart
-from edged.strategies.cost import PlanImpossibleError
 from edged.strategies.pipeline import plan_pipeline
 
 Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp, Apart], Plan]
@@ -18,12 +17,3 @@ Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp, Apart], Plan]
 
 PLANNERS: Mapping[str, Planner] = MappingProxyType({"auto": plan_pipeline, "pipeline": plan_pipeline})
 """Every strategy that a job may name."""
-
-
-def choose_plan(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp, apart: Apart = ()) -> Plan:
-    """Run the planner that the job names; raises ``PlanImpossibleError`` if there is none, or no plan."""
-    planner = PLANNERS.get(spec.strategy)
-    if planner is None:
-        names = ", ".join(sorted(PLANNERS))
-        raise PlanImpossibleError(f"there is no strategy {spec.strategy!r}; choose one of {names}")
-    return planner(spec, members, stamp, apart)

@@ -25,11 +25,6 @@ class Inbox:
         self._on_room = on_room
         self._waiting: asyncio.Future[None] | None = None
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of parcels that wait here."""
-        return self._bytes
-
     def put(self, item: Incoming) -> None:
         """Never blocks; tells ``on_full`` when it should not be called for a while."""
         size = sum(view.nbytes for view in item.buffers) if isinstance(item, ReceivedParcel) else 0

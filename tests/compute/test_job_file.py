@@ -9,6 +9,7 @@ import pytest
 from edged.compute.job_file import load
 from edged.compute.job_reference import parse_overrides, split
 from edged.errors import JobError
+from edged.job import checked_arguments
 
 GOOD = """
 from functools import partial
@@ -58,7 +59,7 @@ def test_overrides_reach_arguments_fields_and_the_optimizer(folder: Path) -> Non
         str(folder / "job.py"), changes | {"optimizer.lr": "0.5", "optimizer.momentum": "0.9", "batch_size": "6"}
     )
     assert (job.name, job.epochs, job.clip_norm, job.shuffle, job.max_steps) == ("wide-7-2", 3, 0.5, False, None)
-    assert job.optimizer_arguments() == {"lr": 0.5, "momentum": 0.9}
+    assert checked_arguments("optimizer", job.optimizer) == {"lr": 0.5, "momentum": 0.9}
     assert job.batch_size == 6
 
 

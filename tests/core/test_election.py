@@ -197,7 +197,7 @@ def test_a_heartbeat_brings_the_record_and_tells_the_leader() -> None:
 def test_a_fresh_node_alone_leads_and_a_fresh_node_that_hears_a_leader_follows() -> None:
     alone = Bench(saved=None, others=0)
     alone.wait(2.0)
-    assert alone.machine.is_leader(alone.now)
+    assert alone.machine.has_lease(alone.now)
     joining = Bench(saved=None)
     joining.hear(1, Heartbeat(4, 1, THREE, 5))
     joining.wait(2.0)
@@ -211,13 +211,13 @@ def test_of_two_fresh_nodes_the_smaller_id_founds() -> None:
     (request,) = bench.until(VoteRequest)
     assert request.electorate == question
     bench.hear(1, VoteReply(request.term, True, True, "", "", 0, False))
-    assert bench.machine.is_leader(bench.now)
+    assert bench.machine.has_lease(bench.now)
 
 
 def test_winning_takes_a_trial_a_vote_and_a_commit() -> None:
     bench = Bench()
     assert bench.elect() == 4
-    assert bench.machine.is_leader(bench.now)
+    assert bench.machine.has_lease(bench.now)
     assert bench.machine.leader == node_id(0)
 
 
@@ -233,7 +233,7 @@ def test_a_leader_that_hears_of_a_higher_term_steps_down() -> None:
     bench = Bench()
     bench.elect()
     bench.hear(2, HeartbeatReply(9, 1, False, 5, "aa"))
-    assert (bench.machine.is_leader(bench.now), bench.machine.term) == (False, 9)
+    assert (bench.machine.has_lease(bench.now), bench.machine.term) == (False, 9)
 
 
 def test_a_leader_of_an_outranked_lineage_changes_over() -> None:
@@ -253,13 +253,13 @@ def test_survivors_go_on_in_a_new_thousand_and_never_right_after_a_restart() -> 
     for event in gone:
         restarted.do(event)
     restarted.wait(8.0)
-    assert not restarted.machine.is_leader(restarted.now)
+    assert not restarted.machine.has_lease(restarted.now)
     bench = Bench()
     bench.follow()
     for event in gone:
         bench.do(event)
     bench.wait(8.0)
-    assert bench.machine.is_leader(bench.now)
+    assert bench.machine.has_lease(bench.now)
     assert (bench.machine.term, bench.machine.electorate.voters) == (1000, (node_id(0),))
 
 

@@ -305,7 +305,7 @@ def test_after_a_pause_open_questions_are_void_and_suspects_get_their_time_again
     bench.wait(0.6)
     assert told(bench.do(LoopWasLate(20.0), 20.0)) == []
     assert bench.state(1) is MemberState.SUSPECT
-    assert bench.machine.health_score >= 1
+    assert bench.machine._awareness.score >= 1
 
 
 def test_measuring_itself_raises_the_incarnation_so_that_it_spreads() -> None:

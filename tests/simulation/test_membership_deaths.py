@@ -110,7 +110,7 @@ def test_members_that_are_dead_already_do_not_slow_the_search_for_the_next() -> 
         cluster.simulation.pause(node_id(3))
         cluster.simulation.pause(node_id(4))
         cluster.simulation.run_for(12.0)
-        healths = [host.machine.health_score for host in cluster.simulation.hosts.values() if not host.paused_at]
+        healths = [host.machine._awareness.score for host in cluster.simulation.hosts.values() if not host.paused_at]
         assert max(healths) == 0, f"seed {seed}"
         cluster.simulation.silence(VICTIM)
         since = cluster.simulation.now

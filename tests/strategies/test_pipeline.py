@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edged.core.job import LayerProfile
 from edged.core.messages import MemberRecord, MemberState
 from edged.errors import JobFailedError
-from edged.strategies import PLANNERS, choose_plan
+from edged.strategies import PLANNERS
 from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.pipeline import plan_pipeline
 from tests.core.miniature import STAMP, make_spec, node
@@ -136,12 +136,7 @@ def test_without_members_there_is_no_plan():
 
 @pytest.mark.parametrize("strategy", sorted(PLANNERS))
 def test_every_name_in_the_table_plans(strategy):
-    assert choose_plan(even(4, strategy=strategy), (member(0),), STAMP).strategy == "pipeline"
-
-
-def test_an_unknown_strategy_is_refused_with_the_known_names():
-    with pytest.raises(PlanImpossibleError, match="no strategy 'magic'; choose one of auto, pipeline"):
-        choose_plan(even(4, strategy="magic"), (member(0),), STAMP)
+    assert PLANNERS[strategy](even(4, strategy=strategy), (member(0),), STAMP, ()).strategy == "pipeline"
 
 
 @given(

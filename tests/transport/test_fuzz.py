@@ -158,7 +158,7 @@ class Served:
     async def _consume(self):
         while True:
             item = await self.node.receive()
-            self.most_held = max(self.most_held, self.node._inbox.held_bytes)
+            self.most_held = max(self.most_held, self.node._inbox._bytes)
             if isinstance(item, LinkLost):
                 assert item.node != self.honest, "the honest member's link broke"
                 self.lost += 1

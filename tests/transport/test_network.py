@@ -113,11 +113,11 @@ async def test_a_slow_consumer_bounds_memory_at_both_ends():
         for number in range(count):
             left.send_parcel(right.own_record().node, activation(size, micro_batch=number), [shared])
         # control messages pass while parcels pile up; nothing is taken from the inbox of the right node meanwhile
-        await until(lambda: right._inbox.held_bytes > MOST_BYTES)
+        await until(lambda: right._inbox._bytes > MOST_BYTES)
         for number in range(20):
             right.send(left.own_record().node, message(number))
             await next_of(left, Received)
-            assert right._inbox.held_bytes <= MOST_BYTES + 2 * size
+            assert right._inbox._bytes <= MOST_BYTES + 2 * size
         assert psutil.Process().memory_info().rss - before < 300 << 20
         got = [(await next_of(right, ReceivedParcel)).header.work.micro_batch for _ in range(count)]
         assert got == list(range(count))
