@@ -186,7 +186,7 @@ class Election(Candidate):
             self._leader = None
             if self._campaign_at < math.inf and self._is_voter() and not self._leaving:
                 place = rank(self._node, self._voters(), self._members, node)
-                self._campaign_at = now + self._options.proven_stagger_seconds * (place + self._rng.random())
+                self._campaign_at = now + self._after_proof(place)
 
     # ------------------------------------------------------------------------------------------ leading
 
@@ -303,6 +303,11 @@ class Election(Candidate):
         self._discarded = ""
 
     # ------------------------------------------------------------------------------------------ small questions
+
+    def _after_proof(self, place: int) -> float:
+        """How long to wait after the leader's proven death: the fittest has no rival to stagger with."""
+        stagger = self._options.proven_stagger_seconds
+        return stagger * (place + self._rng.random()) if place else self._options.proven_seconds
 
     def _silence_seconds(self) -> float:
         return self._options.election_seconds

@@ -35,6 +35,7 @@ NO_LINEAGE = Electorate("", 0, 0, ())
 class ElectionOptions:
     """Times in seconds. It must hold: lease < promise < election.
 
+    ``proven_seconds``: how long the fittest waits when the leader is proven dead, so that the others have heard of it.
     ``forks``: whether a minority that hears only silence goes on as a fork, after ``fork_seconds``; otherwise it waits.
     """
 
@@ -44,6 +45,7 @@ class ElectionOptions:
     election_seconds: float = 2.5
     stagger_seconds: float = 0.25
     proven_stagger_seconds: float = 0.1
+    proven_seconds: float = 0.02
     round_seconds: float = 0.4
     found_seconds: float = 1.5
     orphan_seconds: float = 10.0

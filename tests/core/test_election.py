@@ -157,6 +157,17 @@ def test_the_promise_ends_with_the_certain_end_of_the_leader(state: MemberState,
     assert ask(bench, 2, 5).granted is granted
 
 
+@pytest.mark.parametrize(("rivals", "earliest", "latest"), [(0, 0.0, 0.02), (1, 0.1, 0.2)])
+def test_the_fittest_stands_at_once_when_the_leader_is_proven_dead_and_others_later(rivals, earliest, latest) -> None:
+    bench = Bench()
+    bench.follow(2)
+    bench.do(MemberChanged(member(1, slowness=0.5 if rivals else 2.0), None, ""))
+    bench.do(MemberChanged(member(2, state=MemberState.DEAD, proven=True), MemberState.ALIVE, ""))
+    began = bench.now
+    bench.until(VoteRequest)
+    assert earliest <= bench.now - began <= latest + 0.011
+
+
 def test_an_expelled_leader_is_given_the_time_of_its_lease_before_another_is_elected() -> None:
     bench = Bench()
     bench.follow(1)
