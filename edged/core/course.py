@@ -286,6 +286,7 @@ class Course:
         there = present(self._members)
         out = {*self._lead.leavers, *self._conduct.doubted}
         staying = [node for node in there if node not in out]
+        staying = staying or [node for node in there if node not in self._conduct.doubted]  # all leave: to the last
         return self.protection.arrange(there, staying, now, again=again)
 
     def _end(self, state: JobState, reason: str, now: float, step: int = 0) -> list[Effect]:

@@ -27,6 +27,8 @@ class Founding(Course):
             return []
         if self._pausing:
             return self._pause(now)
+        if set(self._present()) <= {*self._lead.leavers, *self._conduct.doubted}:
+            return self._shelve(JobState.QUEUED, "all nodes leave; the job goes on when they are back", now)
         stock = take_stock(
             self._spec(),
             gathering.inventories,

@@ -51,13 +51,15 @@ from edged.core.procedure import Procedure
 from edged.core.protection import Interval, unmeasured
 from edged.core.queue import READY, Queue
 from edged.core.submissions import Submissions
-from edged.core.watch import GONE
+from edged.core.watch import GONE, present
 
 REPEAT_SECONDS = 1.0
 """The leader repeats the list this often while a job is to be done."""
 
 IDLE_SECONDS = 5.0
 """The leader repeats the list this often while all jobs are over, and the running plan always."""
+
+_Request = Submit | StopRequest | PauseRequest | ResumeRequest
 
 
 class JobBoard:
@@ -206,9 +208,7 @@ class JobBoard:
         if record is not None:
             self.jobs.put(replace(record, state=state, reason=reason))
 
-    def _hear_request(
-        self, sender: NodeId, message: Submit | StopRequest | PauseRequest | ResumeRequest, now: float
-    ) -> None:
+    def _hear_request(self, sender: NodeId, message: _Request, now: float) -> None:
         """Do what somebody asks; the procedure takes in what concerns the job in hand."""
         match message:
             case Submit(spec):
@@ -324,7 +324,8 @@ class JobBoard:
         if self.procedure is not None and self._queue.yields(self.procedure.record, now):
             self._causes.setdefault(self.procedure.record.job, "leader" if self.procedure.record.step else "")
             self.procedure = None
-        while self.procedure is None and (record := self._queue.next()) is not None:
+        deserted = self._leavers.are_all(present(self._members))
+        while self.procedure is None and not deserted and (record := self._queue.next()) is not None:
             effects += self._take_up(record, now)
             self._settle()
         return effects + self._broadcast(now)
@@ -376,8 +377,7 @@ class JobBoard:
             self._told_number = self.jobs.number
             self._list_at = now + (REPEAT_SECONDS if changed or self.jobs.unended() else IDLE_SECONDS)
             effects += [SendMessage(to, self.jobs.message()) for to in others]
-        if not self.jobs.records:
-            self._list_at = None
+        self._list_at = self._list_at if self.jobs.records else None
         return effects
 
     def _running_plan(self) -> PlanChosen | None:

@@ -48,7 +48,6 @@ from edged.core.kept import Kept
 from edged.core.messages import (
     Committed,
     Halt,
-    Held,
     Holding,
     HoldingKind,
     Inventory,
@@ -143,6 +142,11 @@ class Keeping:
         """The job is paused at this version: what is held of it goes to disk, once. All may be switched off now."""
         kept = self._jobs.get(job)
         return [] if kept is None else self._store(kept, version)
+
+    def part(self) -> list[Effect]:
+        """This node goes: the newest that it holds goes to disk; all others may go as well."""
+        newest = ((kept, max(kept.holdings.versions(), default=0)) for kept in self._jobs.values())
+        return [effect for kept, version in newest for effect in self._store(kept, version)]
 
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job, which is over."""

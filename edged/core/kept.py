@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from edged.core.holdings import Holdings
 from edged.core.ids import NodeId, Stamp
 from edged.core.job import JobSpec
+from edged.core.messages import Held
+from edged.core.plan import Plan
 from edged.core.sending import Sending
 
 
@@ -27,3 +29,15 @@ class Kept:
     sending: Sending | None = None
     committed: int = -1
     counted: frozenset[tuple[int, int]] = frozenset()
+
+    def untold(self, plan: Plan) -> list[Held]:
+        """Return what is held for the plan in force and not committed: taken or come under it, or where it began."""
+        told: list[Held] = []
+        start = None if self.sending is None else self.sending.start.version
+        for layers in dict.fromkeys((hop.first_layer, hop.last_layer) for r in plan.routes for hop in r.hops):
+            for version, held in self.holdings.covering(*layers).items():
+                ours = held.stamp == plan.stamp
+                counted = version < self.committed or (version == self.committed and layers in self.counted)
+                if not counted and (ours or version == start):
+                    told.append(Held(plan.stamp, *layers, version, held.seconds if ours else 0.0, held.size_bytes))
+        return told

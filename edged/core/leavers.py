@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from edged.core.effects import Effect, SendMessage
@@ -39,6 +39,11 @@ class Leavers(AbstractSet[NodeId]):
     def deadline(self) -> float | None:
         """Return when the first of them is forgotten."""
         return min(self._asked.values(), default=0.0) + FORGET_SECONDS if self._asked else None
+
+    def are_all(self, nodes: Iterable[NodeId]) -> bool:
+        """Whether every one of these nodes, and there is one, wants to leave."""
+        wanted = set(nodes)
+        return bool(wanted) and wanted <= self._asked.keys()
 
     def __contains__(self, node: object) -> bool:
         """Whether this node wants to leave."""

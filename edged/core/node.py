@@ -66,6 +66,7 @@ from edged.core.messages import (
     Heartbeat,
     HeartbeatReply,
     JobRecord,
+    JobState,
     KeyTaken,
     MemberRecord,
     Message,
@@ -272,7 +273,7 @@ class Node:
         effects += self._say_goodbye(now)
         if self._watch is not None:
             self._watch(event)
-        return effects + self._drop_what_is_over()
+        return effects + self._drop_what_is_over() + self._write_what_stands()
 
     def _audience(self, event: Event, now: float) -> Iterable[int]:
         """Whom it concerns, in order: who is there, who leads, what is to be done, how."""
@@ -366,13 +367,18 @@ class Node:
         if not self.leaving.goes or self._says_goodbye:
             return []
         self._says_goodbye = True
-        effects = self.membership.handle(LeaveAsked(), now)
+        effects = [*self.keeping.part(), *self.membership.handle(LeaveAsked(), now)]
         self._deadlines[_MEMBERSHIP] = self.membership.deadline()
         return effects
 
     def _jobs(self) -> set[JobId]:
         """Every job of which this node holds anything."""
         return self.migration.jobs() | self.keeping.jobs() | self.sharing.jobs()
+
+    def _write_what_stands(self) -> list[Effect]:
+        """A paused job goes on from the very version at which it stands, also if all nodes are switched off."""
+        standing = (record for record in self.board.jobs.records.values() if record.state is JobState.PAUSED)
+        return [effect for record in standing for effect in self.keeping.stand(record.job, record.step)]
 
     def _drop_what_is_over(self) -> list[Effect]:
         """Whatever this node holds of a job goes as soon as the list says that it has ended."""

@@ -131,7 +131,7 @@ class Procedure(Founding):
         elif self._overdue_at is not None and now >= self._overdue_at:
             effects += self._overdue(now)
         elif self._pausing and self.stage is Stage.WAIT:
-            effects += self._shelve(JobState.PAUSED, "", now)
+            effects += self._pause(now)
         elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER}:
             effects += self._turn(Turn.TROUBLE, now)
         elif self._lead.links.pairs and self.stage in {Stage.TRANSFER, *IN_FORCE} and (torn := self._tear(now)):

@@ -177,6 +177,8 @@ class Keeper:
         self._storing.add(job)
 
         def done(_nothing: None) -> None:
+            if self._told_of_disk:
+                topic_logger("keeper").info("copies of layers are on the disk again")
             self._told_of_disk = False
             stored("")
 

@@ -11,13 +11,14 @@ from edged.core.messages import (
     JobState,
     Learn,
     Learned,
+    LeaveGranted,
     LeaveRequest,
     Prepare,
     RecoveryReport,
 )
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
-from tests.core.council import Council, E, receivers
+from tests.core.council import Council, E, messages, receivers
 from tests.core.job_sample import JOB, A, B, C, D
 
 
@@ -192,3 +193,34 @@ def test_a_death_while_draining_is_what_is_told(council):
     report = council.told(RecoveryReport)[0][1]
     assert (report.cause, report.nodes) == ("died", (C,))
     assert report.pause_seconds == pytest.approx(0.5)
+
+
+# ------------------------------------------------------------------------------------------ all leave
+
+
+def test_where_all_leave_the_job_is_put_down_and_they_are_granted_it(council):
+    council.run(step=5)
+    council.keep(0)
+    council.keep(5)
+    for node in (A, B, C, D):
+        council.hear(node, LeaveRequest(node))
+    assert council.stage is Stage.DRAIN
+    assert all(council.board.procedure.protection.holders(node) for node in (B, C)), "a commit without replicas"
+    council.hear(A, Drained(council.stamp, 5))
+    assert council.record.state is JobState.QUEUED
+    assert council.record.reason == "all nodes leave; the job goes on when they are back"
+    assert council.stage is None
+    for node in (B, C, D, A):
+        assert messages(council.hear(node, LeaveRequest(node)), LeaveGranted) == [(node, LeaveGranted(node))]
+        assert council.stage is None
+
+
+def test_a_newcomer_among_leavers_goes_on_with_the_job(council):
+    council.run(step=5)
+    council.keep(5)
+    for node in (A, B, C, D):
+        council.hear(node, LeaveRequest(node))
+    council.hear(A, Drained(council.stamp, 5))
+    assert council.stage is None
+    council.join(E)
+    assert council.stage is not None

@@ -252,6 +252,13 @@ def test_snapshots_without_commits_stay_within_their_bound(scene):
     assert dropped == [DropHeld(JOB, (v,)) for v in range(0, 28, 4)]
 
 
+def test_a_node_that_leaves_writes_the_newest_that_it_holds(scene):
+    scene.taken(4)
+    scene.taken(6)
+    assert scene.machine.part() == [StoreHeld(spec(steps=100), 6)]
+    assert scene.machine.part() == []
+
+
 def test_what_a_paused_job_stands_at_goes_to_disk_once(scene):
     scene.taken(4)
     scene.taken(6)

@@ -35,3 +35,13 @@ def test_who_has_left_or_asks_no_more_is_forgotten():
     assert list(leavers) == [B]
     leavers.handle(MemberChanged(member(B, MemberState.LEFT), MemberState.ALIVE, ""), FORGET_SECONDS, lambda _: False)
     assert len(leavers) == 0
+
+
+def test_whether_all_leave_is_known():
+    leavers = Leavers()
+    assert not leavers.are_all([])
+    ask(leavers, A)
+    assert leavers.are_all([A])
+    assert not leavers.are_all([A, B])
+    ask(leavers, B)
+    assert leavers.are_all([A, B])

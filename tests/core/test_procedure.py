@@ -312,6 +312,15 @@ def test_a_pause_lets_the_step_under_way_finish_and_frees_the_cluster(council):
     assert report.text == "the job was resumed; the job went on after 0.5 s; no step lost"
 
 
+def test_a_paused_job_stands_at_the_newest_version_that_is_held(council):
+    council.run(step=7)
+    council.keep(4)
+    council.hear(B, PauseRequest(JOB))
+    council.hear(B, WorkFailed(council.stamp, "restarted", False, B))
+    council.wait(2.0)
+    assert (council.record.state, council.record.step) == (JobState.PAUSED, 4)
+
+
 @pytest.mark.parametrize("stage", [Stage.FENCE, Stage.PLAN, Stage.WAIT, Stage.TRANSFER])
 def test_a_pause_at_any_stage_comes_to_rest(council, stage):
     bring(council, stage)

@@ -166,6 +166,7 @@ class Device:
         self.rows = {}
         self.copying = {}
         self._compute_free = self._disk_free = 0.0
+        self._writes = []
 
     # ------------------------------------------------------------------------------------------------ time
 
@@ -193,7 +194,20 @@ class Device:
 
     def _write(self, function):
         self._disk_free = max(self._disk_free, self.world.sim.now) + self.troubles.disk_seconds
-        self._later(self._disk_free, function)
+        self._writes.append(function)
+
+        def write():
+            if function in self._writes:
+                self._writes.remove(function)
+                function()
+
+        self._later(self._disk_free, write)
+
+    def depart(self):
+        """A process that leaves lets the disk finish."""
+        writes, self._writes = self._writes, []
+        for function in writes:
+            function()
 
     def post(self, event):
         self.world.sim.post(self.node, event)

@@ -393,6 +393,7 @@ class Cluster:
                 self.tell(node, f"{'nobody' if leader is None else leader[0]} leads in term {term}")
             case Depart(reason):
                 self.tell(node, f"departs: {reason}")
+                self.devices[node].depart()
                 self.kill(node)
             case MakePlan(spec, stamp, members, apart):
                 self.sim.post(node, self.make_plan(spec, stamp, members, apart), 0.005)
