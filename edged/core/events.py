@@ -224,6 +224,14 @@ class DataNotCopied:
 
 
 @dataclass(frozen=True, slots=True)
+class DataLost:
+    """The copy of a job's samples that was to be drawn from here is damaged, and gone; ``reason`` in a sentence."""
+
+    job: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PauseAsked:
     """The user of this node wants a job to stand."""
 
@@ -366,6 +374,7 @@ Event = (
     | HeldFound
     | DataCopied
     | DataNotCopied
+    | DataLost
     | PauseAsked
     | ResumeAsked
     | LeaveNodeAsked

@@ -18,6 +18,7 @@ from edged.core.collecting import RESULT_TOKEN, Collecting
 from edged.core.dealing import Dealing, inputs_of
 from edged.core.effects import DrawSample, DropSample, Effect, Log, SendInputs, SendMessage, StartFeeder
 from edged.core.events import (
+    DataLost,
     Event,
     ExportAsked,
     FeederFailed,
@@ -62,8 +63,8 @@ class Feeding:
     Build it on ``Start`` on the source (``spec.source == node``); its ``deadline()`` is 0.0 until the first ``handle``,
     so wake it at once. ``members()`` gives the nodes to report to (alive ones; this node itself is added). Drop it on
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
-    process merely died and is started again; else the user's code raised and the job ends), ``ExportAsked``;
-    ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed`` (a final one ends the job, any other is
+    process merely died and is started again; else the user's code raised and the job ends), ``DataLost``,
+    ``ExportAsked``; ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed`` (a final one ends the job, any other is
     the leader's to mend), ``Refused``, ``Drain``, ``End``; ``ParcelArrived`` with a
     ``StateParcel``, ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
     """
@@ -103,6 +104,7 @@ class Feeding:
         self._drained = False
         self._patience = Patience(plan.nodes(), 0.0)
         self._feeder_delivers = True
+        self._data_lost = ""
         self._began: float | None = None
         self._ask_at = 0.0
         self._collects = False
@@ -166,6 +168,8 @@ class Feeding:
                 self._feeder_delivers = True
             case FeederFailed(job=job) if job == self._stamp.job:
                 return self._feeder_failed(event, now)
+            case DataLost(job=job, reason=reason) if job == self._stamp.job:
+                self._data_lost, self._ask_at = reason, now
             case ExportAsked(job=job, token=token) if job == self._stamp.job:
                 return self._collecting.begin_export(token, self._newest, now)
             case MessageReceived(sender=sender, message=message):
@@ -214,7 +218,7 @@ class Feeding:
 
     def _feeder_failed(self, failed: FeederFailed, now: float) -> list[Effect]:
         """Start a feeder that merely died once more, unless it has delivered nothing since the last time."""
-        if self._done is not None or self._collects:
+        if self._done is not None or self._collects or self._data_lost:
             return []
         if failed.detail or not self._feeder_delivers:
             return self._finish(f"the job's data could not be read: {failed.reason}", now)
@@ -303,13 +307,16 @@ class Feeding:
         return [SendMessage(self._leader, Drained(self._stamp, self._boundary))]
 
     def _ask(self, now: float) -> list[Effect]:
-        """Twice a second: what did I miss? Whoever has not answered for long is told to the leader."""
+        """Twice a second: what did I miss? Who has not answered for long, or no data to draw, is told to the leader."""
         if self._progress.complete or now < self._ask_at:
             return []
         self._ask_at = now + REPEAT_SECONDS
         question = WantProgress(self._stamp, self._progress.version, self._progress.first_missing())
         effects: list[Effect] = [SendMessage(node, question) for node in self._plan.nodes()]
-        if self._leader is not None and not self._drained:
+        if self._leader is not None and self._data_lost:
+            failed = WorkFailed(self._stamp, self._data_lost, final=False, peer=self._node)
+            effects.append(SendMessage(self._leader, failed))
+        elif self._leader is not None and not self._drained:
             stuck = [node for node in self._patience.stuck(now) if node != self._node]
             effects += [SendMessage(self._leader, Stuck(self._stamp, node)) for node in stuck]
         return effects

@@ -15,6 +15,7 @@ from edged.core.effects import Effect, SendMessage
 from edged.core.events import (
     BackwardDone,
     ComputeFailed,
+    DataLost,
     Event,
     ExportAsked,
     FeederFailed,
@@ -221,7 +222,7 @@ class Running:
                 | WeightsWritten(stamp=of)
             ):
                 return of == stamp
-            case SampleDrawn(job) | FeederFailed(job) | ExportAsked(job):
+            case SampleDrawn(job) | FeederFailed(job) | DataLost(job) | ExportAsked(job):
                 return job == stamp.job
             case _:
                 return True

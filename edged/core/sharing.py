@@ -19,6 +19,7 @@ from typing import Final
 from edged.core.effects import CopyData, Effect, Log, SendMessage, SendRows, StopFeeder
 from edged.core.events import (
     DataCopied,
+    DataLost,
     DataNotCopied,
     Event,
     HeldFound,
@@ -124,6 +125,9 @@ class Sharing:
                 self._tell_at = now
             case DataNotCopied(job, reason):
                 return self._not_copied(job, reason)
+            case DataLost(job, reason):
+                self._job(job).home = self._job(job).copied = False
+                return [Log("warning", "sharing", reason)]
             case LeaderChanged(leader):
                 self._leader, self._tell_at = leader, now
                 for shared in self._jobs.values():

@@ -4,18 +4,22 @@
 
     train-0.rows, train-1.rows ...     the training samples of each input: raw elements, row after row
     evaluate-0.rows ...                those of the evaluation
-    copy.json                          {"form": 1, "spec": JobSpec, "layouts": {"train": [...], "evaluate": [...]}}
+    copy.json                          {"form": 1, "spec": JobSpec, "layouts": {"train": [...], "evaluate": [...]},
+                                        "digests": {"train-0.rows": SHA-256, ...}}, and in a second line its own digest
 
 Rows come in order and are appended. ``copy.json`` is written last, when all the rest is safely on the disk: a folder
-without it is half a copy, and goes. All functions wait for the disk: call them on a thread of their own, one at a time.
+without it is half a copy, and goes. Digests are taken of what came, before it goes to the disk.
+
+All functions wait for the disk: call them on a thread of their own, one at a time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +33,11 @@ from edged.replication.tensor_file import sync_folder, write_file
 MOST_COPIES: Final = 4
 """Folders; where one more is found at the start, the oldest goes."""
 
+CHECK_BYTES: Final = 32 * 2**20
+"""So much of a copy is compared at once: what else waits for the disk waits no longer than that takes."""
+
 _FORM: Final = 1
+_PIECE: Final = 2**20
 _NAMES: Final = {Phase.TRAIN: "train", Phase.EVALUATE: "evaluate"}
 _ID_DIGITS: Final = frozenset("0123456789abcdef")
 
@@ -39,11 +47,12 @@ Layouts = Mapping[Phase, Sequence[TensorSpec]]
 
 @dataclass(frozen=True, slots=True)
 class SampleCopy:
-    """A whole copy. ``spec``: the job's, as a JSON object; ``files``: one for each input."""
+    """A whole copy. ``spec``: the job's, as a JSON object; ``files``: one for each input; ``digests``: theirs."""
 
     spec: dict[str, Any]
     layouts: Layouts
     files: Mapping[Phase, tuple[Path, ...]]
+    digests: Mapping[Path, str]
 
 
 def folder_of(home: Path, job: JobId) -> Path:
@@ -51,27 +60,39 @@ def folder_of(home: Path, job: JobId) -> Path:
     return home / "samples" / job
 
 
-def begin(folder: Path) -> None:
-    """Make an empty folder; what was there goes. Raises ``OSError``."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
+class Incoming:
+    """A copy that is being written to a folder. What was there goes with the first rows."""
 
+    def __init__(self, folder: Path) -> None:
+        """Touch nothing yet."""
+        self._folder = folder
+        self._digests: dict[str, Any] = {}
 
-def append(folder: Path, phase: Phase, rows: Sequence[memoryview]) -> None:
-    """Add rows, one buffer for each input. Raises ``OSError``."""
-    for number, buffer in enumerate(rows):
-        with _path(folder, phase, number).open("ab") as file:
-            file.write(buffer)
+    def append(self, phase: Phase, rows: Sequence[memoryview]) -> None:
+        """Add rows, one buffer for each input. Raises ``OSError``."""
+        if not self._digests:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True, mode=0o700)
+        for number, buffer in enumerate(rows):
+            path = _path(self._folder, phase, number)
+            self._digests.setdefault(path.name, hashlib.sha256()).update(buffer)
+            with path.open("ab") as file:
+                file.write(buffer)
 
-
-def finish(folder: Path, spec: Mapping[str, Any], layouts: Layouts) -> None:
-    """All rows are there: make the copy whole. Raises ``OSError``."""
-    for path in folder.glob("*.rows"):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    named = {_NAMES[phase]: [astuple(one) for one in each] for phase, each in layouts.items()}
-    write_file(folder / "copy.json", [json.dumps({"form": _FORM, "spec": dict(spec), "layouts": named}).encode()])
-    sync_folder(folder.parent)
+    def finish(self, spec: Mapping[str, Any], layouts: Layouts) -> None:
+        """All rows are there: make the copy whole. Raises ``OSError``."""
+        for path in self._folder.glob("*.rows"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        document = {
+            "form": _FORM,
+            "spec": dict(spec),
+            "layouts": {_NAMES[phase]: [astuple(one) for one in each] for phase, each in layouts.items()},
+            "digests": {name: digest.hexdigest() for name, digest in self._digests.items()},
+        }
+        text = json.dumps(document).encode()
+        write_file(self._folder / "copy.json", [text, b"\n", hashlib.sha256(text).hexdigest().encode()])
+        sync_folder(self._folder.parent)
 
 
 def remove(folder: Path) -> None:
@@ -80,16 +101,23 @@ def remove(folder: Path) -> None:
 
 
 def read_copy(folder: Path) -> SampleCopy:
-    """The copy in a folder. Raises ``MalformedError`` if it is damaged, ``OSError`` if it cannot be read."""
+    """The copy in a folder; of the rows, only their number is looked at.
+
+    Raises ``MalformedError`` if it is damaged, ``OSError`` if it cannot be read.
+    """
     path = folder / "copy.json"
     try:
-        document = json.loads(path.read_bytes())
+        text, _, digest = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(text).hexdigest().encode() != digest:
+            raise MalformedError(f"{path} is damaged: its digest is not that of its content")
+        document = json.loads(text)
         if document["form"] != _FORM:
             raise MalformedError(f"{path} was written by another version of edged")
         layouts = {phase: tuple(map(_spec, document["layouts"][name])) for phase, name in _NAMES.items()}
         spec = dict(document["spec"])
+        digests = {folder / str(name): str(each) for name, each in document["digests"].items()}
         wanted = {Phase.TRAIN: int(spec["samples"]), Phase.EVALUATE: int(spec["eval_samples"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedError(f"{path} is damaged: {error}") from error
     files = {}
     for phase, specs in layouts.items():
@@ -98,23 +126,45 @@ def read_copy(folder: Path) -> SampleCopy:
         for file, one in zip(files[phase], inputs, strict=True):
             if not file.exists() or (wanted[phase] > 0 and file.stat().st_size % wanted[phase]):
                 raise MalformedError(f"{file} does not hold {wanted[phase]} rows of {one.name}")
-    return SampleCopy(spec, layouts, files)
+    return SampleCopy(spec, layouts, files, digests)
 
 
-def scan(home: Path) -> dict[JobId, SampleCopy]:
-    """The whole copies of a home; half ones, damaged ones and those that are too many go. Raises ``OSError``."""
+def check(copy: SampleCopy) -> Iterator[bool]:
+    """Compare all rows with their digests; yields ``False`` after each piece, so that other work may come between.
+
+    Raises ``MalformedError`` if they are damaged, ``OSError`` if they cannot be read.
+    """
+    for path in (path for files in copy.files.values() for path in files):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                if file.tell() % CHECK_BYTES == 0:
+                    yield False
+        if digest.hexdigest() != copy.digests.get(path):
+            raise MalformedError(f"{path} is damaged: its digest is not that of its content")
+
+
+def scan(home: Path) -> tuple[dict[JobId, SampleCopy], tuple[str, ...]]:
+    """The whole copies of a home, not yet checked; half ones, damaged ones and those that are too many go.
+
+    Also, in sentences, which were damaged. Raises ``OSError``.
+    """
     found: dict[JobId, SampleCopy] = {}
+    problems = []
     folders = [path for path in (home / "samples").glob("*") if path.is_dir() and set(path.name) <= _ID_DIGITS]
     for folder in sorted(folders, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            copy = read_copy(folder) if len(found) < MOST_COPIES else None
-        except (MalformedError, OSError):
-            copy = None
+        copy = None
+        if len(found) < MOST_COPIES and (folder / "copy.json").exists():
+            try:
+                copy = read_copy(folder)
+            except (MalformedError, OSError) as error:
+                problems.append(f"{error}; this copy of samples was removed")
         if copy is None:
             remove(folder)
         else:
             found[JobId(folder.name)] = copy
-    return found
+    return found, tuple(problems)
 
 
 def _path(folder: Path, phase: Phase, number: int) -> Path:

@@ -2,6 +2,7 @@
 
 A parcel that goes on where the rows here end is appended; after each one the source is told which row is missing next,
 so a copy that was interrupted goes on where it stopped. Half a copy does not survive this process, a whole one does.
+Nobody is told of a copy that was found on the disk, and nobody draws from it, before it was compared with its digests.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Final
@@ -18,7 +20,7 @@ from edged.core.events import DataCopied, HeldFound
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Phase
 from edged.core.messages import DataParcel, DataWanted, Message, TensorSpec
-from edged.replication.samples import SampleCopy, append, begin, finish, folder_of, read_copy, remove, scan
+from edged.replication.samples import Incoming, SampleCopy, check, folder_of, read_copy, remove, scan
 from edged.roles.disk import Disk
 from edged.roles.pump import Post
 from edged.roles.samples import Kind
@@ -41,6 +43,7 @@ class _Arriving:
 
     spec: JobSpec
     source: NodeId
+    files: Incoming
     inputs: tuple[Kind, ...]
     rows: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys((Phase.TRAIN, Phase.EVALUATE), 0))
     layouts: dict[Phase, tuple[TensorSpec, ...]] = field(default_factory=lambda: {Phase.TRAIN: (), Phase.EVALUATE: ()})
@@ -73,19 +76,57 @@ class Copies:
         self._send = send
         self._arriving: dict[JobId, _Arriving] = {}
         self._whole: dict[JobId, SampleCopy] = {}
+        self._found: dict[JobId, NodeId | None] = {}
 
     async def open(self) -> None:
-        """Post a ``HeldFound`` for each copy that lies on the disk; half ones go."""
-        found: asyncio.Future[dict[JobId, SampleCopy]] = asyncio.get_running_loop().create_future()
+        """Post a ``HeldFound`` for each sound copy that lies on the disk, as soon as it is checked; all others go."""
+        found: asyncio.Future[tuple[dict[JobId, SampleCopy], tuple[str, ...]]]
+        found = asyncio.get_running_loop().create_future()
 
         def unreadable(reason: str) -> None:
             topic_logger("copies").warning("copies of samples cannot be read: %s", reason)
-            found.set_result({})
+            found.set_result(({}, ()))
 
         self._disk.run(lambda: scan(self._home), found.set_result, unreadable)
-        self._whole.update(await found)
-        for job, copy in self._whole.items():
+        copies, problems = await found
+        for problem in problems:
+            topic_logger("copies").warning("%s", problem)
+        for job, copy in copies.items():
+            self._found[job] = None
+            self._check(copy, partial(self._is_sound, job, copy), partial(self._is_damaged, job))
+
+    def _is_sound(self, job: JobId, copy: SampleCopy) -> None:
+        if job in self._found:
+            del self._found[job]
+            self._whole[job] = copy
             self._post(HeldFound(job, (), program=False, data=True, spec=known_spec(job, copy.spec)))
+
+    def _is_damaged(self, job: JobId, reason: str) -> None:
+        if job not in self._found:
+            return
+        source = self._found.pop(job)
+        topic_logger("copies").warning("%s; this copy of samples was removed", reason)
+        self._disk.run(lambda: remove(self.folder(job)), _nothing, _complain)
+        if source is not None:
+            self._send(source, DataWanted(job, Phase.TRAIN, 0, ""))
+
+    def _check(self, copy: SampleCopy, sound: Callable[[], None], damaged: Callable[[str], None]) -> None:
+        """Compare with the digests, in pieces, so that whatever else waits for the disk has its turn."""
+        checking = check(copy)
+
+        def look() -> None:
+            self._disk.run(lambda: next(checking, True), lambda done: sound() if done else look(), damaged)
+
+        look()
+
+    async def damage(self, job: JobId) -> str:
+        """Why a job cannot be drawn from its copy, in a sentence; empty if it can. Reads all of it."""
+        copy = self._whole.get(job)
+        if copy is None:
+            return "there is no copy of its samples here"
+        problem: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._check(copy, lambda: problem.set_result(""), problem.set_result)
+        return await problem
 
     def whole(self, job: JobId) -> SampleCopy | None:
         """The copy of a job's samples, if all of them are here."""
@@ -112,9 +153,12 @@ class Copies:
         job, spec = header.job, self._spec_of(header.job)
         if spec is None or job in self._whole:
             return
+        if job in self._found:  # it is asked for the first rows if what was found is damaged
+            self._found[job] = sender
+            return
         arriving = self._arriving.get(job)
         if arriving is None:
-            arriving = self._arriving[job] = _Arriving(spec, sender, _kinds(header.tensors))
+            arriving = self._arriving[job] = _Arriving(spec, sender, Incoming(self.folder(job)), _kinds(header.tensors))
             arriving.problem = self._no_room(spec, header)
         arriving.source = sender
         if arriving.writing:
@@ -135,7 +179,9 @@ class Copies:
         arriving = self._arriving.pop(job, None)
         if arriving is not None and arriving.again is not None:
             arriving.again.cancel()
-        if arriving is not None or self._whole.pop(job, None) is not None:
+        found = job in self._found
+        self._found.pop(job, None)
+        if found or arriving is not None or self._whole.pop(job, None) is not None:
             self._disk.run(lambda: remove(self.folder(job)), _nothing, _complain)
 
     def close(self) -> None:
@@ -158,18 +204,12 @@ class Copies:
         if header.first_row == 0:
             arriving.layouts[phase] = header.layouts
         arriving.writing = True
-        folder, is_new = self.folder(job), not any(arriving.rows.values())
-
-        def write() -> None:
-            if is_new:
-                begin(folder)
-            append(folder, phase, rows)
 
         def done(_result: None) -> None:
             arriving.rows[phase] += header.rows - known
             self._written(job, arriving)
 
-        self._disk.run(write, done, self._fails(job))
+        self._disk.run(lambda: arriving.files.append(phase, rows), done, self._fails(job))
 
     def _written(self, job: JobId, arriving: _Arriving) -> None:
         if self._arriving.get(job) is not arriving:
@@ -182,7 +222,7 @@ class Copies:
         folder, document, layouts = self.folder(job), asdict(arriving.spec), dict(arriving.layouts)
 
         def end() -> SampleCopy:
-            finish(folder, document, layouts)
+            arriving.files.finish(document, layouts)
             return read_copy(folder)
 
         self._disk.run(end, lambda copy: self._ended(job, copy), self._fails(job))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edged.core.effects import DrawSample, DropSample, SendInputs, StartFeeder, StopFeeder
-from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn
+from edged.core.events import ComputeFailed, DataLost, ExportAsked, FeederFailed, SampleDrawn
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Work
 from edged.core.messages import Inputs, Message
@@ -41,6 +41,10 @@ SLOW_SECONDS = 10.0
 """A micro-batch that takes longer than this is worth a word: the user's code may wait for something."""
 
 
+AGAIN_SECONDS = 15.0
+"""After so long a feeder looks again whether the job file and the data are what they were."""
+
+
 class Source:
     """Serves the jobs of this node's user."""
 
@@ -67,7 +71,7 @@ class Source:
         self._weights = Weights(self._jobs, engine, worker, shelf, post, send, send_parcel)
         self._copier = Copier(self._jobs, post, send_parcel)
         self._tokens = 0
-        self.announced = Announced(socket)
+        self.announced = Announced(home, socket)
 
     def table(self) -> Table:
         """First state, samples, result."""
@@ -88,7 +92,7 @@ class Source:
         if spec.job != job:
             raise JobError(f"the folder of job {job} holds job {spec.job}; submit it again")
         if job not in self._jobs:
-            handed = self._jobs[job] = Handed(spec, spool, feeder, output, spool.kinds())
+            handed = self._jobs[job] = Handed(spec, spool, feeder, output, spool.kinds(), fed=spool.is_open)
             if (starting := self.announced.take(job, feeder)) is not None:
                 handed.spawn(self._adopt(handed, starting))
             self._weights.load_program(handed)  # while the leader plans
@@ -143,6 +147,7 @@ class Source:
             lambda work, sample: self._drawn(handed, work, sample),
             lambda reason, detail: self._fail(handed, reason, detail or reason),
             lambda rows: self._copier.take(job, rows),
+            lambda difference, detail: self._changed(handed, difference, detail),
         )
         handed.link = link
         self._copier.attached(job)
@@ -157,10 +162,12 @@ class Source:
         """For each job whose feeder lets the node wait for long: what for, in one sentence."""
         now = time.monotonic()
         return {
-            job: f"waiting for the data of {handed.spec.name}: {next(iter(handed.pending)).in_words()} was asked for "
+            job: _why_changed(handed)
+            if handed.changed
+            else f"waiting for the data of {handed.spec.name}: {next(iter(handed.pending)).in_words()} was asked for "
             f"more than {SLOW_SECONDS:.0f} s ago"
             for job, handed in self._jobs.items()
-            if handed.pending and now - handed.asked_at >= SLOW_SECONDS
+            if handed.pending and (handed.changed or now - handed.asked_at >= SLOW_SECONDS)
         }
 
     def drop_samples(self, job: JobId) -> None:
@@ -203,7 +210,7 @@ class Source:
         try:
             handed = self._jobs.get(effect.spec.job) or self._take_over(effect.spec)
         except JobError as error:
-            self._post(FeederFailed(effect.spec.job, str(error), "it was never submitted here"))
+            self._post(DataLost(effect.spec.job, str(error)))
             return
         handed.generation += 1
         if handed.process is not None or (handed.feeder is None and handed.link is not None):
@@ -227,6 +234,7 @@ class Source:
         handed = self._jobs.get(effect.job)
         if handed is not None and handed.feeder is not None:
             handed.pending.clear()
+            handed.generation += 1
             handed.spawn(self._stop_feeder(handed))
 
     async def _adopt(self, handed: Handed, starting: asyncio.Task[FeederProcess]) -> None:
@@ -249,12 +257,25 @@ class Source:
                 self._fail(handed, reason, reason)
             return
         await self._stop_feeder(handed)
+        if isinstance(handed.feeder, CopyFeeder) and (problem := await self._copies.damage(handed.spec.job)):
+            self._lose_data(handed, problem)
+            return
+        if generation != handed.generation:
+            return
         try:
-            process = await FeederProcess.start(handed.spec.job, handed.feeder, self._socket)
+            process = await FeederProcess.start(handed.spec.job, handed.feeder, handed.spool.folder, self._socket)
         except OSError as error:
             self._fail(handed, f"the feeder cannot be started: {error}", str(error))
             return
         await self._watch(handed, process)
+
+    def _lose_data(self, handed: Handed, problem: str) -> None:
+        """What was to be drawn from is of no use: another node may have the samples, or have them soon."""
+        spec = handed.spec
+        if self._jobs.get(spec.job) is handed:
+            self.drop_job(spec.job)
+            self._copies.drop_job(spec.job)
+            self._post(DataLost(spec.job, f"job {spec.name} cannot be drawn here any more: {problem}"))
 
     async def _watch(self, handed: Handed, process: FeederProcess) -> None:
         handed.process = process
@@ -262,6 +283,26 @@ class Source:
         if handed.process is process:
             handed.process = None
             await self._died(handed, why, process.output())
+
+    def _changed(self, handed: Handed, difference: str, detail: str) -> None:
+        """Nothing is trained with other data than was submitted: a job that has not begun ends, any other waits."""
+        if not handed.fed:
+            reason = (
+                f"the data is not what it was a moment ago, when the job was captured: {difference}; give what is made "
+                "at random a fixed seed, leave the job file alone until the job runs, and submit it again"
+            )
+            self._fail(handed, reason, detail or reason)
+            return
+        if handed.changed != difference:
+            handed.changed = difference
+            topic_logger("source").warning("job %s: %s", handed.spec.name, _why_changed(handed))
+        handed.spawn(self._look_again(handed, handed.generation))
+
+    async def _look_again(self, handed: Handed, generation: int) -> None:
+        link = handed.link
+        await asyncio.sleep(AGAIN_SECONDS)
+        if handed.link is link and handed.spec.job in self._jobs:
+            await self._restart(handed, generation)
 
     async def _lost(self, handed: Handed, why: str) -> None:
         """The connection closed. A child's end is told by ``_watch``; one that lives on without it is of no use."""
@@ -311,6 +352,7 @@ class Source:
             return
         del handed.pending[work]
         handed.deaths, handed.asked_at = 0, time.monotonic()
+        handed.changed, handed.fed = "", True
         handed.samples[work] = sample
         self._post(SampleDrawn(handed.spec.job, work))
 
@@ -337,3 +379,10 @@ class Source:
                 link.close()
         if process is not None:
             await process.stop()
+
+
+def _why_changed(handed: Handed) -> str:
+    return (
+        f"the data of {handed.spec.name} is not what was submitted: {handed.changed}; put the job file and the data back "
+        f"as they were and it goes on by itself, or end it: `edged stop {handed.spec.job}`"
+    )

@@ -31,7 +31,7 @@ def read(reader: Reader, want: WantRows) -> Rows:
 def copy_samples(job: Job, reader: Reader, folder: Path) -> None:
     """Everything that ``reader`` reads of ``job``, written to ``folder``."""
     spec = outline(job)
-    samples.begin(folder)
+    incoming = samples.Incoming(folder)
     layouts: dict[Phase, tuple[TensorSpec, ...]] = {Phase.TRAIN: (), Phase.EVALUATE: ()}
     for phase, total in ((Phase.TRAIN, spec.samples), (Phase.EVALUATE, spec.eval_samples)):
         position = 0
@@ -39,9 +39,9 @@ def copy_samples(job: Job, reader: Reader, folder: Path) -> None:
             rows = read(reader, WantRows(phase, position))
             assert rows.first_row == position < rows.stop <= total
             layouts[phase] = rows.layouts or layouts[phase]
-            samples.append(folder, phase, [to_wire(name, tensor)[1] for name, tensor in rows.tensors.items()])
+            incoming.append(phase, [to_wire(name, tensor)[1] for name, tensor in rows.tensors.items()])
             position = rows.stop
-    samples.finish(folder, asdict(spec), layouts)
+    incoming.finish(asdict(spec), layouts)
 
 
 def open_copy(folder: Path) -> CopySampler:

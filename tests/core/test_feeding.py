@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edged.core.effects import RunForward, RunUpdate, SendMessage, WriteWeights
 from edged.core.events import (
+    DataLost,
     FeederFailed,
     LeaderChanged,
     LoopWasLate,
@@ -215,6 +216,16 @@ def test_a_new_leader_is_told_at_once_and_again_until_the_end():
     assert feeding.handle(TimerFired(), 3.0) == []
     assert feeding.deadline() is None
     feeding.check()
+
+
+def test_a_source_that_lost_its_data_says_so_until_the_plan_ends_and_does_not_end_the_job():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 0, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    failed = SendMessage(LEADER, WorkFailed(STAMP, "a flipped bit", final=False, peer=SOURCE))
+    assert failed in feeding.handle(DataLost(STAMP.job, "a flipped bit"), 0.1)
+    assert feeding.handle(FeederFailed(STAMP.job, "no such job", "no such job"), 0.2) == []
+    assert failed in feeding.handle(TimerFired(), 0.6)
+    assert feeding.handle(DataLost(JobId("f" * 12), "another"), 0.7) == []
 
 
 def test_weights_that_cannot_be_written_are_the_jobs_problem():

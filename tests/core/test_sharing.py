@@ -7,6 +7,7 @@ from dataclasses import replace
 from edged.core.effects import CopyData, Log, SendMessage, SendRows, StopFeeder
 from edged.core.events import (
     DataCopied,
+    DataLost,
     DataNotCopied,
     HeldFound,
     JobSubmitted,
@@ -17,7 +18,7 @@ from edged.core.events import (
     TimerFired,
 )
 from edged.core.job import Phase
-from edged.core.messages import Committed, DataHeld, DataParcel, DataWanted, MemberState, PlanChosen, Start
+from edged.core.messages import Committed, DataHeld, DataParcel, DataWanted, MemberState, PlanChosen, Start, TensorSpec
 from edged.core.sharing import REPEAT_SECONDS, Sharing
 from tests.core.job_sample import JOB, A, B, C, D, member, plan, spec, stamp
 
@@ -141,3 +142,14 @@ def test_who_can_draw_the_samples():
     other.machine.drop(JOB)
     assert not other.machine.has(JOB)
     assert other.machine.jobs() == set()
+
+
+def test_a_copy_that_is_damaged_does_not_count_and_is_taken_anew():
+    holder = Scene(B)
+    holder.handle(DataCopied(JOB))
+    assert holder.handle(DataLost(JOB, "flipped")) == [Log("warning", "sharing", "flipped")]
+    assert not holder.machine.has(JOB)
+    tensors = (TensorSpec("batch", "float32", (2, 3), (3, 1), 24),)
+    assert holder.machine.expects(A, DataParcel(JOB, Phase.TRAIN, 0, 2, tensors, ()))
+    holder.handle(DataCopied(JOB))
+    assert holder.machine.has(JOB)

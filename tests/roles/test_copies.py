@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edged.core.effects import CopyData, DrawSample, DropSample, SendInputs, SendRows, StartFeeder, StopFeeder
-from edged.core.events import DataCopied, DataNotCopied, FeederFailed, HeldFound, SampleDrawn
+from edged.core.events import DataCopied, DataLost, DataNotCopied, FeederFailed, HeldFound, SampleDrawn
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import DataParcel, DataWanted, Inputs, Message, Parcel, TensorSpec
@@ -193,6 +193,50 @@ async def test_a_whole_copy_is_found_after_a_restart_and_half_a_copy_goes(tmp_pa
     assert not half.exists()
 
 
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["train-0.rows", "train-1.rows", "copy.json"])
+async def test_a_copy_that_was_damaged_on_the_disk_is_not_found_again_and_is_taken_anew(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with pair(tmp_path, spec) as both:
+        both.source.do(CopyData(spec, HOLDER))
+        await both.holder.until(DataCopied)
+    flip_a_bit(tmp_path / "holder" / "samples" / spec.job / name)
+    async with pair(tmp_path, spec) as both:
+        await both.holder.copies.open()
+        both.source.do(CopyData(spec, HOLDER))
+        assert await both.holder.until(DataCopied) == DataCopied(spec.job)
+        assert await both.holder.copies.damage(spec.job) == ""
+        assert not [event for event in both.holder.events if isinstance(event, HeldFound)]
+    assert [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+
+
+async def test_nothing_is_drawn_from_a_copy_that_was_damaged_meanwhile_and_the_job_does_not_end(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    async with pair(tmp_path, spec) as both:
+        both.source.do(CopyData(spec, HOLDER))
+        await both.holder.until(DataCopied)
+        data, loaded = both.source.source.program(spec.job), asyncio.Event()
+        assert data is not None
+        both.holder.worker.load_program(spec.job, data, loaded.set)
+        await asyncio.wait_for(loaded.wait(), 60)
+        flip_a_bit(both.holder.copies.folder(spec.job) / "train-0.rows")
+        both.holder.do(StartFeeder(replace(spec, source=HOLDER)))
+        both.holder.do(DrawSample(spec.job, Work(0, Phase.TRAIN, 0)))
+        lost = await both.holder.until(DataLost)
+        assert "train-0.rows is damaged: its digest is not that of its content" in lost.reason
+        assert not [event for event in both.holder.events if isinstance(event, FeederFailed | SampleDrawn)]
+        assert both.holder.copies.whole(spec.job) is None
+    assert not (tmp_path / "holder" / "samples" / spec.job).exists()
+    assert not (tmp_path / "holder" / "jobs" / spec.job).exists()
+
+
 async def test_a_source_that_was_replaced_keeps_no_feeder_and_can_start_one_again(tmp_path: Path) -> None:
     spec = hand_in(tmp_path, write_job(tmp_path))
     async with Bench(tmp_path) as bench:
@@ -215,9 +259,7 @@ async def test_a_job_whose_samples_are_not_here_cannot_be_taken_over(tmp_path: P
     (tmp_path / "other").mkdir()
     async with Bench(tmp_path / "other") as bench:
         bench.do(StartFeeder(replace(spec, source=HOLDER)))
-        failed = await bench.until(FeederFailed)
-        assert failed.reason == f"the samples of job {spec.name} are not here"
-        assert failed.detail
+        assert await bench.until(DataLost) == DataLost(spec.job, f"the samples of job {spec.name} are not here")
 
 
 def parcel(**changes: Any) -> DataParcel:
