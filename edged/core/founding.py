@@ -86,6 +86,7 @@ class Founding(Course):
         news = (self.record.state, self.record.reason) != (JobState.WAITING, reason)
         effects: list[Effect] = [Log("warning", "jobs", f"job {self.record.name} waits: {reason}")] if news else []
         if not stay:
+            effects += self._lead.links.retry(now)
             effects += self._turn(Turn.LACKING if self.stage is Stage.FENCE else Turn.UNPLANNED, now)
         self.record = replace(self.record, state=JobState.WAITING, reason=reason)
         return effects

@@ -5,7 +5,8 @@ A faulty link is not a faulty node. Two kinds of evidence make a *pair*, which n
 - a node says that it cannot reach another one, whose answers come by way of others (``Unreachable``): the pair lasts as
   long as that is said again;
 - two nodes lose the connection between them twice within a minute, whatever their pings say (``broke``): the pair lasts
-  two minutes after the last time, then it is tried again, or until the first kind of evidence has come and gone.
+  two minutes after the last time, or until no plan is possible without it, then it is tried again; or until the first
+  kind of evidence has come and gone.
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ class Links:
         self._breaks[pair] = (*recent, now)
         if len(recent) + 1 >= BREAKS:
             self._rests[pair] = now + REST_SECONDS
+        return self._settle(now)
+
+    def retry(self, now: float) -> list[Effect]:
+        """Nothing can be done without what rests: try it again at once."""
+        self._breaks, self._rests = {}, {}
         return self._settle(now)
 
     def apart(self, one: NodeId, other: NodeId) -> bool:

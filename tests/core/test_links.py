@@ -69,6 +69,15 @@ def test_a_connection_that_breaks_twice_rests(links):
     assert not links.pairs
 
 
+def test_a_rest_ends_at_once_where_nothing_is_possible_without_it(links):
+    links.broke(A, B, 0.0)
+    links.broke(A, B, 1.0)
+    say(links, A, C, now=1.0)
+    (log,) = links.retry(2.0)
+    assert log.text == "pi-a and pi-b may work together again"
+    assert links.pairs == {pair_of(A, C)}
+
+
 def test_connections_that_seldom_break_are_used(links):
     for n in range(20):
         links.broke(A, B, n * BREAK_SECONDS)

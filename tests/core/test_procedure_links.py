@@ -170,6 +170,16 @@ def test_a_source_that_hears_nothing_of_a_node_again_and_again_does_without_it_f
     assert not blamed(council)
 
 
+def test_a_link_that_only_broke_is_tried_again_where_there_is_no_other_way(council):
+    council.workers = [B]
+    ran(council)
+    for _ in range(2):
+        council.hear(A, Stuck(council.stamp, B))
+    council.wait(2.0)
+    assert council.stage is Stage.RESUME
+    assert council.plan.nodes() == (B,)
+
+
 def test_who_cannot_be_reached_by_the_leader_takes_no_part(council):
     ran(council)
     council.hear(D, Unreachable((C,)))

@@ -1,7 +1,12 @@
-"""Two nodes that cannot reach each other though others reach both: the job goes on, and nobody is called faulty."""
+"""Two nodes that cannot reach each other though others reach both: the job goes on, and nobody is called faulty.
 
+``EDGED_GOLDEN=write`` takes over a wanted change of the transcript, as in ``test_transcripts.py``.
+"""
+
+import os
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +14,7 @@ from edged.core.messages import JobState
 from tests.core.job_sample import JOB, spec
 from tests.simulation.recovery_cluster import Cluster
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 NODES = tuple(letter * 16 for letter in "abcd")
 
 
@@ -70,6 +76,28 @@ def test_two_who_cannot_reach_each_other_are_no_neighbours_and_both_work():
     assert {one, other} <= set(nodes)
     assert abs(nodes.index(one) - nodes.index(other)) > 1
     ends_well(cluster)
+
+
+def test_the_transcript_of_a_cut_pair_names_the_link_and_no_node():
+    cluster = at_work(1)
+    cluster.tale.clear()
+    began = cluster.sim.now
+    one, other = procedure(cluster).plan.nodes()[1:3]
+    for link in ((one, other), (other, one)):
+        cluster.cut(*link)
+    step = step_of(cluster)
+    until(cluster, lambda: step_of(cluster) > step + 20 and cluster.counts["plans"] > 1, 60.0)
+    for link in ((one, other), (other, one)):
+        cluster.mend(*link)
+    ends_well(cluster)
+    told = [f"{at - began:6.2f} {node[0]} {text}" for at, node, text in cluster.tale if "fence: " not in text]
+    text = "\n".join(told) + "\n"
+    path = GOLDEN / "cut_pair.txt"
+    if os.environ.get("EDGED_GOLDEN") == "write":
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), text
+    assert any("cannot reach each other: they are kept apart" in line for line in told)
+    assert any("may work together again" in line for line in told)
 
 
 def test_who_was_left_out_for_a_link_is_used_again_when_it_is_mended():

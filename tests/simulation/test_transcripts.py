@@ -8,7 +8,7 @@ committed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edged.core.effects import Effect, Log, TellLeader, TellLineage, TellMember
@@ -30,15 +30,26 @@ class Transcript:
         (leader,) = self.cluster.leading()
         self.leader = leader
         self.lines = [f"== {size} nodes, {self._name(leader)} leads"]
+        self.began = self.cluster.simulation.now
         self.cluster.observe = self._hear
 
-    def do(self, what: str, seconds: float) -> None:
-        """Something was done to the cluster, which now has so many seconds."""
-        self.lines.append(f"== {what}")
+    def do(self, what: str, seconds: float, act: Callable[..., None], *args) -> None:
+        """Something is done to the cluster, which then has so many seconds."""
+        self.lines.append(f"{self._moment()} == {what}")
+        act(*args)
         self.cluster.simulation.run_for(seconds)
+
+    def _moment(self) -> str:
+        """Virtual seconds since the cluster had settled."""
+        return f"{self.cluster.simulation.now - self.began:6.2f}"
 
     def part(self, *groups: Iterable[int]) -> None:
         self.cluster.simulation.partition(*({node_id(i) for i in group} for group in groups))
+
+    def deafen(self, node: NodeId) -> None:
+        for other in self.cluster.nodes:
+            if other != node:
+                self.cluster.simulation.cut(other, node)
 
     def progress(self, steps: int, *group: int) -> None:
         for i in group:
@@ -49,7 +60,9 @@ class Transcript:
         pairs = self.cluster.running()
         leaders = {self._name(pair.election.leader) for pair in pairs}
         lineages = {self._letter(pair.election.electorate.lineage) for pair in pairs}
-        self.lines.append(f"== in the end {' and '.join(sorted(leaders))} leads lineage {' and '.join(lineages)}")
+        self.lines.append(
+            f"{self._moment()} == in the end {' and '.join(sorted(leaders))} leads lineage {' and '.join(lineages)}"
+        )
         text = "\n".join(self.lines) + "\n"
         path = GOLDEN / f"{name}.txt"
         if os.environ.get("EDGED_GOLDEN") == "write":
@@ -78,7 +91,7 @@ class Transcript:
                 said = f"{record.name} is {record.state.name.lower()}"
             case _:
                 return
-        self.lines.append(f"{self._name(node)}: {self._plain(said)}")
+        self.lines.append(f"{self._moment()} {self._name(node)}: {self._plain(said)}")
 
     def _plain(self, text: str) -> str:
         words = text.split(" ")
@@ -97,56 +110,46 @@ class Transcript:
 def test_a_zombie_that_led_finds_that_the_others_have_gone_on() -> None:
     told = Transcript(11, 3)
     simulation, zombie = told.cluster.simulation, told.leader
-    simulation.pause(zombie)
-    told.do("the leader is stopped (SIGSTOP)", 20.0)
+    told.do("the leader is stopped (SIGSTOP)", 20.0, simulation.pause, zombie)
     assert len(told.cluster.leading()) == 1
-    simulation.go_on(zombie)
-    told.do("it goes on (SIGCONT)", 15.0)
+    told.do("it goes on (SIGCONT)", 15.0, simulation.go_on, zombie)
     lines = told.ends_as("returning_zombie")
     assert any("steps down" in line for line in lines)
 
 
 def test_the_smaller_side_of_a_partition_gives_way_whatever_it_has_done() -> None:
     told = Transcript(12, 5)
-    told.part((0, 1), (2, 3, 4))
-    told.do("cut: n0 n1 | n2 n3 n4", 30.0)
+    told.do("cut: n0 n1 | n2 n3 n4", 30.0, told.part, (0, 1), (2, 3, 4))
     told.progress(900, 0, 1)
     told.progress(3, 2, 3, 4)
-    told.cluster.simulation.heal()
-    told.do("healed; n0 and n1 have done more steps", 20.0)
+    told.do("healed; n0 and n1 have done more steps", 20.0, told.cluster.simulation.heal)
     lines = told.ends_as("healed_partition_2_3")
     assert sum("it has the majority" in line for line in lines) == 2
 
 
 def test_of_the_halves_of_four_the_one_with_most_voters_survives() -> None:
     told = Transcript(13, 4)
-    told.part((0, 1), (2, 3))
-    told.do("cut: n0 n1 | n2 n3", 30.0)
-    told.cluster.simulation.heal()
-    told.do("healed", 20.0)
+    told.do("cut: n0 n1 | n2 n3", 30.0, told.part, (0, 1), (2, 3))
+    told.do("healed", 20.0, told.cluster.simulation.heal)
     lines = told.ends_as("healed_partition_2_2")
     assert any("goes on as fork" in line for line in lines)
 
 
 def test_of_two_forks_the_one_that_has_done_more_survives() -> None:
     told = Transcript(14, 2)
-    told.part((0,), (1,))
-    told.do("cut: n0 | n1", 30.0)
+    told.do("cut: n0 | n1", 30.0, told.part, (0,), (1,))
     told.progress(3, 0)
     told.progress(70, 1)
-    told.cluster.simulation.heal()
-    told.do("healed; n0 has done 3 steps, n1 70", 20.0)
+    told.do("healed; n0 has done 3 steps, n1 70", 20.0, told.cluster.simulation.heal)
     lines = told.ends_as("healed_partition_1_1")
     assert any("it has done 70 steps, this one 3" in line for line in lines)
 
 
 def test_a_minority_that_is_told_to_wait_takes_up_where_the_others_are() -> None:
     told = Transcript(15, 2, waiting=frozenset({0, 1}))
-    told.part((0,), (1,))
-    told.do("cut: n0 | n1, both with --minority wait", 40.0)
+    told.do("cut: n0 | n1, both with --minority wait", 40.0, told.part, (0,), (1,))
     assert told.cluster.leading() == []
-    told.cluster.simulation.heal()
-    told.do("healed", 20.0)
+    told.do("healed", 20.0, told.cluster.simulation.heal)
     lines = told.ends_as("waiting_minority")
     assert not any("fork" in line for line in lines)
 
@@ -154,11 +157,7 @@ def test_a_minority_that_is_told_to_wait_takes_up_where_the_others_are() -> None
 def test_a_leader_that_is_heard_and_hears_nothing_makes_room() -> None:
     told = Transcript(16, 3)
     deaf = told.leader
-    for node in told.cluster.nodes:
-        if node != deaf:
-            told.cluster.simulation.cut(node, deaf)
-    told.do("the leader hears nobody, and is heard", 30.0)
-    told.cluster.simulation.heal()
-    told.do("healed", 20.0)
+    told.do("the leader hears nobody, and is heard", 30.0, told.deafen, deaf)
+    told.do("healed", 20.0, told.cluster.simulation.heal)
     lines = told.ends_as("asymmetric_cut")
     assert any("steps down" in line for line in lines)
