@@ -64,9 +64,9 @@ class Feeding:
     so wake it at once. ``members()`` gives the nodes to report to (alive ones; this node itself is added). Drop it on
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``DataLost``,
-    ``ExportAsked``; ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed`` (a final one ends the job, any other is
-    the leader's to mend), ``Refused``, ``Drain``, ``End``; ``ParcelArrived`` with a
-    ``StateParcel``, ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
+    ``ExportAsked``; ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed`` (a final one ends the
+    job, any other is the leader's to mend), ``Refused``, ``Drain``, ``End``; ``ParcelArrived`` with a ``StateParcel``,
+    ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
     """
 
     def __init__(

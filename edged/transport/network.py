@@ -26,6 +26,7 @@ from edged.transport.interface import Incoming, LinkStatistics, Received, Receiv
 from edged.transport.interfaces import reachable_addresses
 from edged.transport.notices import Notice, Notices
 from edged.transport.peers import Peer
+from edged.transport.ports import Ports, choices, first_free, write_ports
 from edged.transport.probe import refuses
 from edged.transport.search import write_peers
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, bound_router, new_context
@@ -45,8 +46,9 @@ BOOT_SHIFT = 32
 class ZmqTransport:
     """See ``interface.Transport``. Belongs to the event loop in which it was opened.
 
-    ``listen`` is (host, port): the door takes the port, control the next, bulk the one after; port 0 takes any three.
-    ``home`` keeps the addresses of known peers (``None``: nowhere). ``on_notice`` hears each new ``Notice`` once.
+    ``listen`` is (host, port): the door takes the port, control the next, bulk the one after. Port 0 takes those that
+    the node had when it last ran, each if it is free, else any. ``home`` keeps them, and the addresses of known peers
+    (``None``: nowhere). ``on_notice`` hears each new ``Notice`` once.
     """
 
     def __init__(
@@ -140,9 +142,15 @@ class ZmqTransport:
         host, port = self._listen
         host = {"*": "0.0.0.0", "": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)  # noqa: S104  # see above
         own = (self._identity.public_key, self._identity.secret_key)
-        door_port = self._entrance.bind(self._context, host, port)
-        control, control_port = bound_router(self._context, CONTROL_KIND, own, host, port and port + 1)
-        bulk, bulk_port = bound_router(self._context, BULK_KIND, own, host, port and port + 2)
+        try_door, try_control, try_bulk = choices(self._home, port)
+        door_port = first_free(try_door, lambda port: self._entrance.bind(self._context, host, port))
+        control, control_port = first_free(
+            try_control, lambda port: bound_router(self._context, CONTROL_KIND, own, host, port)
+        )
+        bulk, bulk_port = first_free(try_bulk, lambda port: bound_router(self._context, BULK_KIND, own, host, port))
+        if self._home is not None:
+            with suppress(ConfigError):  # a full disk must not stop a node
+                write_ports(self._home, Ports(door_port, control_port, bulk_port))
         self._record = replace(
             self._record,
             addresses=reachable_addresses(host),

@@ -1,6 +1,7 @@
 import asyncio
 import ctypes
 import random
+import socket
 import sys
 import threading
 from dataclasses import replace
@@ -477,6 +478,48 @@ async def test_three_ports_in_a_row_are_taken_from_the_one_named():
             assert (record.door_port, record.control_port, record.bulk_port) == (free, free + 1, free + 2)
     except ConfigError:
         pytest.skip("the next two ports are in use by something else")
+
+
+def ports_of(node):
+    record = node.own_record()
+    return record.door_port, record.control_port, record.bulk_port
+
+
+async def test_a_node_on_any_ports_has_those_of_before_when_it_is_started_again(tmp_path):
+    async with running(build(home=tmp_path)) as (node,):
+        before = ports_of(node)
+    async with running(build(home=tmp_path)) as (again,):
+        assert ports_of(again) == before
+
+
+async def test_a_port_of_before_that_is_taken_is_replaced_and_the_new_one_remembered(tmp_path):
+    async with running(build(home=tmp_path)) as (node,):
+        door, control, bulk = ports_of(node)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", control))
+        other.listen()
+        async with running(build(home=tmp_path)) as (again,):
+            moved = ports_of(again)
+    assert (moved[0], moved[2]) == (door, bulk)
+    assert moved[1] != control
+    async with running(build(home=tmp_path)) as (third,):
+        assert ports_of(third) == moved
+
+
+async def test_two_nodes_that_restart_find_each_other_by_what_they_remember(tmp_path):
+    async with (
+        running(build(home=tmp_path / "left")) as (left,),
+        running(build(home=tmp_path / "right", seeds=[door_of(left)])) as (right,),
+    ):
+        await met(right, left)
+        await met(left, right)
+        identities = left._identity, right._identity
+    async with (
+        running(build(home=tmp_path / "left", identity=identities[0])) as (left,),
+        running(build(home=tmp_path / "right", identity=identities[1])) as (right,),
+    ):
+        await met(right, left)
+        await met(left, right)
 
 
 async def test_nodes_meet_at_the_door_by_a_seed():
