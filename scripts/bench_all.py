@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ from typing import Any
 
 from benchmarking import SCRIPTS, arguments
 
+SCRIPT_NAMES = (
+    "bench_start.py",
+    "bench_transport.py",
+    "bench_single.py",
+    "bench_pipeline.py",
+    "bench_replication.py",
+    "bench_recovery.py",
+)
 HEAD = "| what | edged | other, or goal | ratio (median) | spread (rounds) | goal met |\n|---|---|---|---|---|---|"
 
 
@@ -18,7 +27,7 @@ def main() -> None:
     options = arguments(__doc__ or "", rounds=5)
     rows: list[str] = []
     passed = True
-    for script in ("bench_start.py", "bench_transport.py", "bench_single.py", "bench_pipeline.py"):
+    for script in SCRIPT_NAMES:
         print(f"{script} ...", file=sys.stderr)
         command = [sys.executable, script, "--json", "--rounds", str(options.rounds)]
         done = subprocess.run(command, cwd=SCRIPTS, stdout=subprocess.PIPE, text=True, check=False)
@@ -46,6 +55,8 @@ def rows_of(result: Any) -> Iterator[tuple[str, bool]]:
         for name, seconds in result["seconds"].items():
             median, budget = result["median"][name], result["budget"][name]
             yield f"{name} | {median:.2f} s | at most {budget} s | | {spread(seconds)}", median <= budget
+    elif "restarts" in result:
+        yield from recovery_rows(result)
     else:
         ours, theirs = (result[f"{side}_bytes_per_second"] / 1e6 for side in ("edged", "plain"))
         ratio = f"{result['ratio']:.3f} (goal {result['goal']})"
@@ -54,6 +65,20 @@ def rows_of(result: Any) -> Iterator[tuple[str, bool]]:
             f"transport / plain pyzmq, 1 MiB frames | {ours:.0f} | {theirs:.0f} MB/s | {ratio} | {between}",
             result["ratio"] >= result["goal"],
         )
+
+
+def recovery_rows(result: Any) -> Iterator[tuple[str, bool]]:
+    """Rows of ``bench_recovery.py``: the pauses, and what they are compared with."""
+    met = dict(result["met"])
+    for name, case in result["seconds"].items():
+        goal = f"at most {case['goal']} s{' and the transfer' if case['planned'] else ''}"
+        yield f"pause: {name} | {case['median']:.2f} s | {goal} | | {spread(case['seconds'])}", met.pop(name)
+    faster = "times faster than a restart from a checkpoint"
+    restarts = result["restarts"]
+    other = f"{statistics.median(restarts):.1f} s | {result['faster']:.1f} (goal {result['faster_goal']})"
+    yield f"{faster} | | {other} | {spread(restarts)}", met.pop(faster)
+    for name, kept in met.items():
+        yield f"{name} | | | | ", kept
 
 
 def spread(values: list[float]) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarking import SCRIPTS, arguments
 from chaos_trial import EVENT_SECONDS, Trial
@@ -209,8 +210,7 @@ def report(measured: list[Case], restarts: list[float], *, as_json: bool) -> Non
     met["no step is done again when nodes leave or join"] = not any(gap.replayed for gap in planned)
     met["times faster than a restart from a checkpoint"] = faster >= TIMES_FASTER
     if as_json:
-        rows = {case.name: {"seconds": case.seconds, "median": case.median()} for case in measured}
-        print(json.dumps({"seconds": rows, "restarts": restarts, "faster": faster, "met": met}))
+        print(json.dumps(document(measured, restarts, faster, met)))
     else:
         print("| what | pause, median | least to greatest | steps again, median | moved MB | goal | met |")
         print("|---|---|---|---|---|---|---|")
@@ -225,6 +225,20 @@ def report(measured: list[Case], restarts: list[float], *, as_json: bool) -> Non
         print(f"| stop everything, restart from a checkpoint file | {baseline:.1f} s | {spread} | | | ")
         print(f"| the same / SIGKILL of a worker | **{faster:.1f}** | | | | {TIMES_FASTER} | {yes} |")
     sys.exit(not all(met.values()))
+
+
+def document(measured: list[Case], restarts: list[float], faster: float, met: dict[str, bool]) -> dict[str, Any]:
+    """What ``--json`` prints, and ``bench_all.py`` reads."""
+    rows = {
+        case.name: {
+            "seconds": case.seconds,
+            "median": case.median(),
+            "goal": case.goal_seconds,
+            "planned": case.planned,
+        }
+        for case in measured
+    }
+    return {"seconds": rows, "restarts": restarts, "faster": faster, "faster_goal": TIMES_FASTER, "met": met}
 
 
 def carried(case: Case) -> float:
