@@ -186,7 +186,7 @@ class Daemon:
         self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
-        shelf, snapshots, engine = Shelf(), Snapshots(), Engine(self._thread, device.executor)
+        shelf, snapshots, engine = Shelf(), Snapshots(release), Engine(self._thread, device.executor)
         worker = Worker(own.node, engine, shelf, snapshots, pump.post, pump.send_parcel, node.expects)
         self._copies = copies = Copies(settings.home, self._disk, node.spec_of, pump.post, pump.send)
         intake = Intake(worker, copies, node.expects)
@@ -195,7 +195,18 @@ class Daemon:
             settings.home, path, engine, worker, shelf, copies, pump.post, pump.send, pump.send_parcel
         )
         store = Store(settings.home)
-        keeper = Keeper(engine, self._disk, store, snapshots, worker, source, pump.post, pump.send, pump.send_parcel)
+        keeper = Keeper(
+            engine,
+            self._disk,
+            store,
+            snapshots,
+            worker,
+            source,
+            pump.post,
+            pump.send,
+            pump.send_parcel,
+            self.transport.drop_parcels,
+        )
         pump.connect(
             [
                 Network(self.transport),

@@ -7,6 +7,10 @@
 
 A version that an older plan reached is older than any that the newest plan reached, whatever their numbers: after a
 roll-back the numbers come again.
+
+The leader commits by what it was told, and that is old when it is heard. So what may be committed yet does not go for
+something newer: where copying is slower than the snapshots, the newer ones are let go, until the leader has made the
+snapshots rarer (``protection.py``), which releases those that do not fit any more.
 """
 
 from __future__ import annotations
@@ -44,11 +48,16 @@ Piece = tuple[int, int, int]
 
 
 class Holdings:
-    """The pieces of one job. ``committed`` are the newest committed versions, ascending, held here or not."""
+    """The pieces of one job. ``committed`` are the newest committed versions, ascending, held here or not.
+
+    ``plan`` is in force, and the leader may yet commit what was reached under it if ``every`` divides it.
+    """
 
     def __init__(self) -> None:
         """Hold nothing."""
         self.committed: tuple[int, ...] = ()
+        self.plan: Stamp | None = None
+        self.every = 1
         self._pieces: dict[Piece, Entry] = {}
 
     def keep(self, piece: Piece, held: Entry) -> tuple[int, ...]:
@@ -118,9 +127,19 @@ class Holdings:
         assert list(self.committed) == sorted(self.committed)[-COMMITTED_KEPT:], "too much counts as committed"
 
     def _surplus(self, without: Collection[int] = ()) -> list[int]:
-        """Return the versions that are too many besides the committed ones, and those that go anyway."""
+        """Return the versions that are too many besides the committed ones, and those that go anyway.
+
+        What the leader may yet count on stays: then the newest of it goes, which the leader has not been told of.
+        """
         others = sorted(self.versions() - {*self.committed, *without}, key=self._age)
+        pinned = [version for version in others if self._may_be_committed(version)]
+        others = [version for version in others if version not in pinned] + pinned[::-1]
         return others[: max(0, len(others) - OTHERS_KEPT)]
+
+    def _may_be_committed(self, version: int) -> bool:
+        newer = version > max(self.committed, default=-1)
+        ours = any(v == version and held.stamp == self.plan for (_, _, v), held in self._pieces.items())
+        return newer and version % self.every == 0 and self.plan is not None and ours
 
     def _age(self, version: int) -> tuple[tuple[int, int], int]:
         """The newest plan that had a part in a version, then the version: the smallest is the first to go."""

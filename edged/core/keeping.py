@@ -192,7 +192,7 @@ class Keeping:
                     kept.committed, kept.counted = -1, frozenset()
             case LineageChanged(discarded=discarded) if discarded:
                 for kept in self._jobs.values():
-                    kept.stamp = kept.halted_by = kept.sending = None
+                    kept.stamp = kept.halted_by = kept.sending = kept.holdings.plan = None
                     kept.committed, kept.counted = -1, frozenset()
             case _:
                 pass
@@ -221,7 +221,7 @@ class Keeping:
         """The leader has named this plan: what was said and sent under an older one counts no more."""
         kept = self._job(stamp.job)
         if kept.stamp is None or kept.stamp < stamp:
-            kept.stamp, kept.sending = stamp, None
+            kept.stamp, kept.sending, kept.holdings.plan = stamp, None, stamp
             kept.committed, kept.counted = -1, frozenset()
         return kept
 
@@ -278,6 +278,7 @@ class Keeping:
         self._tell_at = now if kept.sending is None else self._tell_at
         kept.sending = kept.sending or Sending(start)
         kept.sending.follow(start)
+        kept.holdings.every = max(1, start.every)
 
     def _replicate(self, now: float) -> list[Effect]:
         """Send the newest of this node's own layers to the holders that were not sent it."""
@@ -304,6 +305,7 @@ class Keeping:
     def _committed(self, word: Committed, now: float) -> list[Effect]:
         """Clean up behind a version that all who should hold; write what this node has of it to disk."""
         kept, job = self._follow(word.stamp), word.stamp.job
+        kept.holdings.every = max(1, word.every)
         if word.version < 0:
             return []
         lying = frozenset((each.first_layer, each.last_layer) for each in word.layers if self.node in each.holders)

@@ -4,6 +4,10 @@ Every node of the plan snapshots at the version the plan starts from and at ever
 replica to its holders: its ring successors on the plan, and the leader. When every node and all of its holders have
 told that they hold its layers at a version, that version is *committed*: older ones may go. A commit only cleans up and
 informs; recovery goes by what nodes say that they hold.
+
+Where copies travel more slowly than snapshots are taken, nodes would hold ever other versions, and none would be
+complete. A node that has told of as many as it keeps, and none committed, makes the leader double the interval: the
+nodes let go of what does not fit, and meet at a coarser version. Each commit halves it again, down to what is wanted.
 """
 
 from __future__ import annotations
@@ -62,7 +66,7 @@ class Protection:
         self.plan = plan
         self.version = version
         self.committed = -1
-        self.every = spec.replicate_every or FIRST_EVERY
+        self.every = self._wanted = spec.replicate_every or FIRST_EVERY
         self.data_holder = ""
         self._spec = spec
         self._leader = leader
@@ -84,6 +88,7 @@ class Protection:
         """Go on from what an earlier leader has told of this plan."""
         if known.stamp == self.plan.stamp:
             self.committed, self.every, self._lying = known.version, known.every, known.layers
+            self._wanted = self._spec.replicate_every or known.every
             self.data_holder = known.data_holder
             self._has_data.update(NodeId(node) for node in (known.data_holder,) if node)
 
@@ -180,12 +185,13 @@ class Protection:
     # ------------------------------------------------------------------------------------------ small parts
 
     def _count(self, sender: NodeId, held: Held) -> None:
-        if held.version < self.committed:
+        if held.version < self.committed or not self._fits(held.version):
             return
         self._held.setdefault(held.version, set()).add((sender, held.first_layer, held.last_layer))
         told = [v for v, pieces in self._held.items() if v > self.committed and any(sender in each for each in pieces)]
-        for version in sorted(told, reverse=True)[OTHERS_KEPT:]:  # it keeps no more: what is older has gone for these
-            self._held[version] = {piece for piece in self._held[version] if piece[0] != sender}
+        if len(told) >= OTHERS_KEPT:  # it takes no more; others may hold none of these
+            self.every *= 2
+            self._held = {version: held for version, held in self._held.items() if self._fits(version)}
         if held.seconds > 0.0:
             self._costs[sender] = held.seconds
         kept = {self.committed, *sorted(self._held)[-VERSIONS:]}
@@ -198,8 +204,14 @@ class Protection:
             return
         self.committed = version
         self._held = {each: held for each, held in self._held.items() if each >= version}
+        slow = self.every // self._wanted
         if not self._spec.replicate_every and self._costs and self._gaps:
-            self.every = max(1, self._interval(max(self._costs.values()), median(self._gaps)))
+            self._wanted = max(1, self._interval(max(self._costs.values()), median(self._gaps)))
+        self.every = self._wanted * max(1, slow // 2)
+
+    def _fits(self, version: int) -> bool:
+        """Whether a version may be committed: nodes let go of others."""
+        return version in {self.version, self.committed} or version % self.every == 0
 
     def _complete(self, held: set[tuple[NodeId, int, int]]) -> bool:
         return all(

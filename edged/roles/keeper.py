@@ -15,12 +15,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
 from edged.core.events import HeldFound, HeldStored, SnapshotTaken
 from edged.core.ids import JobId, NodeId
-from edged.core.messages import Message, ProgramParcel, Refused
+from edged.core.messages import Message, Parcel, ProgramParcel, Refused, StateParcel
 from edged.replication.snapshots import HeldState, Snapshots, cut
 from edged.replication.store import Found, Store
 from edged.roles.disk import Disk
@@ -38,6 +38,13 @@ ENDED_KEPT = 64
 """Jobs of which what comes late is not held any more."""
 
 
+class DropParcels(Protocol):
+    """The transport's: forget queued parcels that match."""
+
+    def __call__(self, predicate: Callable[[Parcel], bool], *, to: NodeId, begun: bool) -> None:
+        """See ``Transport.drop_parcels``."""
+
+
 class Keeper:
     """Performs what the core decides about held layers and programs."""
 
@@ -52,10 +59,11 @@ class Keeper:
         post: Post,
         send: Callable[[NodeId, Message], None],
         send_parcel: SendParcel,
+        drop_parcels: DropParcels,
     ) -> None:
         """``disk`` is started and stopped by somebody else; into ``snapshots`` the worker puts replicas.
 
-        ``worker`` and ``source`` know programs.
+        ``worker`` and ``source`` know programs; ``drop_parcels`` is the transport's.
         """
         self._engine = engine
         self._disk = disk
@@ -63,6 +71,7 @@ class Keeper:
         self._post = post
         self._send = send
         self._send_parcel = send_parcel
+        self._drop_parcels = drop_parcels
         self._snapshots = snapshots
         self._worker = worker
         self._source = source
@@ -149,6 +158,8 @@ class Keeper:
             self._refuse(effect, "they are not here")
             return
         part = cut(held, effect.first_layer, effect.last_layer)
+        if effect.replica:  # on a slow link, what is older and has not begun to travel never needs to
+            self._drop_parcels(lambda header: _is_older(header, effect), to=effect.to, begun=False)
         self._send_parcel(effect.to, part.parcel(effect.stamp, replica=effect.replica), part.buffers)
 
     def _refuse(self, effect: SendHeld, why: str) -> None:
@@ -216,6 +227,13 @@ class Keeper:
             hand_on,
             lambda reason: self._send(effect.to, Refused(job, reason)),
         )
+
+
+def _is_older(header: Parcel, effect: SendHeld) -> bool:
+    if not isinstance(header, StateParcel) or not header.replica or header.stamp.job != effect.stamp.job:
+        return False
+    same = (header.first_layer, header.last_layer) == (effect.first_layer, effect.last_layer)
+    return same and (header.stamp, header.version) < (effect.stamp, effect.version)
 
 
 def _nothing(_result: None) -> None:

@@ -39,6 +39,26 @@ def test_what_is_older_than_the_newest_two_committed_goes_with_a_commit():
     assert holdings.commit(24) == (4,)
 
 
+def test_what_may_be_committed_yet_does_not_go_for_something_newer():
+    holdings = Holdings()
+    holdings.plan = stamp()
+    assert keep(holdings, 0, 4, 8) == []
+    assert keep(holdings, 12, 16) == [12, 16]
+    holdings.every = 8
+    assert keep(holdings, 24) == [4]
+    assert holdings.commit(8) == ()
+    assert keep(holdings, 32, 40) == [0]
+    assert holdings.versions() == {8, 24, 32, 40}
+
+
+def test_what_was_reached_under_the_newest_plan_goes_last_but_when_that_is_replaced():
+    holdings = Holdings()
+    holdings.plan = stamp()
+    keep(holdings, 0, 4, 8)
+    holdings.plan = stamp(version=2)
+    assert keep(holdings, 9) == [0], "the state that a halt has copied stays"
+
+
 def test_versions_that_an_older_plan_had_reached_go_before_those_of_the_newest():
     holdings = Holdings()
     keep(holdings, 32, 48, 64)

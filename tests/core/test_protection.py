@@ -126,13 +126,30 @@ def test_only_the_newest_versions_are_counted():
     assert len(made._held) <= VERSIONS + 1
 
 
-def test_what_a_node_has_let_go_for_newer_versions_does_not_count():
-    made = protect((A, B), leader=A, staying=(A, B))
-    for version in (9, 10, 11, 12):
+def test_where_copies_are_slower_than_snapshots_these_become_rarer_until_a_version_is_complete():
+    made = protect((A, B), leader=A, staying=(A, B), replicate_every=1)
+    for version in (9, 10):
         hold(made, A, version, 0, 2)
-    for node in (A, B):
-        hold(made, node, 9, 3, 5)
-    hold(made, B, 9, 0, 2)
+    assert made.every == 1
+    hold(made, A, 11, 0, 2)
+    assert made.every == 2
+    hold(made, A, 12, 0, 2)
+    hold(made, A, 14, 0, 2)
+    assert made.every == 4
+    hold_all(made, 16)
+    effects = made.arrange((A, B), (A, B), 1.0)
+    assert made.committed == 16
+    assert {start.every for start in told(effects, Start).values()} == {2}
+    hold_all(made, 18)
+    made.arrange((A, B), (A, B), 2.0)
+    assert (made.committed, made.every) == (18, 1)
+
+
+def test_what_nodes_may_have_let_go_since_they_told_of_it_is_not_committed():
+    made = protect((A, B), leader=A, staying=(A, B), replicate_every=1)
+    for version in (9, 10, 11):
+        hold(made, A, version, 0, 2)
+    hold_all(made, 9)
     made.arrange((A, B), (A, B), 1.0)
     assert made.committed == -1
     hold_all(made, 12)

@@ -122,6 +122,7 @@ class Bench:
             self.post,
             self._send,
             self.send_parcel,
+            self._drop_parcels,
         )
         commands = NodeCommands("test", None, self.source, None, self.post)
         self.server = LocalServer(socket, commands)
@@ -171,6 +172,11 @@ class Bench:
         """Let the loop take what other threads have handed to it."""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+
+    def _drop_parcels(self, predicate: Callable[[Parcel], bool], *, to: NodeId, begun: bool) -> None:
+        """What has been sent here waits for ever, and none of it has begun to travel."""
+        assert not begun
+        self.parcels = [(node, header) for node, header in self.parcels if node != to or not predicate(header)]
 
     def _send(self, to: NodeId, message: Message) -> None:
         self.messages.append((to, message))

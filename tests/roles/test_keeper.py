@@ -142,6 +142,29 @@ async def test_a_replica_is_handed_on_and_let_go(tmp_path: Path) -> None:
         assert 0 < len(moved.tensors) < len(replica.tensors)
 
 
+async def test_a_newer_replica_takes_the_place_of_an_older_one_that_has_not_begun_to_travel(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    plan = plan_of(spec)
+    last = len(spec.layers) - 1
+    async with Bench(tmp_path) as bench:
+        await prepare(bench, spec, plan)
+        await take(bench, plan, 0)
+        bench.snapshots.put(replace(bench.snapshots.at(spec.job, 0)[0], version=4))
+        third = NodeId("c" * 16)
+        for to, first, version in ((OTHER, 0, 0), (OTHER, 1, 0), (third, 0, 0), (OTHER, 0, 4), (OTHER, 0, 0)):
+            bench.do(SendHeld(to, plan.stamp, first, last, version, replica=True))
+        bench.do(SendHeld(OTHER, plan.stamp, 0, last, 0, replica=False))
+        states = [(to, header) for to, header in bench.parcels if isinstance(header, StateParcel)]
+        sent = [(to, header.first_layer, header.version, header.replica) for to, header in states]
+        assert sent[-5:] == [
+            (OTHER, 1, 0, True),
+            (third, 0, 0, True),
+            (OTHER, 0, 4, True),
+            (OTHER, 0, 0, True),
+            (OTHER, 0, 0, False),
+        ]
+
+
 async def test_an_unsound_replica_never_arrives(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         stamp = Stamp(JobId("aa" * 6), 1, 1)
