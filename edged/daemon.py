@@ -40,6 +40,7 @@ from edged.roles.copies import Copies
 from edged.roles.device import Device
 from edged.roles.disk import Disk
 from edged.roles.engine import Engine
+from edged.roles.freeing import release
 from edged.roles.intake import Intake
 from edged.roles.keeper import Keeper
 from edged.roles.leader import Leader

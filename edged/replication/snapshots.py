@@ -14,7 +14,7 @@ So any layer of it can be handed on by a node that has never seen the program.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +131,9 @@ MOST_VERSIONS = 8
 class Snapshots:
     """What one node holds in memory: its own snapshots, and replicas of others'."""
 
-    def __init__(self) -> None:
-        """Hold nothing."""
+    def __init__(self, release: Callable[[list[memoryview]], None] = list.clear) -> None:
+        """Hold nothing; ``release`` is given the memory of whatever is not held any more."""
+        self._release = release
         self._held: dict[tuple[JobId, int], dict[tuple[int, int], HeldState]] = {}
 
     @property
@@ -143,10 +144,11 @@ class Snapshots:
     def put(self, held: HeldState) -> None:
         """Hold this; what is known of the same layers at the same version has the same bits."""
         ranges = self._held.pop((held.job, held.version), {})
+        if (known := ranges.get((held.first_layer, held.last_layer))) is not None and known is not held:
+            self._release(list(known.buffers))
         self._held[held.job, held.version] = {**ranges, (held.first_layer, held.last_layer): held}
-        versions = [key for key in self._held if key[0] == held.job]
-        for key in versions[:-MOST_VERSIONS]:  # those that were put longest ago
-            del self._held[key]
+        versions = [version for job, version in self._held if job == held.job]
+        self.drop(held.job, versions[:-MOST_VERSIONS])  # those that were put longest ago
 
     def at(self, job: JobId, version: int) -> tuple[HeldState, ...]:
         """All that is held of a job at this version, in the order of the layers."""
@@ -161,9 +163,9 @@ class Snapshots:
     def drop(self, job: JobId, versions: Collection[int]) -> None:
         """Let these versions go."""
         for version in versions:
-            self._held.pop((job, version), None)
+            for held in self._held.pop((job, version), {}).values():
+                self._release(list(held.buffers))
 
     def drop_job(self, job: JobId) -> None:
         """Let everything of a job go."""
-        for key in [key for key in self._held if key[0] == job]:
-            del self._held[key]
+        self.drop(job, [version for of, version in self._held if of == job])
