@@ -41,7 +41,10 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Source to leader: please run this job. Repeated until a ``Jobs`` message lists it."""
+    """To the leader: please run this job; from its source, repeated until it has its turn.
+
+    Also from a node that has found copies of the job on its disk: heard if the source does not hand it in.
+    """
 
     spec: JobSpec
 
