@@ -17,8 +17,8 @@ class Ballot:
     """Votes for one candidate in one ``term``.
 
     ``rest`` is empty for an ordinary ballot, which needs a majority of ``voters``. Otherwise every other voter is
-    proven dead, no majority is left, and all of ``rest`` must agree. ``granted`` maps a voter to whether it is
-    *restored*: started from disk, without having heard a leader since.
+    proven dead, no majority is left, and all of ``rest`` must agree to go on as a lineage of their own. ``granted``
+    maps a voter to whether it is *restored*: started from disk, without having heard a leader since.
     """
 
     term: int
@@ -49,14 +49,6 @@ def survivors(voters: tuple[NodeId, ...], gone: set[NodeId]) -> tuple[NodeId, ..
     return () if is_majority(rest, voters) else rest
 
 
-def next_term(term: int, *, ordinary: bool) -> int:
-    """The term to stand for.
-
-    Survivors without a majority begin a new thousand: the dead may have led terms that nobody alive has heard of.
-    """
-    return term + 1 if ordinary else (term // THOUSAND + 1) * THOUSAND
-
-
 def same_thousand(one: int, other: int) -> bool:
     """Whether two terms belong to the same lineage: each counts in thousands of its own."""
     return one // THOUSAND == other // THOUSAND
@@ -65,7 +57,7 @@ def same_thousand(one: int, other: int) -> bool:
 def fork_term(term: int, rng: Random) -> int:
     """The term in which a fork begins, and in which a lineage goes on that has heard of a fork's higher term.
 
-    Nobody can ask those who are cut off which terms they use meanwhile, and stamps of plans hold the term and no
+    Nobody can ask those who are cut off, or dead, which terms they have used, and stamps of plans hold the term and no
     lineage. So every fork draws its thousand, and no two sides of a cut count the same terms.
     """
-    return (term // THOUSAND + 2 + rng.getrandbits(FORK_BITS)) * THOUSAND
+    return (term // THOUSAND + 1 + rng.getrandbits(FORK_BITS)) * THOUSAND

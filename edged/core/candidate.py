@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from edged.core.ballot import Ballot, fork_term, next_term, same_thousand, survivors
+from edged.core.ballot import Ballot, fork_term, same_thousand, survivors
 from edged.core.effects import Effect, Log, SendMessage
-from edged.core.electorate import SavedVote, found, is_gone, is_majority, rank, succeed
+from edged.core.electorate import SavedVote, found, is_majority, rank, succeed
 from edged.core.ids import NodeId
 from edged.core.leadership import Leadership
 from edged.core.lineage import fork
-from edged.core.messages import MemberState, VoteReply, VoteRequest
+from edged.core.messages import Electorate, MemberState, VoteReply, VoteRequest
 from edged.core.voter import NO_LINEAGE, ElectionOptions, Voter
 
 
@@ -64,9 +64,11 @@ class Candidate(Voter):
             self._stand(now, effects, trial=False)
         else:
             assert self._electorate is not None, "a candidate has an electorate"
-            voters = ballot.rest or self._electorate.voters
-            self._electorate = succeed(self._electorate, self._term, voters)
-            self._begin_to_lead(now, effects, unanimous=bool(ballot.rest))
+            if ballot.rest:
+                self._part_from_the_dead(self._electorate, ballot.rest, effects)
+            else:
+                self._electorate = succeed(self._electorate, self._term, self._electorate.voters)
+            self._begin_to_lead(now, effects)
 
     def _campaign(self, now: float, effects: list[Effect]) -> None:
         """The time to stand has come: found a lineage, or ask for votes."""
@@ -83,11 +85,11 @@ class Candidate(Voter):
     def _stand(self, now: float, effects: list[Effect], *, trial: bool) -> None:
         electorate = self._electorate
         assert electorate is not None, "only a voter stands"
-        gone = {voter for voter in electorate.voters if voter != self._node and is_gone(self._members.get(voter))}
+        gone = self._gone() - {self._node}
         rest = () if self._restored else survivors(electorate.voters, gone)
-        term = next_term(self._term, ordinary=trial or not rest)
+        term = self._term + 1
         if not trial:
-            if not same_thousand(self._term, electorate.term):  # heard of in a fork, which may go on counting elsewhere
+            if rest or not same_thousand(self._term, electorate.term):  # who is away may be counting, too
                 term = fork_term(self._term, self._rng)
             self._term, self._voted_for = term, self._node
             effects.append(self._save())
@@ -113,8 +115,15 @@ class Candidate(Voter):
         """Founders need everyone who is present; voters that survive are never all of their electorate."""
         return ballot.rest == ballot.voters
 
+    def _part_from_the_dead(self, old: Electorate, rest: tuple[NodeId, ...], effects: list[Effect]) -> None:
+        """Go on as a fork at once: a majority has not agreed, so the name stays with whoever may have one after all."""
+        lineage = self._new_lineage()
+        self._electorate = fork(old, lineage, self._term, rest)
+        text = f"goes on as lineage {lineage}, which was {old.lineage}: all voters that are not proven dead agree"
+        effects.append(Log("info", "lineage", text))
+
     def _found(self, now: float, effects: list[Effect]) -> None:
-        lineage = f"{self._rng.getrandbits(48):012x}"
+        lineage = self._new_lineage()
         old, self._voted_for = self._electorate, self._node
         if old is None:
             self._term += 1
@@ -122,10 +131,13 @@ class Candidate(Voter):
             effects.append(Log("info", "election", f"founds lineage {lineage}"))
         else:
             self._term = fork_term(self._term, self._rng)
-            self._electorate = fork(old, lineage, self._term, self._node)
+            self._electorate = fork(old, lineage, self._term, (self._node,))
             text = f"no majority in sight: goes on as fork {lineage} of lineage {old.lineage}; results are tentative"
             effects.append(Log("warning", "lineage", text))
-        self._begin_to_lead(now, effects, unanimous=False)
+        self._begin_to_lead(now, effects)
+
+    def _new_lineage(self) -> str:
+        return f"{self._rng.getrandbits(48):012x}"
 
     def _round_over(self, ballot: Ballot, now: float, effects: list[Effect]) -> None:
         self._ballot = None
@@ -144,11 +156,11 @@ class Candidate(Voter):
         place = rank(self._node, self._voters(), self._members, None)
         self._campaign_at = now + self._options.proven_stagger_seconds * (1 + place) + 2 * self._jitter()
 
-    def _begin_to_lead(self, now: float, effects: list[Effect], *, unanimous: bool) -> None:
+    def _begin_to_lead(self, now: float, effects: list[Effect]) -> None:
         self._ballot = None
         self._leader = None
         self._campaign_at = math.inf
-        self._lead = Leadership(self._node, now, unanimous=unanimous)
+        self._lead = Leadership(self._node, now)
         effects.append(self._save())
 
     def _wait_because(self, effects: list[Effect], reason: str) -> None:

@@ -5,7 +5,8 @@ record, the ``Electorate``; a later record replaces the earlier. What differs, a
 
     a node without a record, alone          -> founds a lineage; so do those without leader for long (a fork)
     two lineages meet                       -> one gives way (``lineage.why_outranked``): its nodes change over
-    every missing voter is proven dead      -> the survivors go on if all agree (``ballot.survivors``)
+    every missing voter is proven dead      -> the survivors go on at once if all agree (``ballot.survivors``), as a
+                                               fork: a firewall that refuses connects makes the living look dead
     the leader's death is proven            -> nobody waits for the time-out
 
 Terms and votes belong to the node, not to the lineage: it never votes twice in a term, whichever lineage it follows.
@@ -57,6 +58,7 @@ class Election(Candidate):
         super().__init__(node, options, rng, saved, progress)
         self._told: tuple[NodeId | None, int] = (None, 0)
         self._told_lineage = ("", "")
+        self._buried: dict[NodeId, int] = {}
 
     # ------------------------------------------------------------------------------------------ what others see
 
@@ -85,7 +87,7 @@ class Election(Candidate):
         """Why the results of this lineage may have to be computed again, in a sentence; empty if they count."""
         if self._electorate is None or not self._electorate.ancestors:
             return ""
-        gone = {node for node, record in self._members.items() if is_gone(record)}
+        gone = self._gone() | self._started_anew()
         lost = [self._name(voter) for voter in missing(self._electorate, gone)]
         if not lost:
             return ""
@@ -172,6 +174,8 @@ class Election(Candidate):
         node = record.node
         before = self._members.get(node)
         self._members[node] = record
+        if is_gone(record):
+            self._buried[node] = record.boot
         if self._lead is not None:
             if before is None or before.state != record.state:
                 self._lead.next_beat = min(self._lead.next_beat, now)
@@ -308,6 +312,11 @@ class Election(Candidate):
         """How long to wait after the leader's proven death: the fittest has no rival to stagger with."""
         stagger = self._options.proven_stagger_seconds
         return stagger * (place + self._rng.random()) if place else self._options.proven_seconds
+
+    def _started_anew(self) -> set[NodeId]:
+        """Members whose processes ended here and are there again: they come from disk, and lead nothing elsewhere."""
+        there = {node: record for node, record in self._members.items() if record.state <= MemberState.SUSPECT}
+        return {node for node, boot in self._buried.items() if node in there and there[node].boot > boot}
 
     def _silence_seconds(self) -> float:
         return self._options.election_seconds

@@ -25,11 +25,10 @@ class Leadership:
         "elected_at",
         "next_beat",
         "sequence",
-        "unanimous",
     )
 
-    def __init__(self, node: NodeId, now: float, *, unanimous: bool) -> None:
-        """Begin at ``now``. ``unanimous``: elected by survivors, so the first record needs all voters."""
+    def __init__(self, node: NodeId, now: float) -> None:
+        """Begin at ``now``."""
         self._node = node
         self._sent: dict[int, float] = {}
         self._answered: dict[NodeId, float] = {}
@@ -38,7 +37,6 @@ class Leadership:
         self.next_beat = now
         self.sequence = 0
         self.committed = 0
-        self.unanimous = unanimous
 
     def beat(self, now: float, interval: float) -> int:
         """A heartbeat goes out at ``now``: its number."""
@@ -60,18 +58,17 @@ class Leadership:
         return [node for node, sent in self._answered.items() if sent > since]
 
     def commit(self, electorate: Electorate) -> bool:
-        """Note whether enough voters have stored the record by now; true if that is news."""
+        """Note whether a majority of the voters has stored the record by now; true if that is news."""
         if self.committed == electorate.number:
             return False
         stored = sum(v == self._node or self._stored.get(v, 0) >= electorate.number for v in electorate.voters)
-        if stored < self._needed(electorate):
+        if stored < _majority(electorate):
             return False
         self.committed = electorate.number
-        self.unanimous = False
         return True
 
     def lease_until(self, electorate: Electorate, now: float, lease: float) -> float:
-        """When the lease ends: ``lease`` after the newest heartbeat that enough voters answered, and 0.0 without one.
+        """When the lease ends: ``lease`` after the newest heartbeat that a majority answered, and 0.0 without one.
 
         No lease before the first commit of the term.
         """
@@ -80,7 +77,8 @@ class Leadership:
         sent = sorted(
             (now if v == self._node else self._answered.get(v, -lease) for v in electorate.voters), reverse=True
         )
-        return sent[self._needed(electorate) - 1] + lease
+        return sent[_majority(electorate) - 1] + lease
 
-    def _needed(self, electorate: Electorate) -> int:
-        return len(electorate.voters) if self.unanimous else len(electorate.voters) // 2 + 1
+
+def _majority(electorate: Electorate) -> int:
+    return len(electorate.voters) // 2 + 1

@@ -113,6 +113,11 @@ class Ledger:
         departed = map(self.records.__getitem__, self._departed)
         return [record for record in departed if record.state is MemberState.DEAD and not record.proven]
 
+    def buried(self) -> list[MemberRecord]:
+        """Members whose death is proven: refused connects prove it, and a firewall may refuse them as well."""
+        departed = map(self.records.__getitem__, self._departed)
+        return [r for r in departed if r.state is MemberState.DEAD and r.proven and not r.expelled]
+
     def expire(self, now: float, seconds: float) -> None:
         """Forget members that departed more than ``seconds`` ago; never one that was expelled."""
         records = self.records

@@ -1,12 +1,14 @@
 """Lineages: which history of the cluster survives when two of them meet. Free functions over the ``Electorate`` record.
 
-A lineage is founded once. Voters that can reach no majority, and cannot know that it is gone, go on as a *fork* of it:
-a lineage of its own, which remembers where it left::
+A lineage is founded once. Voters that can reach no majority go on as a *fork* of it: after a while, if the others are
+only silent, and at once, if they are proven dead (a cut that refuses connects looks the same, and may make each side
+prove it of the other). A fork is a lineage of its own, which remembers where it left::
 
     a: voters 0 1 2 3 4 --+--> a: voters 0 1 2      keeps the name: only a majority may go on under it
                           +--> b: voters 3 4        a fork: remembers the record of a with the five voters
 
-What a fork computes is *tentative*: on meeting it may be discarded, and computed again.
+What a fork computes is *tentative* while a majority may have gone on elsewhere: on meeting it may be discarded, and
+computed again.
 """
 
 from __future__ import annotations
@@ -21,15 +23,20 @@ MOST_ANCESTORS = 8
 """Forks of forks of forks remember so many records; older ones they have in common with nobody who is left."""
 
 
-def fork(electorate: Electorate, lineage: str, term: int, founder: NodeId) -> Electorate:
-    """The first record of a fork of ``electorate``."""
+def fork(electorate: Electorate, lineage: str, term: int, voters: tuple[NodeId, ...]) -> Electorate:
+    """The first record of a fork of ``electorate``, whose ``voters`` have agreed to it."""
     ancestors = (*electorate.ancestors, _tip(electorate))
-    return Electorate(lineage, term, 1, (founder,), ancestors[-MOST_ANCESTORS:])
+    return Electorate(lineage, term, 1, voters, ancestors[-MOST_ANCESTORS:])
 
 
 def descends(one: Electorate, other: Electorate) -> bool:
     """Whether ``one`` is a fork of ``other``, or a fork of such a fork."""
     return any(ancestor.lineage == other.lineage for ancestor in one.ancestors)
+
+
+def inherits(one: Electorate, other: Electorate, gone: Collection[NodeId]) -> bool:
+    """Whether ``one`` is a fork of ``other`` that all its voters belong to, but for those that are ``gone``."""
+    return descends(one, other) and {*one.voters, *gone} >= {*other.voters}
 
 
 def missing(electorate: Electorate, gone: Collection[NodeId]) -> tuple[NodeId, ...]:

@@ -70,6 +70,7 @@ class MembershipOptions:
     gossip_factor: float = 4.0
     exchange_seconds: float = 30.0
     reconnect_seconds: float = 2.0
+    visit_seconds: float = 5.0
     goodbye_seconds: float = 0.5
     forget_seconds: float = 86_400.0
 
@@ -97,6 +98,7 @@ class Membership:
         self._next_gossip = -math.inf
         self._next_exchange = math.inf
         self._next_reconnect = math.inf
+        self._next_visit = math.inf
         self._depart_at = math.inf
         self._next_chore = math.inf
         self._leaving = False
@@ -240,7 +242,8 @@ class Membership:
         self._detector.next_ping = now + self._rng.random() * options.ping_seconds
         self._next_exchange = now + self._rng.random() * self._exchange_period()
         self._next_reconnect = now + (0.5 + self._rng.random()) * options.reconnect_seconds
-        self._next_chore = min(self._next_exchange, self._next_reconnect)
+        self._next_visit = self._next_reconnect + options.visit_seconds / 2
+        self._next_chore = min(self._next_exchange, self._next_reconnect, self._next_visit)
         effects += self._ledger.start(now)
 
     def _met(self, record: MemberRecord, now: float, effects: list[Effect]) -> None:
@@ -306,11 +309,16 @@ class Membership:
         if self._next_exchange <= now:
             self._exchange(now, effects)
         if self._next_reconnect <= now:
-            self._reconnect(now, effects)
+            self._next_reconnect = now + self._options.reconnect_seconds
+            self._try_one_of(self._ledger.silent(), effects)
+        if self._next_visit <= now:
+            self._next_visit = now + self._options.visit_seconds
+            self._try_one_of(self._ledger.buried(), effects)
         if self._depart_at <= now:
-            self._depart_at = self._next_exchange = self._next_reconnect = self._detector.next_ping = math.inf
+            self._depart_at = self._next_exchange = self._next_reconnect = math.inf
+            self._next_visit = self._detector.next_ping = math.inf
             effects.append(Depart("this node was asked to leave"))
-        self._next_chore = min(self._next_exchange, self._next_reconnect, self._depart_at)
+        self._next_chore = min(self._next_exchange, self._next_reconnect, self._next_visit, self._depart_at)
 
     def _ping(self, now: float, effects: list[Effect]) -> None:
         detector = self._detector
@@ -367,11 +375,9 @@ class Membership:
         effects += [self._exchange_with(node) for node in self._roster.some(1)]
         self._ledger.expire(now, self._options.forget_seconds)
 
-    def _reconnect(self, now: float, effects: list[Effect]) -> None:
-        """Try one member that fell silent: after a cut has healed, both sides find each other again."""
-        self._next_reconnect = now + self._options.reconnect_seconds
-        silent = self._ledger.silent()
-        if silent:
-            record = silent[int(self._rng.random() * len(silent))]
+    def _try_one_of(self, lost: list[MemberRecord], effects: list[Effect]) -> None:
+        """Try one member that fell silent, or refused connects: after a cut both sides find each other again."""
+        if lost:
+            record = lost[int(self._rng.random() * len(lost))]
             effects.append(Admit(record))
             effects.append(SendMessage(record.node, Ping(0, record.node, self._piggyback(record.node))))

@@ -116,6 +116,7 @@ class Simulation:
         self._queue: list[tuple[float, int, Host | None, Event | Callable[[], None]]] = []
         self._number = 0
         self._cuts: set[tuple[NodeId, NodeId]] = set()
+        self._resets: set[tuple[NodeId, NodeId]] = set()
         self._arrivals: dict[tuple[NodeId, NodeId], float] = {}
 
     # ------------------------------------------------------------------------------------------ hosts and faults
@@ -172,30 +173,41 @@ class Simulation:
         """Send a message that no machine decided on."""
         self._send(self.hosts[node], effect)
 
-    def cut(self, sender: NodeId, receiver: NodeId) -> None:
-        """Nothing gets from ``sender`` to ``receiver`` any more; the other way is not touched."""
+    def cut(self, sender: NodeId, receiver: NodeId, *, resets: bool = False) -> None:
+        """Nothing gets from ``sender`` to ``receiver`` any more; the other way is not touched.
+
+        With ``resets`` it is not lost but refused (by a firewall): the session ends at once, and so do fresh connects.
+        """
         self._cuts.add((sender, receiver))
+        if resets:
+            self._resets.add((sender, receiver))
+            for host, peer in ((self.hosts[sender], receiver), (self.hosts[receiver], sender)):
+                if peer in host.peers:
+                    self.post(host.node, LinkLost(peer), self._delay())
 
     def mend(self, sender: NodeId, receiver: NodeId) -> None:
         """Mend one cut, if it is there."""
         self._cuts.discard((sender, receiver))
+        self._resets.discard((sender, receiver))
 
     def is_cut(self, sender: NodeId, receiver: NodeId) -> bool:
         """Whether nothing gets from ``sender`` to ``receiver``."""
         return bool(self._cuts) and (sender, receiver) in self._cuts
 
-    def partition(self, *groups: Iterable[NodeId]) -> None:
-        """Cut every link between different ``groups``, both ways."""
+    def partition(self, *groups: Iterable[NodeId], resets: bool = False) -> None:
+        """Cut every link between different ``groups``, both ways; ``resets`` as in ``cut``."""
         sides = [tuple(group) for group in groups]
         for i, one in enumerate(sides):
             for other in sides[i + 1 :]:
                 for a in one:
                     for b in other:
-                        self._cuts |= {(a, b), (b, a)}
+                        self.cut(a, b, resets=resets)
+                        self.cut(b, a, resets=resets)
 
     def heal(self) -> None:
         """Mend every cut."""
         self._cuts.clear()
+        self._resets.clear()
 
     # ------------------------------------------------------------------------------------------ the clock
 
@@ -340,7 +352,9 @@ class Simulation:
         node = effect.record.node
         target = self.hosts.get(node)
         reachable = not self.is_cut(host.node, node) and not self.is_cut(node, host.node)
-        if target is None or not reachable or (target.stopped and not target.gone):
+        if (host.node, node) in self._resets:
+            self.post(host.node, PortProbed(node, refused=True), 2 * self._delay())
+        elif target is None or not reachable or (target.stopped and not target.gone):
             self.post(host.node, PortProbed(node, refused=False), PROBE_TIMEOUT_SECONDS)
         else:
             self.post(host.node, PortProbed(node, refused=target.gone), 2 * self._delay())

@@ -13,10 +13,10 @@ from random import Random
 
 from edged.core.ballot import Ballot
 from edged.core.effects import Effect, Log, SaveVote
-from edged.core.electorate import SavedVote, is_majority, is_newer, rank
+from edged.core.electorate import SavedVote, is_gone, is_majority, is_newer, rank
 from edged.core.ids import NodeId
 from edged.core.leadership import Leadership
-from edged.core.lineage import descends, why_outranked
+from edged.core.lineage import descends, inherits, missing, why_outranked
 from edged.core.messages import (
     Electorate,
     Heartbeat,
@@ -99,14 +99,14 @@ class Voter:
         own = self._electorate
         foreign = own is not None and own.lineage != beat.electorate.lineage
         if own is not None and foreign:
-            why = self._why_change_over(own, beat, now)
+            why = self._why_change_over(own, sender, beat, now)
             if not why:
                 return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
-            self._resign(now)
             self._leader = None
             self._give_up(own, sender, beat.electorate, why, effects)
         changed = own is None or foreign or is_newer(beat.electorate, own)
         if changed:
+            self._resign(now)  # it stood, or was elected, by the record that is replaced
             self._electorate = own = beat.electorate
         if beat.term > self._term:
             self._resign(now)
@@ -124,16 +124,19 @@ class Voter:
         self._wait_for_silence(now)
         return HeartbeatReply(self._term, beat.sequence, True, own.number, own.lineage)
 
-    def _why_change_over(self, own: Electorate, beat: Heartbeat, now: float) -> str:
+    def _why_change_over(self, own: Electorate, sender: NodeId, beat: Heartbeat, now: float) -> str:
         """Why this node leaves its lineage for the one that ``beat`` belongs to; empty if it does not."""
-        why = why_outranked(own, beat.electorate, self._progress(), beat.progress)
+        other = beat.electorate
+        why = why_outranked(own, other, self._progress(), beat.progress)
         if why:
             return why
-        if self._restored and descends(beat.electorate, own):
+        if self._restored and descends(other, own):
             return "it went on while this node was away"
+        agreed = (beat.term, sender) == (self._term, self._voted_for) and descends(other, own)
+        if agreed or inherits(other, own, self._gone()):
+            return "all voters that are not proven dead agree"
         if not self._is_orphan(now):
             return ""
-        other = beat.electorate
         followers = {node for node, lineage in self._strayed.items() if lineage == other.lineage}
         enough = is_majority({self._node, *other.voters, *followers}, own.voters)
         if descends(other, own) and not (self._options.forks or enough):
@@ -144,8 +147,10 @@ class Voter:
         """Say why, and, where the other lineage does not go on from this one, that nothing decided here counts."""
         self._strayed = {}
         if descends(other, own):
-            text = f"goes on in fork {other.lineage} of lineage {own.lineage}, led by {self._name(leader)}: {why}"
-            effects.append(Log("warning", "lineage", text))
+            tentative = bool(missing(other, self._gone()))
+            what = f"fork {other.lineage} of lineage {own.lineage}" if tentative else f"lineage {other.lineage}"
+            text = f"goes on in {what}, led by {self._name(leader)}: {why}"
+            effects.append(Log("warning" if tentative else "info", "lineage", text))
             return
         self._discarded = own.lineage
         text = f"lineage {own.lineage} gives way to lineage {other.lineage}, led by {self._name(leader)}: {why}"
@@ -244,6 +249,9 @@ class Voter:
 
     def _is_orphan(self, now: float) -> bool:
         return self._is_leaderless(now, self._options.orphan_seconds)
+
+    def _gone(self) -> set[NodeId]:
+        return {node for node, record in self._members.items() if is_gone(record)}
 
     def _is_voter(self) -> bool:
         return self._node in self._voters()

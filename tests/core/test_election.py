@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from edged.core.effects import Effect, SaveVote, SendMessage, TellLeader
 from edged.core.election import Election, ElectionOptions, SavedVote
 from edged.core.events import JobSubmitted, LeaveAsked, MemberChanged, MessageReceived, TimerFired
 from edged.core.ids import NodeId
+from edged.core.lineage import descends, fork
 from edged.core.messages import (
     Electorate,
     Heartbeat,
@@ -258,7 +260,7 @@ def test_a_leader_of_an_outranked_lineage_changes_over() -> None:
     assert (reply.accepted, reply.lineage) == (False, "bb")
 
 
-def test_survivors_go_on_in_a_new_thousand_and_never_right_after_a_restart() -> None:
+def test_survivors_go_on_under_another_name_and_never_right_after_a_restart() -> None:
     gone = [MemberChanged(member(i, state=MemberState.DEAD, proven=True), MemberState.ALIVE, "") for i in (1, 2)]
     restarted = Bench()
     for event in gone:
@@ -271,7 +273,54 @@ def test_survivors_go_on_in_a_new_thousand_and_never_right_after_a_restart() -> 
         bench.do(event)
     bench.wait(8.0)
     assert bench.machine.has_lease(bench.now)
-    assert (bench.machine.term, bench.machine.electorate.voters) == (1000, (node_id(0),))
+    electorate = bench.machine.electorate
+    assert electorate.voters == (node_id(0),)
+    assert (electorate.term, electorate.term % 1000) == (bench.machine.term, 0)
+    assert (electorate.lineage != THREE.lineage, descends(electorate, THREE)) == (True, True)
+    assert bench.machine.tentative == "", "who is proven dead has not gone on elsewhere"
+    bench.do(MemberChanged(member(1, incarnation=1), MemberState.DEAD, "came back"))
+    assert bench.machine.tentative == "", "one of three is no majority"
+    bench.do(MemberChanged(member(2, boot=2), MemberState.DEAD, "came back"))
+    assert bench.machine.tentative == "", "a new process has not gone on elsewhere either"
+    bench.do(MemberChanged(member(2, boot=2, state=MemberState.DEAD), MemberState.ALIVE, "fell silent"))
+    assert "tentative" in bench.machine.tentative
+
+
+def test_who_has_voted_for_survivors_follows_them_at_once() -> None:
+    bench = Bench(others=1)
+    bench.follow()
+    bench.wait(2.3)
+    bench.hear(2, VoteRequest(9000, False, THREE))
+    forked = fork(THREE, "ff", 9000, (node_id(0), node_id(2)))
+    (stranger,) = answers(bench.hear(1, Heartbeat(9000, 1, replace(forked, lineage="gg"), 1)), HeartbeatReply)
+    assert (stranger.accepted, bench.machine.electorate) == (False, THREE)
+    (reply,) = answers(bench.hear(2, Heartbeat(9000, 1, forked, 1)), HeartbeatReply)
+    assert (reply.accepted, bench.machine.leader, bench.machine.electorate) == (True, node_id(2), forked)
+
+
+def test_who_has_no_vote_follows_survivors_as_soon_as_the_others_are_gone() -> None:
+    record = replace(THREE, voters=(node_id(1), node_id(2), node_id(3)))
+    bench = Bench(SavedVote(3, None, record), others=3)
+    bench.hear(1, Heartbeat(4, 1, record, 5))
+    beat = Heartbeat(9000, 1, fork(record, "ff", 9000, (node_id(3),)), 1)
+    bench.do(MemberChanged(member(1, state=MemberState.DEAD, proven=True), MemberState.ALIVE, ""))
+    (reply,) = answers(bench.hear(3, beat), HeartbeatReply)
+    assert not reply.accepted, "node 2 may have gone on"
+    bench.do(MemberChanged(member(2, state=MemberState.DEAD, proven=True), MemberState.ALIVE, ""))
+    (reply,) = answers(bench.hear(3, beat), HeartbeatReply)
+    assert reply.accepted
+    assert bench.machine.leader == node_id(3)
+
+
+def test_votes_for_a_record_that_is_replaced_meanwhile_make_no_leader() -> None:
+    bench = Bench()
+    trial = bench.until(VoteRequest)[0]
+    (request, *_) = answers(bench.hear(1, VoteReply(trial.term, True, True, "", "aa", 3, False)), VoteRequest)
+    newer = Electorate("aa", 3, 6, (node_id(1), node_id(2)))
+    bench.hear(2, Heartbeat(3, 9, newer, 6))
+    bench.hear(1, VoteReply(request.term, False, True, "", "aa", request.term, False))
+    assert bench.machine._lead is None
+    assert bench.machine.electorate == newer
 
 
 def test_voters_from_disk_need_every_vote_or_patience() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.core.ids import NodeId
-from edged.core.lineage import MOST_ANCESTORS, descends, fork, missing, why_outranked
+from edged.core.lineage import MOST_ANCESTORS, descends, fork, inherits, missing, why_outranked
 from edged.core.messages import Electorate
 from tests.core.records import node_id
 
@@ -26,7 +26,7 @@ ROOT = record(0, 1, 2, 3, 4, lineage="root", term=7, number=9)
 
 
 def branch(lineage: str, *voters: int, of: Electorate = ROOT, term: int = 5000) -> Electorate:
-    return replace(fork(of, lineage, term, node_id(voters[0])), voters=nodes(*voters))
+    return fork(of, lineage, term, nodes(*voters))
 
 
 def test_who_kept_the_name_wins_over_a_fork_whatever_it_has_done() -> None:
@@ -85,6 +85,13 @@ def test_a_fork_is_tentative_until_a_majority_is_back_or_certainly_gone() -> Non
     assert missing(forked, ()) == nodes(0, 1, 2)
     assert missing(forked, nodes(0)) == ()
     assert missing(replace(forked, voters=nodes(3, 4, 1)), ()) == ()
+
+
+def test_a_fork_inherits_from_a_lineage_whose_other_voters_are_all_gone() -> None:
+    forked = branch("b", 3, 4)
+    assert inherits(forked, ROOT, nodes(0, 1, 2))
+    assert not inherits(forked, ROOT, nodes(0, 1))
+    assert not inherits(ROOT, forked, nodes(0, 1, 2, 3, 4))
 
 
 def test_a_fork_knows_what_it_came_from_and_remembers_a_bounded_number() -> None:

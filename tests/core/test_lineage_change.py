@@ -24,7 +24,7 @@ from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
 
 KEPT = Electorate("root", 3, 4, (A, B, C))
 FORK_TERM = 7000
-FORKED = fork(KEPT, "fork", FORK_TERM, C)
+FORKED = fork(KEPT, "fork", FORK_TERM, (C,))
 
 
 class Follower:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edged.core.ballot import FORK_BITS, THOUSAND, fork_term, next_term, same_thousand
+from edged.core.ballot import FORK_BITS, THOUSAND, fork_term, same_thousand
 from edged.core.plan import Hop, Plan, Route
 from tests.core.job_sample import A, B, plan, stamp
 
@@ -16,9 +16,10 @@ class Drawn:
         return self.bits
 
 
-def test_a_fork_begins_beyond_every_term_that_survivors_could_take():
+def test_a_fork_begins_beyond_the_thousand_that_it_left():
     for term in (0, 3, 999, 1000, 5001):
-        assert fork_term(term, Drawn(0)) > next_term(term, ordinary=False)
+        assert fork_term(term, Drawn(0)) > term
+        assert not same_thousand(fork_term(term, Drawn(0)), term)
         assert fork_term(term, Drawn(7)) % THOUSAND == 0
     assert fork_term(3, Drawn(1)) != fork_term(3, Drawn(2))
 

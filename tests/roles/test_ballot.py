@@ -19,7 +19,7 @@ ELECTORATE = Electorate("l1", 3, 2, (NodeId("a"), NodeId("b"), NodeId("c")))
     [
         SaveVote(3, NodeId("b"), ELECTORATE),
         SaveVote(4, None, None),
-        SaveVote(9000, NodeId("a"), fork(ELECTORATE, "l2", 9000, NodeId("a"))),
+        SaveVote(9000, NodeId("a"), fork(ELECTORATE, "l2", 9000, (NodeId("a"),))),
     ],
 )
 def test_a_vote_is_read_back_as_it_was_written(tmp_path: Path, vote: SaveVote) -> None:

@@ -90,6 +90,24 @@ def test_one_survivor_of_five_goes_on_when_the_others_are_proven_dead() -> None:
     assert cluster.pair(node_id(0)).election.term % 1000 == 0
 
 
+def test_the_survivor_of_two_leads_a_second_after_the_leader_was_killed_and_its_results_count() -> None:
+    for seed in range(20):
+        cluster = Cluster(seed, 2, waiting=frozenset({0, 1}))
+        cluster.simulation.run_for(8.0)
+        (leader,) = cluster.leading()
+        cluster.simulation.kill(leader)
+        killed = cluster.now
+        while cluster.leading() in ([], [leader]) and cluster.now < killed + 10.0:
+            cluster.simulation.run_for(0.02)
+        assert cluster.now - killed < 1.6, f"seed {seed}"
+        (survivor,) = cluster.running()
+        assert survivor.election.tentative == ""
+        cluster.restart(cluster.nodes.index(leader))
+        cluster.simulation.run_for(8.0)
+        assert [pair.election.leader for pair in cluster.running()] == 2 * [survivor.election._node], f"seed {seed}"
+        assert {pair.election.tentative for pair in cluster.running()} == {""}
+
+
 def test_a_minority_that_only_hears_silence_waits_and_says_for_whom() -> None:
     cluster = _settled(8)
     cluster.simulation.partition({node_id(0), node_id(1)}, {node_id(2), node_id(3), node_id(4)})
