@@ -1,7 +1,13 @@
 """The ballot: term, vote and electorate in one file, on the disk before the next effect begins.
 
-Written as a temporary file, synced, renamed, and the folder synced: after a crash at any moment the file is the old
-record or the new one. A node that forgot its vote could vote twice in one term, and a term could have two leaders.
+Written beside, synced, renamed, and the folder synced: after a crash at any moment the file is the old record or the
+new one. A node that forgot its vote could vote twice in one term, and a term could have two leaders.
+
+A full disk does not keep a node from voting: the record before last is kept as ``vote.spare``, and the next one is
+written over it, in room that is taken already::
+
+    vote.spare  <- the new record, in place       vote.json  -> also vote.old
+    vote.spare  -> vote.json                      vote.old   -> vote.spare
 """
 
 from __future__ import annotations
@@ -12,13 +18,16 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edged.core.effects import SaveVote
 from edged.core.ids import NodeId
 from edged.core.messages import Ancestor, Electorate
 from edged.errors import ConfigError
 from edged.roles.pump import Table
+
+ROOM_BYTES: Final = 4096
+"""Records are filled up with blanks to a multiple of this, so that a longer one has room in a shorter one's place."""
 
 
 class Ballot:
@@ -27,6 +36,8 @@ class Ballot:
     def __init__(self, path: Path) -> None:
         """Nothing is read or written yet."""
         self._path = path
+        self._spare = path.with_suffix(".spare")
+        self._old = path.with_suffix(".old")
 
     def table(self) -> Table:
         """Saving a vote."""
@@ -61,27 +72,49 @@ class Ballot:
             ) from error
 
     def save(self, effect: SaveVote) -> None:
-        """Write the record; it is on the disk when this returns.
+        """Write the record; it is on the disk when this returns. Room for the next one is taken, too, if there is any.
 
         Raises ``ConfigError`` if the disk does not take it: the node then stops, without a word of what it has voted.
         """
-        partial = self._path.with_suffix(".partial")
+        record = json.dumps(dataclasses.asdict(effect)).encode()
+        record = record.ljust(-(-len(record) // ROOM_BYTES) * ROOM_BYTES)
         try:
-            self._write(partial, effect)
+            self._find_spare()
+            self._write(record)
         except OSError as error:
             with suppress(OSError):
-                partial.unlink(missing_ok=True)
+                self._spare.unlink(missing_ok=True)
             raise ConfigError(
                 f"cannot write {self._path}: {error.strerror}; a node must not vote without remembering it, so it "
                 "stops: make room (or the folder writable) and start it again"
             ) from error
 
-    def _write(self, partial: Path, effect: SaveVote) -> None:
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(dataclasses.asdict(effect), file)
+        with suppress(OSError):
+            if not self._spare.exists():
+                self._fill_spare(record)
+
+    def _find_spare(self) -> None:
+        """Take up what a crash between two renamings has left. Never write over what is the record by another name."""
+        if self._old.exists() and not self._spare.exists():
+            self._old.rename(self._spare)
+        if self._spare.exists() and self._spare.stat().st_nlink > 1:
+            self._spare.unlink()
+        self._old.unlink(missing_ok=True)
+
+    def _fill_spare(self, record: bytes) -> None:
+        with self._spare.open("r+b" if self._spare.exists() else "wb") as file:
+            file.write(record)
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self._path)
+
+    def _write(self, record: bytes) -> None:
+        self._fill_spare(record)
+        with suppress(OSError):  # the first one; or a file system without links, where room is taken anew each time
+            os.link(self._path, self._old)
+        self._spare.replace(self._path)
+        if self._old.exists():
+            self._old.rename(self._spare)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
