@@ -15,6 +15,7 @@ import typer
 
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
+from edged.compute.cores import compute_threads
 from edged.compute.job_reference import parse_overrides, split
 from edged.compute.loading import collector_paused
 from edged.config import resolve
@@ -33,7 +34,7 @@ def train(
     as_json: JsonOption = False,
     detach: Annotated[bool, typer.Option("--detach", help="Hand the job over and leave.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Train on this device alone, without a node.")] = False,
-    threads: Annotated[str | None, typer.Option(help="With --local: compute threads; 0: torch's choice.")] = None,
+    threads: Annotated[str | None, typer.Option(help="With --local: compute threads; 0: as a node chooses.")] = None,
 ) -> None:
     """Train a job: this device's node becomes its source."""
     target = _output(output)
@@ -41,7 +42,7 @@ def train(
         options = resolve(home(home_flag), {"threads": threads}, os.environ)
         wanted = next(setting.value for setting in options if setting.option.name == "threads")
         with _told(as_json=as_json):
-            _train_local(job_file, changes or [], target, wanted or None, as_json=as_json)
+            _train_local(job_file, changes or [], target, compute_threads(wanted), as_json=as_json)
         return
     if threads is not None:
         raise ConfigError("--threads goes with --local; a node's threads are chosen by `edged join --threads N`")
@@ -204,7 +205,7 @@ def _wants_stop() -> bool:
         return False
 
 
-def _train_local(job_file: str, changes: list[str], output: str | None, threads: int | None, *, as_json: bool) -> None:
+def _train_local(job_file: str, changes: list[str], output: str | None, threads: int, *, as_json: bool) -> None:
     from edged.cli.progress import following
 
     with collector_paused():

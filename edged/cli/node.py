@@ -38,7 +38,7 @@ def join(
         bool | None, typer.Option("--discovery/--no-discovery", help="Look for nodes by mDNS.")
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory that training may use, such as 2GB.")] = None,
-    threads: Annotated[str | None, typer.Option(help="Compute threads; 0: all cores.")] = None,
+    threads: Annotated[str | None, typer.Option(help="Compute threads; 0: OMP_NUM_THREADS, else all cores.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     slowdown: Annotated[str | None, typer.Option(help="Emulate a device so many times slower.")] = None,
     replicas: Annotated[

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
 
+from edged.compute.cores import compute_threads
 from edged.compute.loading import collector_paused, map_libraries
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MEMORY_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What the user said of this device. ``threads`` 0: all cores. ``memory_bytes`` 0: measured."""
+    """What the user said of this device. ``threads`` 0: see ``compute.cores``. ``memory_bytes`` 0: measured."""
 
     kind: str
     threads: int
@@ -30,7 +30,7 @@ class Device:
     @property
     def cores(self) -> int:
         """Compute threads to use."""
-        return self.threads or os.cpu_count() or 1
+        return compute_threads(self.threads)
 
     def executor(self) -> Executor:
         """Import torch and build the executor, on the compute thread. Raises ``ConfigError`` for a missing device."""
