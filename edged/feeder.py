@@ -5,6 +5,9 @@ be started while the job is still being captured: it then imports torch, and wai
 word.
 ``edged.train`` serves the same frames (``compute/frames.py``) from a thread of the caller's process.
 
+It draws nothing if file and data are not those that were submitted (``compute/fingerprint.py``): it says so and waits
+to be ended.
+
 With ``--samples`` it serves them on a node that has taken a job over, from the copy of the samples that lies there, and
 runs nothing of the user's.
 """
@@ -27,7 +30,8 @@ from typing import BinaryIO
 
 from edged.compute.background import Background, LoaderReader, Reader
 from edged.compute.copied import CopySampler
-from edged.compute.frames import drawn, failed, read_request
+from edged.compute.fingerprint import difference, text_digest
+from edged.compute.frames import changed, drawn, failed, read_request
 from edged.compute.job_file import load
 from edged.compute.job_reference import parse_overrides
 from edged.compute.prefetch import Prefetcher
@@ -37,7 +41,7 @@ from edged.core.job import Work
 from edged.errors import JobError, MalformedError, UserError
 from edged.job import Job
 from edged.replication.samples import read_copy
-from edged.roles.spool import spec_from_json
+from edged.roles.spool import Submitted, read_submitted, spec_from_json
 
 
 def serve(connection: socket.socket, job_id: str, job: Job, on_closed: Callable[[], None] | None = None) -> None:
@@ -49,7 +53,7 @@ def serve(connection: socket.socket, job_id: str, job: Job, on_closed: Callable[
     """
     with connection, connection.makefile("rb") as stream:
         _offer(connection, stream, job_id)
-        _feed_job(job)(connection, stream, on_closed)
+        _feed_job(job, Sampler(job))(connection, stream, on_closed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edged.feeder", description="Draw a job's samples for its node.")
     parser.add_argument("--socket", required=True, help="the node's local socket")
     parser.add_argument("--job", required=True, help="the job's id")
+    parser.add_argument("--submitted", type=Path, help="the folder that says what was submitted")
     parser.add_argument("--samples", type=Path, help="the folder of a copy of the samples, instead of a job file")
     parser.add_argument("--path", help="the job file")
     parser.add_argument("--function", help="the function in it that makes the job")
@@ -71,7 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with connection, connection.makefile("rb") as stream:
             _offer(connection, stream, options.job)  # answered when the job has been handed in, and no sooner
             try:
-                feed = _feed_copy(options.samples) if options.samples else _feed_job(_load(options))
+                feed = _feed_copy(options.samples) if options.samples else _feed_file(options)
+            except _ChangedError as error:
+                if _send(connection, changed(str(error), _detail(error.__cause__ or error))):
+                    stream.read()  # until the node has had enough
+                return 0
             except UserError as error:
                 _send(connection, failed(str(error), _detail(error)))
                 return 1
@@ -93,15 +102,48 @@ def _offer(connection: socket.socket, stream: BinaryIO, job_id: str) -> None:
 Feed = Callable[[socket.socket, BinaryIO, Callable[[], None] | None], None]
 
 
-def _load(options: argparse.Namespace) -> Job:
-    return load(f"{options.path}:{options.function}", parse_overrides(options.set))
+class _ChangedError(Exception):
+    """The data is not that which was submitted."""
 
 
-def _feed_job(job: Job) -> Feed:
+def _feed_file(options: argparse.Namespace) -> Feed:
+    """Serve the data of a job file, as it was submitted. Raises ``_ChangedError`` if it is another by now."""
+    reference, overrides = f"{options.path}:{options.function}", parse_overrides(options.set)
+    if options.submitted is None:
+        job = load(reference, overrides)
+        return _feed_job(job, Sampler(job))
+    submitted = read_submitted(options.submitted)
+    edited = text_digest(Path(options.path)) != submitted.text
+    try:
+        job = load(reference, overrides)
+    except JobError as error:
+        if edited:
+            raise _ChangedError(f"the job file was edited, and cannot be used now: {error}") from error
+        raise
+    sampler = Sampler(job, submitted.spec)
+    _compare(sampler, submitted)
+    if edited:
+        print(  # noqa: T201 -- the node logs it
+            f"edged: {options.path} was edited after it was submitted; its samples are the same, as far as a few of "
+            "them tell, so the job goes on with them; no other change has any effect on it",
+            file=sys.stderr,
+        )
+    return _feed_job(job, sampler)
+
+
+def _compare(sampler: Sampler, submitted: Submitted) -> None:
+    try:
+        found = difference(sampler, submitted.data)
+    except JobError as error:
+        raise _ChangedError(str(error)) from error
+    if found:
+        raise _ChangedError(found)
+
+
+def _feed_job(job: Job, sampler: Sampler) -> Feed:
     """Serve a job's own data set."""
 
     def feed(connection: socket.socket, stream: BinaryIO, on_closed: Callable[[], None] | None) -> None:
-        sampler = Sampler(job)
         if not job.workers:
             _feed(connection, stream, sampler, RowReader(sampler), on_closed)
             return

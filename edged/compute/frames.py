@@ -7,6 +7,7 @@
     feeder -> node   {"work": [version, phase, micro_batch], "tensors": [...]} buffer buffer ...
                      {"rows": [phase, first_row, rows], "tensors": [...], "layouts": [...]} buffer buffer ...
                      {"uncopied": why there can be no copy}
+                     {"changed": in what the data is not that which was submitted, "detail": traceback}
                      {"error": one line, "detail": traceback}
 
 Each header is preceded by its length, four bytes, big-endian.
@@ -67,6 +68,11 @@ def copied(rows: Rows) -> list[bytes | memoryview]:
 def uncopied(reason: str) -> list[bytes | memoryview]:
     """The answer that there can be no copy of the samples; the job goes on without."""
     return [_framed({"uncopied": reason})]
+
+
+def changed(difference: str, detail: str) -> list[bytes | memoryview]:
+    """The answer that nothing is drawn, as it would be something else than what was submitted."""
+    return [_framed({"changed": difference, "detail": detail})]
 
 
 def failed(error: str, detail: str) -> list[bytes | memoryview]:

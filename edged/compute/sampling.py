@@ -41,10 +41,10 @@ class Sampler:
     threads wait for that.
     """
 
-    def __init__(self, job: Job) -> None:
-        """Draws nothing yet."""
+    def __init__(self, job: Job, spec: JobSpec | None = None) -> None:
+        """Draws nothing yet. ``spec``: the job's as it was submitted; its numbers count, whatever ``job`` says now."""
         self._job = job
-        self._spec = outline(job)
+        self._spec = outline(job) if spec is None else spec
         self._order = Order(self._spec)
 
     @property
@@ -60,12 +60,18 @@ class Sampler:
         """The order in which epoch number ``epoch`` (from 0) takes the samples."""
         return self._order.of(epoch)
 
+    def length(self, phase: Phase) -> int:
+        """Samples that the data set has now; 0 without one."""
+        data = self._data(phase)
+        with UserCode(f"len({data_name(phase)})"):
+            return 0 if data is None else len(data)
+
     def sample(self, phase: Phase, index: int, seed: int) -> Any:
         """One sample as the data set gives it when the random state is seeded so. ``JobError`` for what it raises.
 
         Changes the random state of the process, as ``collated`` does.
         """
-        data = self._job.data if phase is Phase.TRAIN else self._job.eval_data
+        data = self._data(phase)
         seed_everything(seed)
         with UserCode(f"{data_name(phase)}[{index}]"):
             return data[index]
@@ -78,12 +84,18 @@ class Sampler:
 
     def batch(self, work: Work) -> Any:
         """The collated micro-batch, as ``objective`` gets it. ``JobError`` for whatever the user's code raises."""
-        training = work.phase is Phase.TRAIN
-        base = mix(self._job.seed, self._spec.epoch_of(work.version)) if training else mix(self._job.seed, _EVALUATION)
+        base = self._base(work.phase, self._spec.epoch_of(work.version))
         indices = self.indices(work)
         with preserved_random_state():
             samples = [self.sample(work.phase, index, mix(mix(base, _SAMPLE), index)) for index in indices]
             return self.collated(work.phase, indices[0], samples, mix(mix(base, _COLLATION), indices[0]))
+
+    def single(self, phase: Phase, index: int) -> dict[str, torch.Tensor]:
+        """One sample as the first epoch (or the evaluation) draws it, collated alone. Raises ``JobError``."""
+        base = self._base(phase, 0)
+        with preserved_random_state():
+            sample = self.sample(phase, index, mix(mix(base, _SAMPLE), index))
+            return flatten(self.collated(phase, index, [sample], mix(mix(base, _COLLATION), index)), 1)
 
     def draw(self, work: Work) -> dict[str, torch.Tensor]:
         """The micro-batch's tensors by the names of ``Program.inputs``, in their order. Raises ``JobError``."""
@@ -92,6 +104,12 @@ class Sampler:
     def micro_batch(self, work: Work) -> list[torch.Tensor]:
         """The micro-batch's tensors in the order of ``Program.inputs``. Raises ``JobError``."""
         return list(self.draw(work).values())
+
+    def _data(self, phase: Phase) -> Any:
+        return self._job.data if phase is Phase.TRAIN else self._job.eval_data
+
+    def _base(self, phase: Phase, epoch: int) -> int:
+        return mix(self._spec.seed, epoch if phase is Phase.TRAIN else _EVALUATION)
 
 
 def data_name(phase: Phase) -> str:

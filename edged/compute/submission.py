@@ -26,6 +26,7 @@ from torch import nn
 
 from edged.compute.capture import Captured, capture
 from edged.compute.expectations import occurring
+from edged.compute.fingerprint import fingerprint, text_digest
 from edged.compute.optimizer import Optimizer, check_parameters, describe, read
 from edged.compute.profiler import calibrate, profile
 from edged.compute.program import Program
@@ -122,6 +123,8 @@ def submit(
         "feeder": None if feeder is None else dict(feeder),
         "output": None if target is None else str(target),
         "inputs": [[given.name, given.dtype, given.shape[1:]] for given in captured.program.inputs],
+        "data": {} if feeder is None else dict(fingerprint(sampler)),
+        "text": "" if feeder is None else text_digest(Path(feeder["path"])),
     }
     _write_spool(home / "jobs" / spec.job, data, captured, document)
     return spec

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from edged.core.ids import JobId
 from edged.roles.feeders import FeederProcess
-from edged.roles.spool import Feeder
+from edged.roles.spool import Feeder, Spool
 from edged.telemetry.logs import topic_logger
 
 MOST = 2
@@ -41,8 +41,9 @@ class _Early:
 class Announced:
     """The feeders that wait for their jobs."""
 
-    def __init__(self, socket: Path) -> None:
-        """``socket``: where feeders connect."""
+    def __init__(self, home: Path, socket: Path) -> None:
+        """``home``: where jobs are submitted; ``socket``: where feeders connect."""
+        self._home = home
         self._socket = socket
         self._waiting: dict[JobId, _Early] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -51,7 +52,8 @@ class Announced:
         """Start the feeder of a job that is to come; returns what takes the announcement back."""
         if len(self._waiting) >= MOST or job in self._waiting:
             return lambda: None
-        starting = asyncio.get_running_loop().create_task(FeederProcess.start(job, feeder, self._socket))
+        spool = Spool(self._home, job).folder
+        starting = asyncio.get_running_loop().create_task(FeederProcess.start(job, feeder, spool, self._socket))
         early = self._waiting[job] = _Early(feeder, starting)
         return lambda: self._withdraw(job, early)
 

@@ -7,6 +7,7 @@
     feeder -> node    length | {"work": [version, phase, micro_batch], "tensors": [...]} | buffers
                       length | {"rows": [phase, first_row, rows], "tensors": [...], "layouts": [...]} | buffers
                       length | {"uncopied": why}
+                      length | {"changed": in what the data is not that which was submitted, "detail": traceback}
                       length | {"error": last line, "detail": traceback}
 
 ``length`` is four bytes, big-endian; a tensor is ``{name, dtype, shape, strides, size_bytes}``. A feeder is a child of
@@ -70,16 +71,19 @@ class FeederLink:
         on_sample: Callable[[Work, Sample], None],
         on_error: Callable[[str, str], None],
         on_rows: Callable[[SomeRows | str], None],
+        on_changed: Callable[[str, str], None],
     ) -> None:
         """``on_error`` gets the last line and the whole traceback of what the user's code raised.
 
-        ``on_rows`` gets rows for a copy of the samples, or why there can be none.
+        ``on_rows`` gets rows for a copy of the samples, or why there can be none. ``on_changed`` gets why nothing will
+        be drawn, and what was raised meanwhile: the data is not that which was submitted.
         """
         self._reader = reader
         self._writer = writer
         self._on_sample = on_sample
         self._on_error = on_error
         self._on_rows = on_rows
+        self._on_changed = on_changed
         self._asked = bytearray()
 
     def draw(self, work: Work) -> None:
@@ -125,6 +129,9 @@ class FeederLink:
         if "error" in document:
             self._on_error(str(document["error"]), str(document.get("detail", "")))
             return
+        if "changed" in document:
+            self._on_changed(str(document["changed"]), str(document.get("detail", "")))
+            return
         if "uncopied" in document:
             self._on_rows(str(document["uncopied"]))
             return
@@ -160,9 +167,9 @@ class FeederProcess:
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     @classmethod
-    async def start(cls, job: JobId, feeder: Drawing, socket: Path, module: str = MODULE) -> FeederProcess:
-        """Start the feeder of ``job``; it connects to the node's local ``socket`` by itself."""
-        command = [sys.executable, "-m", module, "--socket", str(socket), "--job", job]
+    async def start(cls, job: JobId, feeder: Drawing, spool: Path, socket: Path, module: str = MODULE) -> FeederProcess:
+        """Start the feeder of ``job``, submitted in ``spool``; it connects to the node's local ``socket`` by itself."""
+        command = [sys.executable, "-m", module, "--socket", str(socket), "--job", job, "--submitted", str(spool)]
         command += feeder.arguments()
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)

@@ -16,7 +16,11 @@ from edged.roles.spool import Drawing, Spool
 
 @dataclass(slots=True)
 class Handed:
-    """One job that was handed to this node."""
+    """One job that was handed to this node.
+
+    ``changed``: in what the job file or its data are not what was submitted, as the last feeder said. ``fed``: samples
+    have been drawn, as far as is known.
+    """
 
     spec: JobSpec
     spool: Spool
@@ -29,6 +33,8 @@ class Handed:
     pending: dict[Work, None] = field(default_factory=dict)
     samples: dict[Work, Sample] = field(default_factory=dict)
     exports: dict[int, tuple[Path, asyncio.Future[dict[str, object]]]] = field(default_factory=dict)
+    changed: str = ""
+    fed: bool = False
     deaths: int = 0
     generation: int = 0
     asked_at: float = 0.0

@@ -292,6 +292,8 @@ class Source:
                 "at random a fixed seed, leave the job file alone until the job runs, and submit it again"
             )
             self._fail(handed, reason, detail or reason)
+            if handed.link is not None:
+                handed.link.close()
             return
         if handed.changed != difference:
             handed.changed = difference
@@ -383,6 +385,6 @@ class Source:
 
 def _why_changed(handed: Handed) -> str:
     return (
-        f"the data of {handed.spec.name} is not what was submitted: {handed.changed}; put the job file and the data back "
-        f"as they were and it goes on by itself, or end it: `edged stop {handed.spec.job}`"
+        f"the data of {handed.spec.name} is not what was submitted: {handed.changed}; put the job file and the data "
+        f"back as they were and it goes on by itself, or end it: `edged stop {handed.spec.job}`"
     )

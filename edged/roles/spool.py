@@ -5,7 +5,8 @@
     program.msgpack       the captured program                     (cleared when the job is over)
     state.safetensors     the first weights                        (cleared when the job is over)
     job.json              {"spec": JobSpec, "feeder": {path, function, set, folder} | null, "output": path | null,
-                           "inputs": [[name, dtype, shape without its first dimension], ...]}
+                           "inputs": [[name, dtype, shape without its first dimension], ...],
+                           "data": {"data[17]": digest of that sample, ...}, "text": digest of the job file}
     accepted              empty: the node has taken the job on        (cleared when the job is over)
     result.safetensors    the final weights, written by the node
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
@@ -71,6 +72,15 @@ class CopyFeeder:
     def arguments(self) -> list[str]:
         """See ``Drawing``."""
         return ["--samples", self.folder]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job as it was submitted: its spec, digests of some samples by name, and that of the job file's text."""
+
+    spec: JobSpec
+    data: Mapping[str, str]
+    text: str
 
 
 class Spool:
@@ -169,6 +179,17 @@ def read_spec(path: Path) -> tuple[JobSpec, Feeder | None, Path | None]:
     except (ValueError, KeyError, TypeError) as error:
         raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
     return spec, feeder, Path(output) if output is not None else None
+
+
+def read_submitted(folder: Path) -> Submitted:
+    """What a job's folder says of the job as it was submitted. Raises ``JobError``."""
+    path = folder / "job.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        data = {str(name): str(digest) for name, digest in document["data"].items()}
+        return Submitted(spec_from_json(document["spec"]), data, str(document["text"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
 
 
 def spec_from_json(document: dict[str, Any]) -> JobSpec:

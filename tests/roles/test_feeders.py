@@ -36,12 +36,14 @@ class Line:
         self.samples: list = []
         self.errors: list = []
         self.rows: list = []
+        self.changed: list = []
         self.link = FeederLink(
             reader,
             writer,
             lambda work, sample: self.samples.append((work, sample)),
             lambda *error: self.errors.append(error),
             self.rows.append,
+            lambda *changed: self.changed.append(changed),
         )
         self.serving = asyncio.ensure_future(self.link.serve())
         return self
@@ -133,7 +135,7 @@ async def test_a_feeder_that_goes_in_the_middle_is_an_ordinary_end() -> None:
 
 async def test_the_last_words_of_a_process_are_kept(tmp_path: Path) -> None:
     process = await FeederProcess.start(
-        JobId("aa"), Feeder("/x.py", "job", (), "/"), tmp_path / "none", "edged.no_such"
+        JobId("aa"), Feeder("/x.py", "job", (), "/"), tmp_path, tmp_path / "none", "edged.no_such"
     )
     async with asyncio.timeout(60):
         assert "edged.no_such" in await process.wait()
