@@ -26,6 +26,7 @@ from pathlib import Path
 import chaos_soak
 import testbed_groups
 import testbed_network
+from chaos_exact import EXACT_SCENARIOS, MUTANTS
 from chaos_root import ROOT_SCENARIOS
 from chaos_scenarios import EARLY, SCENARIOS
 from chaos_trial import Outcome, Scenario, Trial, devices, reference
@@ -77,7 +78,7 @@ class Stage:
         left = bed.left_behind()
         self._stack.close()
         self._stack = ExitStack()
-        return left
+        return [*left, f"a folder: {bed.folder}"] if bed.folder.exists() else left
 
     def keep(self, target: Path) -> None:
         """Copy homes and logs."""
@@ -126,7 +127,7 @@ class Show:
         if reason := refusal(scenario):
             outcome.passed, outcome.verdict = True, f"skipped: {reason}"
             return
-        kind = scenario.needs + " ".join(scenario.options)
+        kind = " ".join([scenario.needs, *(["armed"] if scenario.armed else []), *scenario.options])
         stage = self._stages.setdefault(kind, Stage(network=scenario.needs == "network"))
         began = time.monotonic()
         try:
@@ -151,6 +152,7 @@ class Show:
         for stage in self._stages.values():
             self.left += stage.end()
         self.left += [f"a namespace: {name}" for name in testbed_network.own()]
+        self.left += [f"a link: {name}" for name in testbed_network.links()]
         self.left += [f"a control group: {name}" for name in testbed_groups.own()]
 
     @property
@@ -175,10 +177,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def chosen(options: argparse.Namespace) -> list[Scenario]:
     """The scenarios that the command line names; all by default."""
-    everything = (*SCENARIOS, *ROOT_SCENARIOS)
+    everything = (*SCENARIOS, *EXACT_SCENARIOS, *ROOT_SCENARIOS)
     if options.scenario:
         soaks = (chaos_soak.scenario(options.faults), chaos_soak.scenario(options.faults, network=True))
-        known = {scenario.name: scenario for scenario in (*everything, *soaks)}
+        known = {scenario.name: scenario for scenario in (*everything, *MUTANTS, *soaks)}
         if unknown := [name for name in options.scenario if name not in known]:
             raise SystemExit(f"there is no scenario {unknown[0]!r}: --list names them")
         return [known[name] for name in options.scenario]
@@ -189,7 +191,9 @@ def main() -> None:
     """Play, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="name the scenarios, and end")
-    parser.add_argument("--scenario", action="append", help="play this one; repeatable; default: all but soak")
+    parser.add_argument(
+        "--scenario", action="append", help="play this one; repeatable; default: all but soaks and mutants"
+    )
     parser.add_argument("--short", action="store_true", help="the short set: what the default tests play")
     parser.add_argument("--seed", type=int, default=1, help="decides who is hit, and when")
     parser.add_argument("--repeat", type=int, default=1, help="play so many times, with one seed after the other")
@@ -200,7 +204,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.list:
         soaks = (chaos_soak.scenario(options.faults), chaos_soak.scenario(options.faults, network=True))
-        for scenario in (*SCENARIOS, *ROOT_SCENARIOS, *soaks):
+        for scenario in (*SCENARIOS, *EXACT_SCENARIOS, *ROOT_SCENARIOS, *soaks, *MUTANTS):
             reason = refusal(scenario)
             print(
                 f"{scenario.name:<24} {scenario.text}{' (short set)' if scenario.short else ''}"

@@ -1,4 +1,7 @@
-"""The soak: hundreds of random faults from one seed, done to one long job; the verdict is that of every scenario."""
+"""The soak: hundreds of random faults from one seed, done to one long job.
+
+The verdict is that of every scenario, and the bounds of ``chaos_bounds`` hold for every process all the while.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from contextlib import suppress
 from functools import partial
 
 import psutil
-from chaos_trial import Scenario, Trial
-from testbed import TestbedError
+from chaos_bounds import Sample, broken, excess, most_before, report
+from chaos_trial import EVENT_SECONDS, Scenario, Trial
+from testbed import TestbedError, wait_until
 
 STEPS_PER_FAULT = 20
 """More than the usual interval of the replicas, so that the job gets on whatever happens."""
@@ -82,10 +86,11 @@ HURTS: tuple[tuple[int, Callable[[Trial], None]], ...] = ((10, kill_some), (3, k
 def soak(faults: int, trial: Trial) -> None:
     """Disturb the job at its every twentieth step or so, until so many faults have been done."""
     hurts = [*HURTS, *([(4, cut)] if trial.bed.network is not None else [])]
-    most: dict[str, dict[str, int]] = {}
+    samples: list[Sample] = []
+    for step in range(trial.watch.newest_step(trial.job), STEPS_PER_FAULT):
+        _advance(trial, step, samples)
     while len(trial.faults) < faults:
-        _advance(trial, len(trial.faults) * STEPS_PER_FAULT)
-        _weigh(trial, most)
+        _advance(trial, len(trial.faults) * STEPS_PER_FAULT, samples)
         done = len(trial.faults)
         _strike(trial, hurts)
         for _, text in trial.faults[done:]:
@@ -93,10 +98,30 @@ def soak(faults: int, trial: Trial) -> None:
     trial.go_on_all()
     if trial.away:
         trial.restart(*sorted(trial.away))
-    _advance(trial, faults * STEPS_PER_FAULT - 1)
-    _weigh(trial, most)
-    trial.figures["most"] = most
-    trial.figures["zombies"] = sum(process.status() == psutil.STATUS_ZOMBIE for process in psutil.Process().children())
+    _advance(trial, faults * STEPS_PER_FAULT - 1, samples)
+    trial.figures["taken"] = report(samples)
+    trial.complaints += broken(samples, len(trial.faults))
+    trial.complaints += _unsettled(trial, most_before(samples))
+    zombies = [child for child in _children(trial) if child.status() == psutil.STATUS_ZOMBIE]
+    trial.complaints += [f"a zombie: {child.pid}" for child in zombies]
+
+
+def _unsettled(trial: Trial, before: dict[str, int]) -> list[str]:
+    """What nodes have too much of although nothing is done to them any more, and all have had time to let it go."""
+
+    def found() -> list[str]:
+        running = trial.bed.running()
+        return [f"{device.name} has {text}" for device in running for text in excess(before, device.taken())]
+
+    with suppress(TestbedError):
+        wait_until(lambda: not found(), "files, sockets and threads are let go", EVENT_SECONDS)
+    return found()
+
+
+def _children(trial: Trial) -> list[psutil.Process]:
+    """Processes that nodes have begun."""
+    nodes = [psutil.Process(device.process.pid) for device in trial.bed.running()]
+    return [child for node in nodes for child in node.children(recursive=True)]
 
 
 def _strike(trial: Trial, hurts: list[tuple[int, Callable[[Trial], None]]]) -> None:
@@ -114,12 +139,18 @@ def _strike(trial: Trial, hurts: list[tuple[int, Callable[[Trial], None]]]) -> N
             kill_some(trial)
 
 
-def _advance(trial: Trial, step: int) -> None:
-    """Wait until the job has done this step; what it waits for is given back. Raises ``TestbedError``."""
+def _advance(trial: Trial, step: int, samples: list[Sample]) -> None:
+    """Wait until the job has done this step; what it waits for is given back. Raises ``TestbedError``.
+
+    Each second, and once at least, it is noted what each device's process takes.
+    """
     deadline = time.monotonic() + STUCK_SECONDS
-    while trial.watch.newest_step(trial.job) < step:
+    while True:
+        _weigh(trial, samples)
         with suppress(TestbedError):
             trial.watch.wait_step(trial.job, step, 1.0)
+        if trial.watch.newest_step(trial.job) >= step:
+            return
         reasons = [record["reason"] for record in trial.records() if record["state"] == "waiting"]
         if reasons and trial.away:
             trial.note(f"it waits: {reasons[0]}")
@@ -128,13 +159,11 @@ def _advance(trial: Trial, step: int) -> None:
             raise TestbedError(f"HANG: step {step} was not done within {STUCK_SECONDS:.0f} s: {trial.records()}")
 
 
-def _weigh(trial: Trial, most: dict[str, dict[str, int]]) -> None:
-    """Note the most that each device's process has taken so far."""
+def _weigh(trial: Trial, samples: list[Sample]) -> None:
+    """Note what each device's process takes now."""
     for device in trial.bed.running():
-        with suppress(psutil.Error):
-            so_far = most.setdefault(device.name, {})
-            for name, amount in device.taken().items():
-                so_far[name] = max(amount, so_far.get(name, 0))
+        with suppress(psutil.Error, OSError):
+            samples.append(Sample(device.name, device.process.pid, len(trial.faults), device.taken()))
 
 
 def scenario(faults: int, *, network: bool = False) -> Scenario:

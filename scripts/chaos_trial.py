@@ -23,6 +23,7 @@ from testbed import Device, Testbed, TestbedError, wait_until
 from edged.errors import UserError
 
 JOB = Path(__file__).with_name("chaos_job.py")
+POINTS = Path(__file__).with_name("chaos_points.py")
 BEGIN_SECONDS = 90.0
 EVENT_SECONDS = 60.0
 STILL_SECONDS = 90.0
@@ -101,6 +102,8 @@ class Trial:
         """Devices that have been killed or have left, and do not come back by themselves."""
 
         self.figures: dict[str, Any] = {}
+        self.complaints: list[str] = []
+        """What is wrong whatever the weights are."""
 
     # ------------------------------------------------------------------------------------------ the job
 
@@ -241,6 +244,9 @@ class Trial:
         outcome.passed = found == reference(tuple(self.changes.items())).state_sha256()
         waited = " after waiting" if any(text.startswith("waiting:") for text in outcome.told) else ""
         outcome.verdict = f"equal{waited}" if outcome.passed else f"WRONG WEIGHTS {found[:12]}"
+        if self.complaints:
+            outcome.passed = False
+            outcome.verdict += f"; {len(self.complaints)} bounds do not hold: {'; '.join(self.complaints)}"
 
     def _survived(self) -> None:
         """Nobody has ended who was not made to. Raises ``TestbedError``."""
@@ -316,7 +322,10 @@ Script = Callable[[Trial], None]
 
 @dataclass(frozen=True)
 class Scenario:
-    """A named way to disturb a job. ``needs``: what of root's means it takes (``network``, ``disk``, ``memory``)."""
+    """A named way to disturb a job. ``needs``: what of root's means it takes (``network``, ``disk``, ``memory``).
+
+    ``armed``: its nodes can be made to die, or to do wrong, at exact points.
+    """
 
     name: str
     text: str
@@ -328,16 +337,24 @@ class Scenario:
     leader_is_source: bool = False
     options: Sequence[str] = ()
     disk_bytes: int = 0
+    armed: bool = False
 
     def __str__(self) -> str:
         """Its name."""
         return self.name
 
 
+def armed_program(bed: Testbed, name: str) -> list[str]:
+    """What Python runs on a device whose node can be armed: ``chaos_points`` with its two files."""
+    return [str(POINTS), str(bed.folder / f"{name}.armed"), str(bed.folder / f"{name}.died")]
+
+
 def devices(bed: Testbed, watch: Watch, scenario: Scenario) -> list[Device]:
     """As many devices as the scenario needs, all running; added, started and followed as needed."""
     while len(bed.devices) < scenario.nodes:
-        device = bed.add(f"n{len(bed.devices)}", options=scenario.options, disk_bytes=scenario.disk_bytes)
+        name = f"n{len(bed.devices)}"
+        program = armed_program(bed, name) if scenario.armed else ("-m", "edged")
+        device = bed.add(name, options=scenario.options, disk_bytes=scenario.disk_bytes, program=program)
         watch.follow(device)
     bed.start(*(device.name for device in bed.devices.values() if not device.running))
     return list(bed.devices.values())

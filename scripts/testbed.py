@@ -69,15 +69,23 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
 class Device:
     """One device: its home, its address, and the process that runs there now, if any."""
 
-    def __init__(self, home: Path, host: str, port: int, arguments: Sequence[str], prefix: Sequence[str] = ()) -> None:
-        """Nothing runs yet. ``prefix`` starts programs elsewhere (``ip netns exec NAME``)."""
+    def __init__(
+        self,
+        home: Path,
+        host: str,
+        port: int,
+        arguments: Sequence[str],
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "edged"),
+    ) -> None:
+        """Nothing runs yet. ``prefix`` starts programs elsewhere (``ip netns exec NAME``); ``program``: of Python."""
         self.home, self.name = home, home.name
         self.address = f"{host}:{port}"
         self.client = Client(home)
         self.id = ""
         self.stopped = False
         self.group: Group | None = None
-        self._arguments, self._prefix = list(arguments), list(prefix)
+        self._arguments, self._command = list(arguments), [*prefix, sys.executable, *program]
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -107,7 +115,7 @@ class Device:
         seeded = [part for seed in seeds if seed != self.address for part in ("--seed", seed)]
         with (self.home.parent / f"{self.name}.log").open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [*self._prefix, sys.executable, "-m", "edged", "join", *common, *seeded, *self._arguments],
+                [*self._command, "join", *common, *seeded, *self._arguments],
                 stdin=subprocess.PIPE,  # nothing is written: it ends with this program, however that ends
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -155,12 +163,13 @@ class Device:
             raise TestbedError(f"{self.name} has not ended after {seconds:.0f} s") from error
 
     def taken(self) -> dict[str, int]:
-        """Resident bytes, open files and threads of the node's process."""
+        """Resident bytes, open files, sockets among them, and threads of the node's process."""
         process = psutil.Process(self.process.pid)
         with process.oneshot():
             return {
                 "rss_bytes": process.memory_info().rss,
                 "files": process.num_fds(),
+                "sockets": len([file for file in Path(f"/proc/{process.pid}/fd").iterdir() if _is_socket(file)]),
                 "threads": process.num_threads(),
             }
 
@@ -210,12 +219,19 @@ class Testbed:
         return next((device.name for device in self.devices.values() if device.id == node), "")
 
     def add(
-        self, name: str, *, slowdown: float = 1.0, cores: float = 0.0, disk_bytes: int = 0, options: Sequence[str] = ()
+        self,
+        name: str,
+        *,
+        slowdown: float = 1.0,
+        cores: float = 0.0,
+        disk_bytes: int = 0,
+        options: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "edged"),
     ) -> Device:
         """A device; its node does not run yet.
 
         ``cores``: its share of the machine, by a control group where that can be made, else by ``--slowdown``.
-        ``disk_bytes``: its home lies on a disk of its own, of that size (root only).
+        ``disk_bytes``: its home lies on a disk of its own, of that size (root only). ``program``: what Python runs.
         """
         home = self.folder / name
         home.mkdir(mode=0o700)
@@ -236,7 +252,7 @@ class Testbed:
         prefix = self.network.add(name) if self.network else []
         host, port = (self.network.address(name), NETWORK_PORT) if self.network else ("127.0.0.1", free_ports())
         arguments = ["--key-file", str(key), "--cluster", "testbed", "--slowdown", str(slowdown), *options]
-        self.devices[name] = device = Device(home, host, port, arguments, prefix)
+        self.devices[name] = device = Device(home, host, port, arguments, prefix, program)
         device.group = group
         return device
 
@@ -297,6 +313,11 @@ def processes_of(folder: Path) -> list[int]:
         for process in psutil.process_iter(["cmdline"])
         if process.pid != os.getpid() and any(str(folder) in part for part in process.info["cmdline"] or ())
     ]
+
+
+def _is_socket(file: Path) -> bool:
+    """Whether an open file is a socket; one that is gone meanwhile is none."""
+    return file.is_socket()
 
 
 def free_ports() -> int:

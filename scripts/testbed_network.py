@@ -18,6 +18,7 @@ import shutil
 import subprocess
 from contextlib import ExitStack, suppress
 from functools import cache
+from pathlib import Path
 
 PREFIX = "edged"
 _OURS = re.compile(rf"^{PREFIX}-(\d+)-")
@@ -56,6 +57,11 @@ def namespaces() -> list[str]:
         return []
     lines = run("ip", "netns", "list").splitlines()
     return [line.split()[0] for line in lines if _OURS.match(line)]
+
+
+def links() -> list[str]:
+    """Ends of wires that lie outside of all namespaces: none should, they go with their namespaces."""
+    return sorted(link.name for link in Path("/sys/class/net").glob("port-*"))
 
 
 def own() -> list[str]:
@@ -140,10 +146,22 @@ class Network:
                     self.deafen(name, other)
                     self.deafen(other, name)
 
+    def refuse(self, *names: str) -> None:
+        """Cut these hosts off from all others as a firewall does that rejects: connections are reset, new ones refused.
+
+        Each host's own packets are rejected on their way out: a reset that came in from a host cut off would be dropped.
+        """
+        for name in self._hosts:
+            for other in self._hosts:
+                if (name in names) is not (other in names):
+                    way_out = ["iptables", "-A", "OUTPUT", "-o", "eth0", "-d", self.address(other)]
+                    self._inside(name, *way_out, "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
+                    self._inside(name, *way_out, "-j", "DROP")
+
     def heal(self) -> None:
         """Take all cuts, losses and limits back."""
         for name in self._hosts:
-            self._inside(name, "iptables", "-F", "INPUT")
+            self._inside(name, "iptables", "-F")
             self.unshape(name)
 
     def _inside(self, name: str, *command: str) -> None:

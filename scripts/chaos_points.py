@@ -1,0 +1,169 @@
+"""A node that dies, or does wrong, at an exact point: ``python scripts/chaos_points.py ARM DIED join ...``.
+
+It is ``edged`` itself with some of its functions wrapped from outside. While there is no file ``ARM``, nothing is
+different. ``ARM`` holds ``{"point": NAME, "count": N, "above": [TERM, VERSION], "at": MOMENT}``: when the point is
+reached for the N-th time from then on (of plans: of newer ones than that), ``ARM`` is renamed to ``DIED``, which then
+says what was under way, and the process kills itself with SIGKILL, on the spot. A process that is started again finds
+no ``ARM`` and lives.
+
+::
+
+    before-vote, after-vote          around the writing of a vote for somebody
+    between-write-and-rename         a copy of layers is written and synced, and has not its name yet
+    half-plan                        a plan has been published to all of N - 1 members
+    half-replica                     N messages of a replica are under way, and its end is not
+    after-update                     weights are updated, and nobody has been told
+
+The point ``flip-bit`` is a wrong node instead, as long as it is armed: of every copy of layers that it takes or is
+given, one bit of one weight is wrong. It shows that the verdict of the chaos scenarios can fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edged.cli import main as edged
+from edged.core.effects import SaveVote
+from edged.core.events import Event, UpdateDone
+from edged.core.ids import NodeId
+from edged.core.messages import Message, Parcel, PlanChosen, StateParcel
+from edged.replication.snapshots import HeldState, Snapshots
+from edged.roles.ballot import Ballot
+from edged.roles.pump import Pump
+from edged.transport.network import ZmqTransport
+from edged.transport.track import Track
+
+FLIP = "flip-bit"
+POINTS = ("before-vote", "after-vote", "between-write-and-rename", "half-plan", "half-replica", "after-update")
+
+SENT_SECONDS = 0.1
+"""What was handed to the sockets leaves within this time, on a thread that goes on: half is sent, not none."""
+
+WRONG_BIT = 17
+"""Of a weight of four bytes, little endian: in the middle of its digits."""
+
+
+class Trigger:
+    """Reads what is armed, and kills the process when that is reached."""
+
+    def __init__(self, armed: Path, died: Path) -> None:
+        """Nothing is read before a point is reached."""
+        self._armed, self._died = armed, died
+        self._reached = 0
+        self._since = 0.0
+
+    def wanted(self) -> dict[str, Any]:
+        """What is armed now; empty if nothing is."""
+        try:
+            found: dict[str, Any] = json.loads(self._armed.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def reach(self, point: str, **facts: Any) -> None:
+        """This point is reached. Does not return if it is armed and has been reached often enough."""
+        wanted = self.wanted()
+        if wanted.get("point") != point or facts.get("stamp", [0, 1]) <= wanted["above"]:
+            return
+        self._reached, self._since = self._reached if self._since == wanted["at"] else 0, wanted["at"]
+        self._reached += 1
+        if self._reached < wanted["count"]:
+            return
+        if point.startswith("half"):
+            time.sleep(SENT_SECONDS)
+        self._armed.write_text(json.dumps({"point": point, **facts}), encoding="utf-8")
+        self._armed.replace(self._died)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save(trigger: Trigger, right: Callable[..., None], self: Ballot, effect: SaveVote) -> None:
+    """``Ballot.save``: before it, after it."""
+    facts = {"term": effect.term, "voted_for": effect.voted_for}
+    if effect.voted_for is not None:
+        trigger.reach("before-vote", **facts)
+    right(self, effect)
+    if effect.voted_for is not None:
+        trigger.reach("after-vote", **facts)
+
+
+def rename(trigger: Trigger, right: Callable[..., None], source: Any, target: Any, **rest: Any) -> None:
+    """``os.replace`` of a file of layers."""
+    if Path(target).parent.parent.name == "held" and Path(target).suffix == ".safetensors":
+        trigger.reach("between-write-and-rename", source=str(source), target=str(target))
+    right(source, target, **rest)
+
+
+def send(trigger: Trigger, right: Callable[..., None], self: ZmqTransport, to: NodeId, message: Message) -> None:
+    """``ZmqTransport.send`` of a plan: before the count-th, so that some members have it and some have not."""
+    if isinstance(message, PlanChosen):
+        stamp = message.plan.stamp
+        trigger.reach("half-plan", stamp=[stamp.term, stamp.version], to=to)
+    right(self, to, message)
+
+
+def went(trigger: Trigger, right: Callable[..., Parcel | None], self: Track) -> Parcel | None:
+    """``Track.went``: a message is under way; of a replica, and not the last of it."""
+    whole = right(self)
+    half = self._half
+    if whole is None and half is not None and isinstance(half.header, StateParcel) and half.header.replica:
+        trigger.reach("half-replica", version=half.header.version, waiting=self.waiting_bytes, of=half.size)
+    return whole
+
+
+def post(trigger: Trigger, right: Callable[..., None], self: Pump, event: Event) -> None:
+    """``Pump.post`` of what the compute thread answers when weights have been updated."""
+    if isinstance(event, UpdateDone):
+        trigger.reach("after-update", version=event.version)
+    right(self, event)
+
+
+def put(trigger: Trigger, right: Callable[..., None], self: Snapshots, held: HeldState) -> None:
+    """``Snapshots.put``: what is held from now on."""
+    right(self, flipped(held) if trigger.wanted().get("point") == FLIP else held)
+
+
+def flipped(held: HeldState) -> HeldState:
+    """The same with one bit of its first weight changed; itself if it has no weights."""
+    for place, spec in enumerate(held.tensors):
+        if spec.name.startswith("parameter/") and spec.dtype == "float32":
+            wrong = bytearray(held.buffers[place])
+            wrong[WRONG_BIT // 8] ^= 1 << WRONG_BIT % 8
+            buffers: Sequence[memoryview] = [*held.buffers[:place], memoryview(wrong), *held.buffers[place + 1 :]]
+            return replace(held, buffers=tuple(buffers))
+    return held
+
+
+def wrap(owner: Any, name: str, wrapper: Callable[..., Any], trigger: Trigger) -> None:
+    """Put ``wrapper(trigger, right, ...)`` in the place of a function."""
+    right = getattr(owner, name)
+
+    def instead(*arguments: Any, **rest: Any) -> Any:
+        return wrapper(trigger, right, *arguments, **rest)
+
+    setattr(owner, name, instead)
+
+
+def main() -> None:
+    """Wrap, and be ``edged``."""
+    armed, died, *arguments = sys.argv[1:]
+    trigger = Trigger(Path(armed), Path(died))
+    wrap(Ballot, "save", save, trigger)
+    wrap(os, "replace", rename, trigger)
+    wrap(ZmqTransport, "send", send, trigger)
+    wrap(Track, "went", went, trigger)
+    wrap(Pump, "post", post, trigger)
+    wrap(Snapshots, "put", put, trigger)
+    sys.argv = ["edged", *arguments]
+    edged.main()
+
+
+if __name__ == "__main__":
+    main()
