@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
+from typing import NamedTuple
 
 from edged.core.effects import Effect, SendMessage
 from edged.core.holdings import OTHERS_KEPT
@@ -35,13 +36,21 @@ VERSIONS = 8
 STEPS = 17
 """Steps over which the usual step time is taken."""
 
-Interval = Callable[[float, float], int]
-"""Seconds that a snapshot costs, seconds of a step -> steps between two snapshots, a power of two."""
+
+class Cost(NamedTuple):
+    """What one copy costs: seconds that it keeps a node from computing, and the bytes of a node that are copied."""
+
+    seconds: float
+    size_bytes: int
 
 
-def unmeasured(cost_seconds: float, step_seconds: float) -> int:
+Interval = Callable[[Cost, float], int]
+"""What a copy costs, seconds of a step -> steps between two snapshots, a power of two."""
+
+
+def unmeasured(cost: Cost, step_seconds: float) -> int:
     """Return the interval that is used where nothing chooses a better one."""
-    del cost_seconds, step_seconds
+    del cost, step_seconds
     return FIRST_EVERY
 
 
@@ -75,7 +84,7 @@ class Protection:
         self._apart = apart
         self._has_data: set[NodeId] = set()
         self._held: dict[int, set[tuple[NodeId, int, int]]] = {}
-        self._costs: dict[NodeId, float] = {}
+        self._costs: dict[NodeId, Cost] = {}
         self._gaps: list[float] = []
         self._step_at: float | None = None
         self._present: tuple[NodeId, ...] = ()
@@ -193,7 +202,7 @@ class Protection:
             self.every *= 2
             self._held = {version: held for version, held in self._held.items() if self._fits(version)}
         if held.seconds > 0.0:
-            self._costs[sender] = held.seconds
+            self._costs[sender] = Cost(held.seconds, held.size_bytes)
         kept = {self.committed, *sorted(self._held)[-VERSIONS:]}
         self._held = {version: held for version, held in self._held.items() if version in kept}
 
@@ -206,7 +215,8 @@ class Protection:
         self._held = {each: held for each, held in self._held.items() if each >= version}
         slow = self.every // self._wanted
         if not self._spec.replicate_every and self._costs and self._gaps:
-            self._wanted = max(1, self._interval(max(self._costs.values()), median(self._gaps)))
+            seconds, sizes = zip(*self._costs.values(), strict=True)
+            self._wanted = max(1, self._interval(Cost(max(seconds), max(sizes)), median(self._gaps)))
         self.every = self._wanted * max(1, slow // 2)
 
     def _fits(self, version: int) -> bool:
