@@ -57,6 +57,30 @@ def cut_two(trial: Trial) -> None:
     recovered(trial, trial.note("healed"), cause="joined")
 
 
+def cut_reset(trial: Trial) -> None:
+    """Connections between two workers and the rest are refused: each side proves the other dead, and goes on.
+
+    The two are a lineage of their own at once, without the job's source; healed, there is one again, and uses them.
+    """
+    victims = trial.rng.sample(trial.workers(), 2)
+    network(trial).refuse(*victims)
+    since = trial.note(f"connections of {' and '.join(victims)} to the others are refused")
+    recovered(trial, since)
+    rest = trial.others(*victims)
+    wait_until(lambda: not lineages(trial, victims) & lineages(trial, rest), "two lineages lead", EVENT_SECONDS)
+    trial.steps_later(LATER)
+    network(trial).heal()
+    healed = trial.note("healed")
+    wait_until(lambda: len(lineages(trial, trial.others())) == 1, "one lineage for all", EVENT_SECONDS)
+    recovered(trial, healed, cause="joined")
+
+
+def lineages(trial: Trial, names: list[str]) -> set[str]:
+    """The lineages of these devices, and their leaders."""
+    documents = [trial.bed[name].status() for name in names]
+    return {f"{document['lineage']} {document['leader']}" for document in documents}
+
+
 def cut_one_way(choose: Choice, trial: Trial) -> None:
     """A node hears nothing any more, but is heard; healed when the rest goes on without it."""
     victim = choose(trial)
@@ -155,6 +179,7 @@ NETWORK_SCENARIOS = (
     ),
     Scenario("cut-leader", "the leader is cut off; healed later", partial(cut, leader), needs="network", changes=LONG),
     Scenario("cut-minority", "two of five are cut off together; healed later", cut_two, needs="network", changes=LONG),
+    Scenario("cut-reset", "two of five are refused; healed later", cut_reset, needs="network", changes=LONG),
     Scenario(
         "cut-one-way", "a worker hears nothing but is heard; healed", partial(cut_one_way, any_worker), needs="network"
     ),

@@ -149,7 +149,7 @@ class Network:
     def refuse(self, *names: str) -> None:
         """Cut these hosts off from all others as a firewall does that rejects: connections are reset, new ones refused.
 
-        Each host's own packets are rejected on their way out: a reset that came in from a host cut off would be dropped.
+        Each host's own packets are rejected on their way out: a reset from a host that is cut off would be dropped.
         """
         for name in self._hosts:
             for other in self._hosts:

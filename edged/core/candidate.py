@@ -119,7 +119,7 @@ class Candidate(Voter):
         """Go on as a fork at once: a majority has not agreed, so the name stays with whoever may have one after all."""
         lineage = self._new_lineage()
         self._electorate = fork(old, lineage, self._term, rest)
-        text = f"goes on as lineage {lineage}, which was {old.lineage}: all voters that are not proven dead agree"
+        text = f"goes on as lineage {lineage}, a branch of lineage {old.lineage}: all voters not proven dead agree"
         effects.append(Log("info", "lineage", text))
 
     def _found(self, now: float, effects: list[Effect]) -> None:

@@ -134,7 +134,7 @@ class Voter:
             return "it went on while this node was away"
         agreed = (beat.term, sender) == (self._term, self._voted_for) and descends(other, own)
         if agreed or inherits(other, own, self._gone()):
-            return "all voters that are not proven dead agree"
+            return "all voters not proven dead agree"
         if not self._is_orphan(now):
             return ""
         followers = {node for node, lineage in self._strayed.items() if lineage == other.lineage}

@@ -389,6 +389,22 @@ def test_a_member_that_fell_silent_is_tried_again() -> None:
     assert any(ping.gossip[:1] == (member(1, state=MemberState.DEAD),) for ping in sent(effects, Ping))
 
 
+def test_a_member_that_is_proven_dead_is_tried_again_more_rarely_and_never_one_that_left_or_was_expelled() -> None:
+    bench = Bench(others=3)
+    buried = member(1, state=MemberState.DEAD, proven=True)
+    bench.hear(
+        buried,
+        member(2, state=MemberState.LEFT),
+        member(3, state=MemberState.DEAD, proven=True, expelled=True),
+        sender=1,
+    )
+    effects = bench.wait(30.0)
+    assert {e.record for e in effects if isinstance(e, Admit)} == {buried}
+    tried = [e.to for e in effects if isinstance(e, SendMessage) and isinstance(e.message, Ping)]
+    assert set(tried) == {node_id(1)}
+    assert 5 <= len(tried) <= 7
+
+
 def test_events_of_other_machines_are_ignored() -> None:
     assert Bench().do(JobSubmitted(None)) == []  # type: ignore[arg-type]
 

@@ -87,6 +87,22 @@ def test_a_killed_process_breaks_its_links_and_refuses_connects() -> None:
     assert one.kinds() == [SelfMeasured]
 
 
+def test_a_cut_that_resets_ends_sessions_and_refuses_connects_until_it_is_mended() -> None:
+    simulation, one, other = two(SendMessage(B, HELLO))
+    say(simulation)
+    simulation.cut(A, B, resets=True)
+    one.effects = [SendMessage(B, HELLO), ProbePort(member(1))]
+    other.effects = [ProbePort(member(0))]
+    simulation.post(A, SelfMeasured(1.0, 1, "cpu"))
+    simulation.run_for(3.0)
+    assert PortProbed(B, refused=True) in [event for _, event in one.events]
+    assert [event for _, event in other.events[1:]] == [LinkLost(A), PortProbed(A, refused=False)]
+    simulation.mend(A, B)
+    one.effects = [ProbePort(member(1))]
+    say(simulation)
+    assert one.events[-1][1] == PortProbed(B, refused=False)
+
+
 def test_a_silent_device_answers_no_connect() -> None:
     simulation, one, _ = two(ProbePort(member(1)))
     simulation.silence(B)

@@ -187,9 +187,9 @@ class Fates:
         return act
 
     def cut(self):
-        """A node apart from some others: one way or both."""
+        """A node apart from some others: one way or both, silently, or by a firewall that refuses connects."""
         seconds = self.random.choice([self.random.uniform(0.05, 1.0), self.random.uniform(0.5, LONGEST_SECONDS), 22.0])
-        ways = self.random.choice(["to", "from", "both", "both"])
+        ways = self.random.choice(["to", "from", "both", "refused"])
         some = self.random.random() < 0.4
 
         def act(cluster, node):
@@ -200,6 +200,10 @@ class Fates:
             links += [(other, node) for other in others if ways != "to"]
             for link in links:
                 cluster.cut(*link)
+                if ways == "refused":
+                    cluster.tell(link[1], f"is refused by {link[0][0]}")
+                    cluster.sim.cut(*link, resets=True)
+                    cluster.break_link(*link)
             self._after(cluster, seconds, lambda: [cluster.mend(*link) for link in links])
 
         return act

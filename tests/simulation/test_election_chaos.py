@@ -45,7 +45,8 @@ def _do_harm(cluster: Cluster, rng: random.Random, size: int) -> None:
         leading = cluster.leading()
         simulation.cut(leading[0] if leading and leading[0] != other and rng.random() < 0.5 else one, other)
     elif harm == "partition":
-        simulation.partition({node_id(k) for k in range(size) if k % 2}, {node_id(k) for k in range(size) if not k % 2})
+        sides = ({node_id(k) for k in range(size) if k % 2}, {node_id(k) for k in range(size) if not k % 2})
+        simulation.partition(*sides, resets=rng.random() < 0.5)
     elif harm == "heal":
         simulation.heal()
     elif harm == "restart":

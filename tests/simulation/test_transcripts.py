@@ -46,6 +46,9 @@ class Transcript:
     def part(self, *groups: Iterable[int]) -> None:
         self.cluster.simulation.partition(*({node_id(i) for i in group} for group in groups))
 
+    def refuse(self, *groups: Iterable[int]) -> None:
+        self.cluster.simulation.partition(*({node_id(i) for i in group} for group in groups), resets=True)
+
     def deafen(self, node: NodeId) -> None:
         for other in self.cluster.nodes:
             if other != node:
@@ -143,6 +146,15 @@ def test_of_two_forks_the_one_that_has_done_more_survives() -> None:
     told.do("healed; n0 has done 3 steps, n1 70", 20.0, told.cluster.simulation.heal)
     lines = told.ends_as("healed_partition_1_1")
     assert any("it has done 70 steps, this one 3" in line for line in lines)
+
+
+def test_a_cut_that_refuses_connects_makes_two_lineages_at_once_and_one_again() -> None:
+    told = Transcript(17, 4)
+    told.do("refused, as by a firewall: n0 n1 | n2 n3", 20.0, told.refuse, (0, 1), (2, 3))
+    assert len(told.cluster.leading()) == 2
+    told.do("healed", 30.0, told.cluster.simulation.heal)
+    lines = told.ends_as("refused_cut")
+    assert any("all voters not proven dead agree" in line for line in lines)
 
 
 def test_a_minority_that_is_told_to_wait_takes_up_where_the_others_are() -> None:
