@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from random import Random
 
+from edged.core.election import ElectionOptions
 from edged.core.membership import MembershipOptions
 from edged.core.messages import JobState
 from edged.core.node import NodeOptions
@@ -14,8 +15,11 @@ from tests.simulation.recovery_cluster import Cluster
 FAULT_SECONDS = 8.0
 """Faults at moments of the clock begin within this time after the job was handed in."""
 
-PATIENCE_SECONDS = 300.0
-"""How long a job may take to end, or to say what it waits for, after the last fault."""
+PATIENCE_SECONDS = 90.0
+"""How long a job may take to end, or to say what it waits for, after the last fault; half of them take 4 s."""
+
+RESTORED_SECONDS = ElectionOptions().restored_seconds
+"""Where voters have been started anew and others are gone for good, they elect nobody for so long."""
 
 STEP_SECONDS = 0.25
 
@@ -185,7 +189,9 @@ class Run:
     def wait(self):
         """Whether the job ends; it has not if it waits for something that is really not there."""
         cluster, job = self.cluster, self.job.job
-        limit = cluster.sim.now + PATIENCE_SECONDS
+        anew = any(cluster.homes[node].boot > 1 for node in cluster.alive)
+        gone = set(cluster.ever) - cluster.alive
+        limit = cluster.sim.now + PATIENCE_SECONDS + (RESTORED_SECONDS if anew and gone else 0.0)
         lacked_since = None
         while cluster.sim.now < limit:
             if cluster.ended(job):

@@ -6,8 +6,10 @@ import pytest
 
 from edged.core.copying import Snapshots, Standing
 from edged.core.fence import Fence
+from edged.core.messages import Activation, Gradient, Inputs
 from edged.core.protection import Protection
 from edged.core.schedule import Schedule
+from edged.core.stage import Stage
 from tests.simulation import cluster as elections
 from tests.simulation.device import Device
 from tests.simulation.recovery_run import live_through
@@ -48,6 +50,24 @@ def replay_on_top_of_what_was_halted(patch):
     patch.setattr(Device, "_stages", build)
 
 
+def replay_without_dropping_duplicates(patch):
+    """A micro-batch that comes a second time is computed a second time."""
+    right = Stage.refusal
+
+    def refusal(self, sender, source, parcel):
+        reason = right(self, sender, source, parcel)
+        again = reason == "it has been done" and isinstance(parcel, Inputs | Activation)
+        return "" if again else reason
+
+    def accept(self, parcel):
+        self._shelf(parcel).add(parcel.work)
+        if not isinstance(parcel, Gradient) and parcel.work in self._works[: self._forward]:
+            self._forward = self._works.index(parcel.work)
+
+    patch.setattr(Stage, "refusal", refusal)
+    patch.setattr(Stage, "accept", accept)
+
+
 def commit_before_the_replica_has_arrived(patch):
     def complete(self, held):
         return all(piece in held for piece in self._pieces())
@@ -70,6 +90,7 @@ def copy_in_the_middle_of_a_step(patch):
 
 MUTANTS = {
     fence_that_admits_everything: (range(12), "below its fence"),
+    replay_without_dropping_duplicates: (range(12), "nothing to compute|a second forward of"),
     replay_on_top_of_what_was_halted: (range(40), "is not that of the undisturbed run"),
     commit_before_the_replica_has_arrived: (range(12), "is committed, and without"),
     snapshot_that_is_one_version_off: (range(12), "is not that of the undisturbed run"),

@@ -39,6 +39,14 @@ def test_the_short_set_ends_with_the_weights_of_an_undisturbed_run(figure: list[
         )
 
 
+@pytest.mark.timeout(300)
+def test_copies_with_one_wrong_bit_give_a_bad_verdict() -> None:
+    done = chaos("--scenario", "wrong-copies", "--json")
+    (outcome,) = json.loads(done.stdout)["outcomes"]
+    assert outcome["verdict"].startswith("WRONG WEIGHTS"), outcome
+    assert done.returncode == 1
+
+
 def test_scenarios_are_listed_and_an_unknown_one_is_refused() -> None:
     listed = chaos("--list").stdout
     assert "kill-leader" in listed
