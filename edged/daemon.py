@@ -25,6 +25,7 @@ from edged.compute.thread import ComputeThread
 from edged.config import Settings
 from edged.core.electorate import SavedVote
 from edged.core.events import JobSubmitted, LeaveAsked
+from edged.core.expelling import EXPELLED
 from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
 from edged.core.node import Node, NodeOptions
@@ -60,6 +61,7 @@ from edged.telemetry.counters import Counters
 from edged.telemetry.journal import Journal
 from edged.telemetry.logs import LOG_NAME, configure, topic_logger
 from edged.telemetry.paths import local_socket_path
+from edged.transport.banned import is_shut_out, mark_shut_out
 from edged.transport.identity import load_identity
 from edged.transport.network import ZmqTransport
 from edged.transport.notices import Notice
@@ -144,7 +146,7 @@ class Daemon:
     """One node, put together. ``open``, then ``serve``, and ``close`` in any case."""
 
     def __init__(self, settings: Settings, thread: ComputeThread, before_exit: Callable[[], None]) -> None:
-        """Read the home's identity and key; nothing is bound yet. Raises ``ConfigError``."""
+        """Read the home's identity and key; nothing is bound yet. Raises ``ConfigError``, ``ExpelledError``."""
         self._settings = settings
         self._thread = thread
         self._before_exit = before_exit
@@ -157,8 +159,11 @@ class Daemon:
         self._server: LocalServer | None = None
         self._asked_to_leave = False
         self.journal = Journal(settings.home / "journal")
+        identity = load_identity(settings.home)
+        if is_shut_out(settings.home, identity.node):
+            raise ExpelledError(EXPELLED)
         self.transport = ZmqTransport(
-            load_identity(settings.home),
+            identity,
             name=settings.name,
             cluster=settings.cluster,
             key=self._token,
@@ -259,6 +264,10 @@ class Daemon:
             for end in done - {pumping}:
                 end.result()
             return await pumping
+        except ExpelledError:
+            if pumping.done() and isinstance(pumping.exception(), ExpelledError):  # a member said so, no stranger
+                mark_shut_out(self._settings.home, self.transport.own_record().node)
+            raise
         finally:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)

@@ -15,6 +15,12 @@ from edged.core.events import Event, ExpelAsked, LeaderChanged, MessageReceived
 from edged.core.ids import NodeId
 from edged.core.messages import ExpelOrder, Gossip, MemberRecord, MemberState
 
+EXPELLED = (
+    "this node was expelled from the cluster and its identity stays out: to bring the device back, make its home anew "
+    "and join with the cluster's key"
+)
+"""What its user is told, whoever notices first."""
+
 REPEAT_SECONDS = 1.0
 """An order is repeated this often until the mark is seen."""
 

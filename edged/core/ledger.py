@@ -13,6 +13,7 @@ from random import Random
 
 from edged.core.awareness import Awareness
 from edged.core.effects import Admit, Depart, Dismiss, Effect, Expel, Log, SendMessage, TellMember
+from edged.core.expelling import EXPELLED
 from edged.core.gossip import News, transmissions
 from edged.core.ids import NodeId
 from edged.core.messages import Gossip, MemberRecord, MemberState
@@ -224,9 +225,7 @@ class Ledger:
         """Refute what is wrong; only this node may raise its incarnation."""
         own = self.own
         if record.expelled:
-            effects.append(
-                Depart("this node was expelled from the cluster; its home cannot be used again", failed=True)
-            )
+            effects.append(Depart(EXPELLED, failed=True))
             return
         if record.boot > own.boot and record.boot > self._twin_boot:
             self._twin_boot = record.boot

@@ -91,7 +91,7 @@ class Engine:
             try:
                 loop.call_soon_threadsafe(finish, result)
             except RuntimeError:
-                topic_logger("compute").info("a result came after the node had stopped")
+                topic_logger("compute").debug("a result came after the node had stopped")
 
         self._thread.submit(timed, hand_over)
 

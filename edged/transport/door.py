@@ -55,12 +55,6 @@ class Verdict(IntEnum):
     EXPELLED = 5
 
 
-EXPELLED = (
-    "this node was expelled from the cluster; its identity stays out: to bring the device back, make its home anew and "
-    "join with the cluster's key"
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Knock:
     """Joiner to keeper; ``proof`` is empty in the first."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edged.core.expelling import EXPELLED
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord
 from edged.errors import ConfigError
 from edged.transport.banned import read_expelled, write_expelled
 from edged.transport.discovery import Announcement, Discovery
-from edged.transport.door import EXPELLED, Door, Knock, Verdict, judge
+from edged.transport.door import Door, Knock, Verdict, judge
 from edged.transport.identity import Identity
 from edged.transport.interfaces import is_loopback
 from edged.transport.knocking import Finding, Finished, Knocking, new_nonce

@@ -37,10 +37,12 @@ def test_an_expelled_node_ends_with_a_sentence_stays_out_and_the_job_goes_on(fre
     for node in fresh.running():
         wait_until(lambda: node.alive() == {"a", "b"}, f"{node.name} has it off its list")  # noqa: B023
         assert stat.S_IMODE((node.home / "expelled.json").stat().st_mode) == 0o600
+    before = len(bad.logged())
     again = Node(bad.home, fresh.key, [*LOCAL, "--seed", fresh["b"].address])
     fresh.nodes["c"] = again
+    assert again.process.stdout.read() == "", "it is refused before it is ready"
     assert again.wait(60) == FAILED
-    assert "make its home anew" in again.logged()
+    assert again.logged()[before:].count("make its home anew") == len(again.logged()[before:].splitlines()) == 1
 
 
 def test_a_new_cluster_key_reaches_all_and_the_old_one_opens_no_door(fresh: Cluster) -> None:

@@ -9,7 +9,7 @@ import pytest
 from edged.core.events import PeerMet
 from edged.core.messages import Gossip, MemberState
 from edged.errors import ConfigError
-from edged.transport.banned import read_expelled, write_expelled
+from edged.transport.banned import is_shut_out, mark_shut_out, read_expelled, write_expelled
 from edged.transport.identity import new_identity
 from edged.transport.interface import Received
 from edged.transport.security import new_cluster_key, read_cluster_key, write_cluster_key
@@ -102,3 +102,13 @@ async def test_what_is_no_key_is_refused_and_changes_nothing(tmp_path):
         with pytest.raises(ConfigError):
             node.exchange_key("abc")
         assert read_cluster_key(tmp_path) == KEY
+
+
+def test_a_home_remembers_that_its_own_node_was_expelled(tmp_path):
+    node = new_identity().node
+    assert not is_shut_out(tmp_path, node)
+    mark_shut_out(tmp_path, node)
+    assert is_shut_out(tmp_path, node)
+    assert not is_shut_out(tmp_path, new_identity().node)
+    (tmp_path / "file").write_text("no folder")
+    mark_shut_out(tmp_path / "file", node)  # its door tells, too
