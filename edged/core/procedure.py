@@ -53,7 +53,7 @@ from edged.core.messages import (
 )
 from edged.core.phases import IN_FORCE, Stage, Turn
 from edged.core.plan import Plan
-from edged.core.recovery import LEAVES, Recovery
+from edged.core.recovery import LEAVES, Recovery, cause_of
 from edged.core.watch import GONE, fate
 
 
@@ -281,7 +281,8 @@ class Procedure(Founding):
             nodes = {self.record.source, *self._before.nodes()}
             gone = {n: fate(m) for n in sorted(nodes) if (m := self._members.get(n)) is not None and m.state in GONE}
             if gone:
-                self._recovery.also("died", gone, self.record.step)
+                cause = cause_of(gone.values())
+                self._recovery.also("died" if cause == "left" else cause, gone, self.record.step)
                 self._stand(Stage.FENCE)
             return []
         return [] if self.stage in {Stage.FENCE, Stage.ADOPT} else self._lost(now)
@@ -293,7 +294,7 @@ class Procedure(Founding):
         verbs |= {n: fate(m) for n in self._watch.lost() if (m := self._members.get(n)) is not None}
         if not (verbs or self._watch.lost()):
             return []
-        return self._trouble("left" if set(verbs.values()) == {"left"} else "died", verbs, now)
+        return self._trouble(cause_of(verbs.values()), verbs, now)
 
     def _trouble(self, cause: str, verbs: dict[NodeId, str], now: float, detail: str = "") -> list[Effect]:
         """This plan cannot go on: find another."""

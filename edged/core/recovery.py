@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from edged.core.ids import NodeId
 from edged.core.inventory import Transfers, moved_bytes, ranges, ranges_in_words
@@ -14,7 +14,10 @@ from edged.core.watch import named
 LEAVES = "leaves"
 """The verb for a node whose layers are moved before it goes."""
 
-_WEIGHT = {"died": 3, "link": 2}
+LOSSES = frozenset({"died", "expelled"})
+"""Causes by which nodes are lost, without a word before; several of both kinds are called ``died``."""
+
+_WEIGHT = {"died": 3, "expelled": 3, "link": 2}
 """What a change is called if several things happen before it is through; everything else weighs 1."""
 
 
@@ -38,7 +41,8 @@ class Recovery:
     def also(self, cause: str, verbs: Mapping[NodeId, str], reached: int) -> None:
         """Something more has happened."""
         self.reached = max(self.reached, reached)
-        if cause == self.cause:
+        if cause == self.cause or {cause, self.cause} == LOSSES:
+            self.cause = cause if cause == self.cause else "died"
             self.verbs.update(verbs)
         elif _WEIGHT.get(cause, 1) > _WEIGHT.get(self.cause, 1):
             self.cause, self.verbs = cause, dict(verbs)
@@ -86,7 +90,7 @@ class Recovery:
         if self.cause == "joined" and (news := _layers_of(plan, self.verbs)):
             return f"{'it runs' if one else 'they run'} {ranges_in_words(ranges(news))} after"
         lost = set() if self.before is None else _layers_of(self.before, self.verbs)
-        if not lost or self.cause not in {"died", "left"}:
+        if not lost or self.cause not in {*LOSSES, "left"}:
             return "the job went on after"
         layers = f"{'its' if one else 'their'} {ranges_in_words(ranges(lost))}"
         if self.planned:
@@ -95,6 +99,11 @@ class Recovery:
             return f"{layers} went to {named(takers, members)} in"
         pieces = [move for its in moves.values() for move in its if lost & _span(move.first_layer, move.last_layer)]
         return f"{layers} came back from {named(dict.fromkeys(move.holder for move in pieces), members)} in"
+
+
+def cause_of(verbs: Collection[str]) -> str:
+    """What it is called that nodes have done all this: ``left``, ``expelled``, or ``died``."""
+    return {frozenset({"left"}): "left", frozenset({"was expelled"}): "expelled"}.get(frozenset(verbs), "died")
 
 
 def _layers_of(plan: Plan, nodes: Iterable[NodeId]) -> set[int]:

@@ -3,7 +3,7 @@
 import pytest
 
 from edged.core.messages import Transfer
-from edged.core.recovery import LEAVES, Recovery
+from edged.core.recovery import LEAVES, Recovery, cause_of
 from tests.core.job_sample import A, B, C, D, member, plan, spec, stamp
 
 MEMBERS = {node: member(node) for node in (A, B, C, D)}
@@ -38,6 +38,7 @@ def test_where_lost_layers_came_back_from():
         ),
         (("died", {B: "was restarted", C: "was restarted"}), "pi-b and pi-c were restarted; their"),
         (("died", {A: "died"}), "pi-a died; the job went on after"),
+        (("expelled", {C: "was expelled"}), "pi-c was expelled; its layers 2–3 came back from  in"),
         (("left", {C: LEAVES}), "pi-c leaves; its layers 2–3 went to pi-b in"),
         (("left", {B: LEAVES, C: LEAVES}), "pi-b and pi-c leave; their layers 0–3 went to pi-b in"),
         (("left", {A: LEAVES}), "pi-a leaves; the job went on after"),
@@ -55,6 +56,29 @@ def test_what_happened_and_what_came_of_it(recovery, expected):
 def test_a_new_source_is_named():
     told = text(Recovery("died", {A: "died"}, BEFORE, 8, 3.0), source=C)
     assert told == "pi-a died; the job went on after 0.8 s; pi-c goes on with the data; no step lost"
+
+
+@pytest.mark.parametrize(
+    ("verbs", "cause"),
+    [
+        (["died"], "died"),
+        (["was expelled", "was expelled"], "expelled"),
+        (["was expelled", "died"], "died"),
+        (["left"], "left"),
+        (["left", "was restarted"], "died"),
+    ],
+)
+def test_what_it_is_called_when_nodes_are_missed(verbs, cause):
+    assert cause_of(verbs) == cause
+
+
+def test_the_dead_and_the_expelled_are_told_together():
+    recovery = Recovery("joined", {D: "joined"}, BEFORE, 8, 3.0)
+    recovery.also("expelled", {C: "was expelled"}, 8)
+    assert recovery.cause == "expelled"
+    recovery.also("died", {B: "died"}, 8)
+    assert recovery.cause == "died"
+    assert recovery.headline(MEMBERS) == "pi-c was expelled and pi-b died"
 
 
 def test_the_weightiest_cause_is_what_is_told():
