@@ -30,7 +30,8 @@ class Settings:
 
     ``key`` is the cluster key's token, empty to use the one of the home. ``listen`` is (host, port), port 0 for any.
     ``memory_bytes`` 0: measured free memory. ``threads`` 0: see ``compute.cores``. ``slowdown``: emulate a device so
-    many times slower. ``replicas``: how many nodes besides the leader keep copies of a node's layers, where this node leads.
+    many times slower. ``replicas``: how many nodes besides the leader keep copies of a node's layers, where this one
+    leads.
     ``forks``: whether a minority that hears only silence goes on as a fork (``--minority``).
     """
 
@@ -166,9 +167,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("seed", _seeds, (), "HOST:PORT of a node to join; may be repeated"),
     Option("discovery", _flag, True, "look for nodes on the local network (mDNS)"),
     Option("memory", parse_size, 0, "memory that training may use, such as 2GB (default: what is free)"),
-    Option(
-        "threads", lambda value: _at_least(value, 0), 0, "compute threads (default: OMP_NUM_THREADS, or all)"
-    ),
+    Option("threads", lambda value: _at_least(value, 0), 0, "compute threads (default: OMP_NUM_THREADS, or all)"),
     Option("device", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where to compute"),
     Option("slowdown", _slowdown, 1.0, "emulate a device so many times slower"),
     Option("replicas", _replicas, 1, "other nodes that keep a copy of each layer, besides the leader"),

@@ -114,4 +114,4 @@ def _tell(found: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print(text, file=sys.stderr)
+        print(f"edged: {text}", file=sys.stderr)

@@ -23,7 +23,7 @@ from edged.errors import ConfigError, JobError, JobFailedError
 
 _ACTIVE = {"queued", "preparing", "running", "waiting"}
 
-JobArgument = Annotated[str, typer.Argument(help="A job's id or name (see `edged jobs`).")]
+JobArgument = Annotated[str, typer.Argument(help="A job's id, its beginning, or name (see `edged jobs`).")]
 
 
 def train(
@@ -132,7 +132,7 @@ def stop(
 ) -> None:
     """End a job."""
     found = Client(home(home_flag)).ask("stop", job=job, reason=reason)
-    print(f"{found['job']} {found['state']}", file=sys.stderr)
+    print(f"edged: {found['job']} {found['state']}", file=sys.stderr)
 
 
 def export(

@@ -209,11 +209,17 @@ class NodeCommands:
         return record.state if record is not None else JobState.STOPPED
 
     def _find(self, wanted: str) -> JobRecord:
-        """The job with this id, else the newest with this name."""
+        """The job with this id, else the newest with this name, else the only one whose id begins so."""
         jobs = self._observer.jobs()
         if wanted in jobs:
             return jobs[JobId(wanted)]
         named = [record for record in jobs.values() if record.name == wanted]
+        begun = [] if named else [record for job, record in jobs.items() if job.startswith(wanted)]
+        if len(begun) > 1:
+            raise JobError(
+                f"several jobs begin with {wanted!r}: {', '.join(f'{record.job} ({record.name})' for record in begun)}"
+            )
+        named += begun
         if not named:
             known = ", ".join(f"{record.job} ({record.name})" for record in jobs.values()) or "none"
             raise JobError(f"no job is called {wanted!r}; known jobs: {known}")

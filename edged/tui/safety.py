@@ -20,7 +20,8 @@ def headline(status: Mapping[str, Any]) -> str:
         return "unprotected until a version is committed"
     steps = protection["age_steps"]
     age = f"{steps} {'step' if steps == 1 else 'steps'}, {words.duration(protection['age_seconds'])} old"
-    kept = f"replicas: version {protection['version']}, {age}"
+    kept = "replicas" if any(cover["replicas"] for cover in protection["layers"]) else "snapshot"
+    kept = f"{kept}: version {protection['version']}, {age}"
     if not waited_for:
         return f"{kept}; any one node may die"
     return f"{kept}; the job would wait for {', '.join(names.get(each['node'], each['node']) for each in waited_for)}"

@@ -52,7 +52,7 @@ def test_pausing_says_how_to_go_on(node: type[Scripted]) -> None:
     node.answers = {"pause": {"job": "00aa", "state": "paused", "step": 12}}
     told = edged("pause", "digits")
     assert (told.status, told.out) == (0, "")
-    assert told.err == "00aa paused at step 12; `edged resume digits` lets it go on\n"
+    assert told.err == "edged: 00aa paused at step 12; `edged resume digits` lets it go on\n"
     assert edged("pause", "digits", "--json").object == node.answers["pause"]
     assert node.asked[0] == ("pause", {"job": "digits"})
 
@@ -64,7 +64,7 @@ def test_a_job_that_does_not_stand_in_time_is_told(node: type[Scripted]) -> None
 
 def test_resuming_tells_the_new_state(node: type[Scripted]) -> None:
     node.answers = {"resume": {"job": "00aa", "state": "queued", "step": 12}}
-    assert edged("resume", "digits").err == "00aa queued\n"
+    assert edged("resume", "digits").err == "edged: 00aa queued\n"
     node.answers = {"resume": {"job": "00aa", "state": "paused", "step": 12}}
     assert edged("resume", "digits").refuses(1, "still paused")
 

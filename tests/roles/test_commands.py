@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from edged.core.events import JobSubmitted, LeaveAsked, LinkLost, StopAsked
-from edged.core.ids import NodeId
+from edged.core.ids import JobId, NodeId
 from edged.core.messages import JobRecord, JobState
 from edged.errors import ConfigError, JobError
 from edged.roles import commands
@@ -115,6 +115,15 @@ async def test_a_finished_job_is_exported_from_its_result(desk: Desk, tmp_path: 
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match="cannot write"):
         await desk.ask("export", job="tiny", output=str(tmp_path / "folder"))
+
+
+async def test_a_job_is_found_by_the_beginning_of_its_id_if_that_is_one_jobs_alone(desk: Desk) -> None:
+    desk.job(JobState.FINISHED)
+    assert (await desk.ask("stop", job=SPEC.job[:3]))["job"] == SPEC.job
+    other = JobId(SPEC.job[:3] + "0")
+    desk.records[other] = JobRecord(other, "other", OWN, JobState.RUNNING, 4, 8, "")
+    with pytest.raises(JobError, match="several jobs begin with"):
+        await desk.ask("stop", job=SPEC.job[:3])
 
 
 async def test_an_unknown_job_lists_the_known_ones(desk: Desk) -> None:

@@ -25,7 +25,7 @@ def protection(ids: list[str]) -> dict[str, Any]:
         "age_seconds": 2.4,
         "layers": [
             {"text": f"layers {3 * index}–{3 * index + 2}: live on {name}, replica on {names[(index + 1) % len(ids)]}"
-                     " (version 112)"}
+                     " (version 112)", "replicas": [ids[(index + 1) % len(ids)]]}
             for index, name in enumerate(names)
         ],
         "samples": {"source": ids[0], "copies": [], "text": "samples: only on desk: if it dies the job waits for it"},

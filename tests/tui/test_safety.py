@@ -21,6 +21,12 @@ def test_the_live_view_says_that_any_one_node_may_die() -> None:
     assert headline(safe) == "replicas: version 112, 8 steps, 2.4 s old; any one node may die"
 
 
+def test_one_node_alone_has_no_replicas() -> None:
+    alone = status(1)
+    alone["protection"]["layers"][0]["replicas"] = []
+    assert headline(alone) == "snapshot: version 112, 8 steps, 2.4 s old; the job would wait for desk"
+
+
 def test_a_single_step_is_no_plural() -> None:
     one = status(4)
     one["protection"]["age_steps"] = 1
