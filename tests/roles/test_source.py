@@ -16,7 +16,15 @@ from edged.core.effects import (
     StartFeeder,
     WriteWeights,
 )
-from edged.core.events import ComputeFailed, ExportAsked, FeederFailed, SampleDrawn, TimerFired, WeightsWritten
+from edged.core.events import (
+    ComputeFailed,
+    DataLost,
+    ExportAsked,
+    FeederFailed,
+    SampleDrawn,
+    TimerFired,
+    WeightsWritten,
+)
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Inputs, Refused
@@ -185,7 +193,7 @@ async def test_what_is_not_here_is_refused(tmp_path: Path) -> None:
         bench.do(SendFirstState(PEER, stamp, 0, 0))
         assert [type(message) for _, message in bench.messages] == [Refused]
         bench.do(StartFeeder(spec_of(stamp.job)))
-        assert (await bench.until(FeederFailed)).detail
+        assert (await bench.until(DataLost)).reason == f"the samples of job {spec_of(stamp.job).name} are not here"
         bench.do(DrawSample(stamp.job, FIRST))
         assert (await bench.until(FeederFailed)).detail
         bench.do(WriteWeights(stamp, 1, 0))
