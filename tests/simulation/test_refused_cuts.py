@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from edged.core.messages import JobState
 from edged.core.simulate import Network
+from tests.core.job_sample import JOB, spec
 from tests.core.records import node_id
 from tests.simulation.cluster import REFUSED_SECONDS, Cluster
+from tests.simulation.recovery_cluster import Cluster as Workshop
+from tests.simulation.waiting import finish, run_to, wait
 
 SEEDS = 100
 SHARE = 25
@@ -86,3 +91,29 @@ def test_both_sides_go_on_at_once_in_lineages_of_their_own_and_become_one_again(
 def test_no_two_leaders_of_one_lineage_and_one_leader_for_all_after_it_heals(first: int, figure) -> None:
     healed = [heal_after(seed) for seed in range(first, first + SHARE)]
     figure.append(f"seeds {first}..: one leader at most {max(healed):.0f} s after refused cuts heal")
+
+
+@pytest.mark.parametrize("names", ["ab", "abc", "abcde"])
+def test_a_job_goes_on_on_both_sides_and_ends_once_with_the_right_weights(names: str) -> None:
+    for count in range(1, len(names)):
+        cluster = Workshop(names, len(names), layer_seconds=0.03)
+        cluster.sim.run_for(4.0)
+        job = spec(layers=6, steps=60)
+        cluster.submit(replace(job, samples=240, epochs=1, batch_size=4, micro_batches=2, replicate_every=4))
+        run_to(cluster, 12, JOB)
+        here, there = cluster.names[:count], cluster.names[count:]
+        for one in here:
+            for other in there:
+                for link in ((one, other), (other, one)):
+                    cluster.sim.cut(*link, resets=True)
+                    cluster.break_link(*link)
+        step = cluster.nodes["a" * 16].board.jobs.records[JOB].step
+
+        def goes_on(cluster=cluster, step=step) -> bool:
+            return cluster.nodes["a" * 16].board.jobs.records[JOB].step > step + 10
+
+        wait(cluster, goes_on, 20.0, "the side of the source goes on")
+        cluster.heal()
+        assert finish(cluster, JOB, 300.0).state is JobState.FINISHED
+        lineages = {cluster.nodes[node].election.electorate.lineage for node in cluster.alive}
+        assert len(lineages) == 1, cluster.picture()
