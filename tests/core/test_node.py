@@ -404,7 +404,7 @@ def test_a_death_has_the_better_sentence_than_the_connection_that_broke_with_it(
     assert failures(scene.handle(TimerFired())) == set()
 
 
-def test_first_weights_that_were_lost_are_handed_out_again_and_break_nothing():
+def test_first_weights_that_were_lost_are_handed_out_again_and_the_leader_hears_of_the_link():
     scene = Scene(A)
     scene.handle(JobSubmitted(spec()))
     scene.build()
@@ -412,7 +412,9 @@ def test_first_weights_that_were_lost_are_handed_out_again_and_break_nothing():
     scene.hear(B, want)
     assert scene.hear(B, want) == []
     scene.handle(ParcelLost(B, state_of(2, 3)))
-    assert scene.hear(B, want) == [SendFirstState(B, stamp(), 2, 3)]
+    again, told = scene.hear(B, want)
+    assert again == SendFirstState(B, stamp(), 2, 3)
+    assert told.to == C and not told.message.final and told.message.peer == B
     assert scene.node.running._broken_at is None
 
 
