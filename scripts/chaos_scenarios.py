@@ -19,7 +19,7 @@ EARLY, LATER = 12, 10
 """A fault comes so many steps after the beginning, or after the fault before it."""
 
 LITTLE_DISK_BYTES = 4096
-"""The limit on a file's size also stops writing within it, which a full disk does not: a vote is written over in place."""
+"""Not 0: that limit would also stop writing over a file in place, as votes are, which a full disk does not."""
 
 Choice = Callable[[Trial], str]
 
