@@ -414,7 +414,9 @@ def test_first_weights_that_were_lost_are_handed_out_again_and_the_leader_hears_
     scene.handle(ParcelLost(B, state_of(2, 3)))
     again, told = scene.hear(B, want)
     assert again == SendFirstState(B, stamp(), 2, 3)
-    assert told.to == C and not told.message.final and told.message.peer == B
+    assert told.to == C
+    assert told.message.peer == B
+    assert not told.message.final
     assert scene.node.running._broken_at is None
 
 
