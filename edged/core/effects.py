@@ -161,7 +161,7 @@ class SendHeld:
 
 @dataclass(frozen=True, slots=True)
 class DropHeld:
-    """Let go what is held of these versions of a job, in memory and on disk."""
+    """Let go what is held of these versions of a job in memory."""
 
     job: JobId
     versions: tuple[int, ...]
@@ -169,10 +169,11 @@ class DropHeld:
 
 @dataclass(frozen=True, slots=True)
 class StoreHeld:
-    """Write what is held of this version to disk. Answered by ``HeldStored``."""
+    """Write what is held of this version to disk, where only ``keep`` stays besides. Answered by ``HeldStored``."""
 
     spec: JobSpec
     version: int
+    keep: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from edged.core.messages import (
     Result,
     StateParcel,
     StepReport,
+    Stored,
     Stuck,
     Taken,
     Updated,
@@ -107,6 +108,7 @@ class Fence:
                 | Prepared(stamp=stamp)
                 | Inventory(stamp=stamp)
                 | Held(stamp=stamp)
+                | Stored(stamp=stamp)
                 | Committed(stamp=stamp)
                 | Drain(stamp=stamp)
                 | Drained(stamp=stamp)

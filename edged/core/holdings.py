@@ -15,12 +15,13 @@ snapshots rarer (``protection.py``), which releases those that do not fit any mo
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from edged.core.ids import Stamp
 from edged.core.messages import Holding, HoldingKind
+from edged.core.ondisk import OnDisk, Piece
 
 COMMITTED_KEPT: Final = 2
 """How many committed versions stay."""
@@ -33,24 +34,20 @@ OTHERS_KEPT: Final = 3
 class Entry:
     """One whole piece. ``stamp``: the newest plan under which it was taken or came, ``None``: found on disk.
 
-    ``seconds``: how long copying it kept the compute thread; ``stored``: it is on disk, or on its way there.
+    ``seconds``: how long copying it kept the compute thread.
     """
 
     kind: HoldingKind
     stamp: Stamp | None
     seconds: float
     size_bytes: int
-    stored: bool
-
-
-Piece = tuple[int, int, int]
-"""(first layer, last layer, version); the layers are inclusive."""
 
 
 class Holdings:
     """The pieces of one job. ``committed`` are the newest committed versions, ascending, held here or not.
 
-    ``plan`` is in force, and the leader may yet commit what was reached under it if ``every`` divides it.
+    ``plan`` is in force, and the leader may yet commit what was reached under it if ``every`` divides it. ``disk`` is
+    what lies there.
     """
 
     def __init__(self) -> None:
@@ -58,22 +55,15 @@ class Holdings:
         self.committed: tuple[int, ...] = ()
         self.plan: Stamp | None = None
         self.every = 1
+        self.disk = OnDisk()
         self._pieces: dict[Piece, Entry] = {}
 
     def keep(self, piece: Piece, held: Entry) -> tuple[int, ...]:
         """Hold one piece more; return the versions that must go for it."""
         before = self._pieces.get(piece)
         if before is not None:
-            held = replace(held, kind=min(held.kind, before.kind), stored=held.stored or before.stored)
+            held = replace(held, kind=min(held.kind, before.kind))
         self._pieces[piece] = held
-        return self._drop(self._surplus())
-
-    def found(self, holdings: tuple[Holding, ...]) -> tuple[int, ...]:
-        """These lie on disk from before: only what was committed is written there. Return the versions that go."""
-        for holding in holdings:
-            piece = (holding.first_layer, holding.last_layer, holding.version)
-            self._pieces.setdefault(piece, Entry(HoldingKind.DISK, None, 0.0, 0, stored=True))
-        self.committed = tuple(sorted({*self.committed, *(h.version for h in holdings)})[-COMMITTED_KEPT:])
         return self._drop(self._surplus())
 
     def commit(self, version: int) -> tuple[int, ...]:
@@ -87,29 +77,26 @@ class Holdings:
         return self._drop([*below, *self._surplus(below)])
 
     def store(self, version: int) -> bool:
-        """Note that what is held of a version goes to disk; return whether anything does that has not already."""
-        due = [piece for piece, held in self._pieces.items() if piece[2] == version and not held.stored]
-        for piece in due:
-            self._pieces[piece] = replace(self._pieces[piece], stored=True)
-        return bool(due)
+        """Note that what is in memory of a version goes to disk; return whether anything does that has not already."""
+        return self.disk.write(piece for piece in self._pieces if piece[2] == version)
 
     def versions(self) -> set[int]:
-        """Return the versions of which anything is held."""
+        """Return the versions of which anything is in memory."""
         return {version for _, _, version in self._pieces}
 
     def covers(self, first: int, last: int, version: int) -> bool:
         """Whether one piece has all these layers at this version."""
-        return any(v == version and low <= first and last <= high for low, high, v in self._pieces)
+        return _covered(first, last, version, self._all())
 
     def wants(self, first: int, last: int, version: int) -> bool:
-        """Whether a copy of these layers would add anything: it is not here, nor older than what stays."""
+        """Whether a copy of these layers would add anything: memory has none, and it is not older than what stays."""
         oldest = self.committed[0] if len(self.committed) == COMMITTED_KEPT else 0
-        return version >= oldest and not self.covers(first, last, version)
+        return version >= oldest and not _covered(first, last, version, self._pieces)
 
     def covering(self, first: int, last: int) -> dict[int, Entry]:
         """Return the versions at which one piece has all these layers, ascending, with the best such piece."""
         found: dict[int, Entry] = {}
-        for (low, high, version), held in sorted(self._pieces.items(), key=lambda entry: (entry[0][2], entry[1].kind)):
+        for (low, high, version), held in sorted(self._all().items(), key=lambda entry: (entry[0][2], entry[1].kind)):
             if low <= first and last <= high:
                 found.setdefault(version, held)
         return found
@@ -117,7 +104,7 @@ class Holdings:
     def listed(self) -> tuple[Holding, ...]:
         """Return everything that is held, as it is told to the leader."""
         return tuple(
-            Holding(*piece, held.kind) for piece, held in sorted(self._pieces.items(), key=lambda entry: entry[0])
+            Holding(*piece, held.kind) for piece, held in sorted(self._all().items(), key=lambda entry: entry[0])
         )
 
     def check(self) -> None:
@@ -125,6 +112,10 @@ class Holdings:
         others = self.versions() - set(self.committed)
         assert len(others) <= OTHERS_KEPT, f"{len(others)} versions besides the committed ones"
         assert list(self.committed) == sorted(self.committed)[-COMMITTED_KEPT:], "too much counts as committed"
+
+    def _all(self) -> dict[Piece, Entry]:
+        """Memory, and what lies on disk besides."""
+        return dict.fromkeys(self.disk.pieces, Entry(HoldingKind.DISK, None, 0.0, 0)) | self._pieces
 
     def _surplus(self, without: Collection[int] = ()) -> list[int]:
         """Return the versions that are too many besides the committed ones, and those that go anyway.
@@ -150,3 +141,7 @@ class Holdings:
         gone = set(versions)
         self._pieces = {piece: held for piece, held in self._pieces.items() if piece[2] not in gone}
         return tuple(sorted(gone))
+
+
+def _covered(first: int, last: int, version: int, pieces: Iterable[Piece]) -> bool:
+    return any(v == version and low <= first and last <= high for low, high, v in pieces)

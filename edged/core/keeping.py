@@ -5,7 +5,8 @@
     Start (every, holders)           the schedule takes a snapshot at each version that is due
     SnapshotTaken ──SendHeld──> holders ──Held──> leader        whoever holds a piece says so until it is committed
          └───────────────────────Held──────────> leader
-    Committed ──> DropHeld what is older than the two newest, StoreHeld the version on disk
+    Committed ──> DropHeld what is older than the two newest; StoreHeld what all are to write
+    HeldStored ──Stored──> leader
     Halt ──> TakeSnapshot of what stands between two steps ──> SnapshotTaken ──> Inventory
     WantSnapshot ──> SendHeld or SendFirstState
 
@@ -26,12 +27,12 @@ from edged.core.effects import (
     SendFirstState,
     SendHeld,
     SendMessage,
-    StoreHeld,
     TakeSnapshot,
 )
 from edged.core.events import (
     Event,
     HeldFound,
+    HeldStored,
     JobSubmitted,
     LeaderChanged,
     LineageChanged,
@@ -124,7 +125,7 @@ class Keeping:
 
     def holdings(self, job: JobId) -> tuple[Holding, ...]:
         """Return what is held of a job, the first weights included."""
-        return self._all(self._jobs.get(job, Kept()))
+        return self._jobs.get(job, Kept()).listed()
 
     def expects(self, sender: NodeId, parcel: Parcel) -> bool:
         """Whether the sender's part in the plan makes it copy this piece, and it is not here. Changes nothing."""
@@ -141,12 +142,12 @@ class Keeping:
     def stand(self, job: JobId, version: int) -> list[Effect]:
         """The job is paused at this version: what is held of it goes to disk, once. All may be switched off now."""
         kept = self._jobs.get(job)
-        return [] if kept is None else self._store(kept, version)
+        return [] if kept is None else [*kept.put_down(version)]
 
     def part(self) -> list[Effect]:
         """This node goes: the newest that it holds goes to disk; all others may go as well."""
         newest = ((kept, max(kept.holdings.versions(), default=0)) for kept in self._jobs.values())
-        return [effect for kept, version in newest for effect in self._store(kept, version)]
+        return [effect for kept, version in newest for effect in kept.put_down(version)]
 
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job, which is over."""
@@ -169,7 +170,10 @@ class Keeping:
             case HeldFound(job, holdings, spec=spec):
                 kept = self._job(job)
                 kept.spec = kept.spec or spec
-                return self._let_go(job, kept.holdings.found(holdings))
+                kept.holdings.disk.found(holdings)
+            case HeldStored(job, version, problem) if job in self._jobs:
+                self._jobs[job].holdings.disk.written(version, problem)
+                self._tell_at = now
             case JobSubmitted(spec):
                 kept = self._job(spec.job)
                 kept.spec, kept.home = spec, True
@@ -189,11 +193,11 @@ class Keeping:
             case LeaderChanged(leader):
                 self._leader, self._tell_at = leader, now
                 for kept in self._jobs.values():
-                    kept.committed, kept.counted = -1, frozenset()
+                    kept.unheard()
             case LineageChanged(discarded=discarded) if discarded:
                 for kept in self._jobs.values():
                     kept.stamp = kept.halted_by = kept.sending = kept.holdings.plan = None
-                    kept.committed, kept.counted = -1, frozenset()
+                    kept.unheard()
             case _:
                 pass
 
@@ -222,7 +226,7 @@ class Keeping:
         kept = self._job(stamp.job)
         if kept.stamp is None or kept.stamp < stamp:
             kept.stamp, kept.sending, kept.holdings.plan = stamp, None, stamp
-            kept.committed, kept.counted = -1, frozenset()
+            kept.unheard()
         return kept
 
     # ---------------------------------------------------------------------------------------------- the halt
@@ -246,14 +250,8 @@ class Keeping:
         if kept.halted_by is None or kept.stamp is None or kept.taking:
             return []
         job = kept.stamp.job
-        inventory = Inventory(kept.stamp, self._all(kept), self._has_program(job), self._has_data(job))
+        inventory = Inventory(kept.stamp, kept.listed(), self._has_program(job), self._has_data(job))
         return [SendMessage(kept.halted_by, inventory)]
-
-    def _all(self, kept: Kept) -> tuple[Holding, ...]:
-        first: tuple[Holding, ...] = ()
-        if kept.home and kept.spec is not None:
-            first = (Holding(0, len(kept.spec.layers) - 1, 0, HoldingKind.FIRST),)
-        return kept.holdings.listed() + first
 
     def _snapshot_taken(self, taken: SnapshotTaken, now: float) -> list[Effect]:
         job, piece = taken.stamp.job, (taken.first_layer, taken.last_layer, taken.version)
@@ -265,7 +263,7 @@ class Keeping:
         if taken.problem:
             effects.append(Log("warning", "keeping", f"no snapshot of version {taken.version}: {taken.problem}"))
         else:
-            held = Entry(HoldingKind.SNAPSHOT, taken.stamp, taken.seconds, taken.size_bytes, stored=False)
+            held = Entry(HoldingKind.SNAPSHOT, taken.stamp, taken.seconds, taken.size_bytes)
             effects += self._let_go(job, kept.holdings.keep(piece, held))
             self._tell_at = now
         return effects + self._inventory(kept)
@@ -285,13 +283,8 @@ class Keeping:
         effects: list[Effect] = []
         for job, kept in self._jobs.items():
             plan = self._plan_in_force(job, kept)
-            if kept.sending is None or plan is None:
-                continue
-            newest: dict[tuple[int, int], int] = {}
-            for first, last in dict.fromkeys((hop.first_layer, hop.last_layer) for *_, hop in plan.hops_of(self.node)):
-                taken = [v for v, held in kept.holdings.covering(first, last).items() if held.stamp == kept.stamp]
-                newest |= {(first, last): max(taken)} if taken else {}
-            effects += kept.sending.due(newest, self._gone, now)
+            if kept.sending is not None and plan is not None:
+                effects += kept.sending.due(kept.newest(plan, self.node), self._gone, now)
         return effects
 
     def _replica_came(self, parcel: StateParcel, now: float) -> list[Effect]:
@@ -299,22 +292,26 @@ class Keeping:
         size = sum(tensor.size_bytes for tensor in parcel.tensors) + len(parcel.extra)
         piece = (parcel.first_layer, parcel.last_layer, parcel.version)
         self._tell_at = now
-        entry = Entry(HoldingKind.REPLICA, parcel.stamp, 0.0, size, stored=False)
+        entry = Entry(HoldingKind.REPLICA, parcel.stamp, 0.0, size)
         return self._let_go(parcel.stamp.job, kept.holdings.keep(piece, entry))
 
     def _committed(self, word: Committed, now: float) -> list[Effect]:
-        """Clean up behind a version that all who should hold; write what this node has of it to disk."""
+        """Clean up behind a version that all who should hold; write what all are to write."""
         kept, job = self._follow(word.stamp), word.stamp.job
         kept.holdings.every = max(1, word.every)
         if word.version < 0:
             return []
+        if word.stored >= 0:
+            kept.holdings.disk.stored(word.stored)
+        if kept.storing != word.storing:
+            kept.storing, self._tell_at = word.storing, now
+        effects = kept.store(word.storing)  # before memory lets it go
         lying = frozenset((each.first_layer, each.last_layer) for each in word.layers if self.node in each.holders)
         if (kept.committed, kept.counted) != (word.version, lying):
             kept.committed, kept.counted, self._tell_at = word.version, lying, self._tell_at or now
         if kept.sending is not None:
             kept.sending.commit(word.version)
-        effects = self._let_go(job, kept.holdings.commit(word.version))
-        return effects + self._store(kept, word.version)
+        return effects + self._let_go(job, kept.holdings.commit(word.version))
 
     def _serve(self, sender: NodeId, want: WantSnapshot) -> list[Effect]:
         """Hand out what an ``Inventory`` named, each question once as long as the session lasts."""
@@ -386,12 +383,6 @@ class Keeping:
         """The newest plan named, if it is known as well."""
         chosen = self._plan_of(job)
         return chosen.plan if chosen is not None and chosen.plan.stamp == kept.stamp else None
-
-    @staticmethod
-    def _store(kept: Kept, version: int) -> list[Effect]:
-        if kept.spec is None or not kept.holdings.store(version):
-            return []
-        return [StoreHeld(kept.spec, version)]
 
     @staticmethod
     def _let_go(job: JobId, versions: tuple[int, ...]) -> list[Effect]:

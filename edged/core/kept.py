@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edged.core.effects import StoreHeld
 from edged.core.holdings import Holdings
 from edged.core.ids import NodeId, Stamp
 from edged.core.job import JobSpec
-from edged.core.messages import Held
+from edged.core.messages import Held, Holding, HoldingKind, Stored
 from edged.core.plan import Plan
 from edged.core.sending import Sending
 
@@ -17,7 +18,8 @@ class Kept:
     """One job on this node. ``stamp``: the newest plan heard of; all from ``sending`` on is forgotten with it.
 
     ``home``: the job was handed in here. ``halted_by``: who waits for an ``Inventory``. ``taking``: pieces that are
-    being copied for it. ``committed``: by the present leader; ``counted``: layers that it knows to lie here at that.
+    being copied for it. ``committed``: by the present leader; ``counted``: layers that it knows to lie here at that;
+    ``storing``: the version that it wants to be on disk.
     """
 
     holdings: Holdings = field(default_factory=Holdings)
@@ -29,10 +31,42 @@ class Kept:
     sending: Sending | None = None
     committed: int = -1
     counted: frozenset[tuple[int, int]] = frozenset()
+    storing: int = -1
 
-    def untold(self, plan: Plan) -> list[Held]:
+    def unheard(self) -> None:
+        """Whoever leads, or plans, now has not been told anything, and has not said anything."""
+        self.committed, self.counted, self.storing = -1, frozenset(), -1
+
+    def listed(self) -> tuple[Holding, ...]:
+        """Return what is held, the first weights included."""
+        first: tuple[Holding, ...] = ()
+        if self.home and self.spec is not None:
+            first = (Holding(0, len(self.spec.layers) - 1, 0, HoldingKind.FIRST),)
+        return self.holdings.listed() + first
+
+    def newest(self, plan: Plan, node: NodeId) -> dict[tuple[int, int], int]:
+        """Return the newest version that this node has copied under this plan of each of its own ranges of layers."""
+        newest: dict[tuple[int, int], int] = {}
+        for first, last in dict.fromkeys((hop.first_layer, hop.last_layer) for *_, hop in plan.hops_of(node)):
+            taken = [v for v, held in self.holdings.covering(first, last).items() if held.stamp == self.stamp]
+            newest |= {(first, last): max(taken)} if taken else {}
+        return newest
+
+    def store(self, version: int) -> list[StoreHeld]:
+        """Write what is in memory of a version to disk, once."""
+        if self.spec is None or not self.holdings.store(version):
+            return []
+        return [StoreHeld(self.spec, version, self.holdings.disk.staying)]
+
+    def put_down(self, version: int) -> list[StoreHeld]:
+        """Write a version, which stays: all do, and may be switched off."""
+        effects = self.store(version)
+        self.holdings.disk.stay(*(version for _ in effects))
+        return effects
+
+    def untold(self, plan: Plan) -> list[Held | Stored]:
         """Return what is held for the plan in force and not committed: taken or come under it, or where it began."""
-        told: list[Held] = []
+        told: list[Held | Stored] = []
         start = None if self.sending is None else self.sending.start.version
         for layers in dict.fromkeys((hop.first_layer, hop.last_layer) for r in plan.routes for hop in r.hops):
             for version, held in self.holdings.covering(*layers).items():
@@ -40,4 +74,6 @@ class Kept:
                 counted = version < self.committed or (version == self.committed and layers in self.counted)
                 if not counted and (ours or version == start):
                     told.append(Held(plan.stamp, *layers, version, held.seconds if ours else 0.0, held.size_bytes))
+        if self.storing >= 0 and (problem := self.holdings.disk.outcome(self.storing)) is not None:
+            told.append(Stored(plan.stamp, self.storing, problem))
         return told

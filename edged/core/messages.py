@@ -76,6 +76,7 @@ from edged.core.recovery_messages import (
     PauseRequest,
     RecoveryReport,
     ResumeRequest,
+    Stored,
     Stuck,
     WantSnapshot,
 )
@@ -155,6 +156,7 @@ __all__ = [
     "StateParcel",
     "StepReport",
     "StopRequest",
+    "Stored",
     "Stuck",
     "Submit",
     "Taken",
@@ -227,6 +229,7 @@ Message = (
     | WorkFailed
     | JobDone
     | StepReport
+    | Stored
     | EvalReport
     | FinishedReport
     | NodeReport

@@ -21,8 +21,9 @@ from edged.core.holdings import OTHERS_KEPT
 from edged.core.ids import NodeId
 from edged.core.inventory import Apart, never
 from edged.core.job import JobSpec
-from edged.core.messages import Committed, DataHeld, Held, Lying, Message, Start, StepReport
+from edged.core.messages import Committed, DataHeld, Held, Lying, Message, Start, StepReport, Stored
 from edged.core.plan import Plan
+from edged.core.storing import Storing
 
 FIRST_EVERY = 16
 """Steps between two snapshots until it is known what one costs."""
@@ -82,6 +83,7 @@ class Protection:
         self._replicas = replicas
         self._interval = interval
         self._apart = apart
+        self._storing = Storing()
         self._has_data: set[NodeId] = set()
         self._held: dict[int, set[tuple[NodeId, int, int]]] = {}
         self._costs: dict[NodeId, Cost] = {}
@@ -99,6 +101,7 @@ class Protection:
             self.committed, self.every, self._lying = known.version, known.every, known.layers
             self._wanted = self._spec.replicate_every or known.every
             self.data_holder = known.data_holder
+            self._storing.go_on(known.stored)
             self._has_data.update(NodeId(node) for node in (known.data_holder,) if node)
 
     def inventory(self, nodes: Iterable[NodeId]) -> None:
@@ -145,7 +148,10 @@ class Protection:
         keepers = {piece[1:]: self._keepers(piece) for piece in self._pieces()}
         lying = tuple(Lying(first, last, tuple(sorted(nodes))) for (first, last), nodes in keepers.items() if nodes)
         holder = self.data_holder if self.data_holder in self._has_data else ""
-        return Committed(self.plan.stamp, self.committed, self.every, lying or self._lying, holder)
+        disks = self._storing
+        return Committed(
+            self.plan.stamp, self.committed, self.every, lying or self._lying, holder, disks.version, disks.stored
+        )
 
     def safe_without(self, node: NodeId) -> bool:
         """Whether the committed version would still lie with its owners, and in a second place if there is one."""
@@ -164,6 +170,10 @@ class Protection:
         self._present, self._staying = tuple(present), tuple(staying)
         self._choose_data_holder()
         self._commit()
+        self._storing.look(present, now)
+        if self._complete(self._held.get(self.committed, set())):
+            keepers = {piece[1:]: self._keepers(piece) for piece in self._pieces()}
+            self._storing.begin(self.committed, keepers, now)
         starts = tuple(self.start(node) for node in self.members)
         state = self.state()
         old = (starts, state, self._present) == self._told and self._tell_at is not None and now < self._tell_at
@@ -178,6 +188,8 @@ class Protection:
         match message:
             case Held(stamp=stamp) if stamp == self.plan.stamp:
                 self._count(sender, message)
+            case Stored(stamp, version, problem) if stamp == self.plan.stamp:
+                self._storing.hear(sender, version, problem)
             case DataHeld(job) if job == self.plan.stamp.job:
                 self._has_data.add(sender)
             case StepReport(stamp=stamp) if stamp == self.plan.stamp:

@@ -114,6 +114,18 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A node to the leader: all that it holds of ``version`` is on its disk, or will not be (``problem``).
+
+    Told of the version that ``Committed`` names as being written, repeated as long as it does.
+    """
+
+    stamp: Stamp
+    version: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lying:
     """One entry of ``Committed``: these layers at the committed version lie on these nodes."""
 
@@ -127,6 +139,8 @@ class Committed:
     """Leader to all: ``version`` is held by everyone who should; what is older may go. -1: none yet (unprotected).
 
     ``data_holder`` is another node that can draw the samples if the source dies; empty if there is none.
+    ``storing`` is to be written to disk now by whoever has any of it; ``stored`` is on the disks of all who should have
+    it, and stays there until a newer one is. -1: none, or none that this plan's leader knows of.
     """
 
     stamp: Stamp
@@ -134,6 +148,8 @@ class Committed:
     every: int
     layers: tuple[Lying, ...]
     data_holder: str
+    storing: int = -1
+    stored: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +217,7 @@ class LeaveOrder:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """Leader to all: a new plan runs after ``cause`` (died, left, joined, slow, leader, paused, link).
+    """Leader to all: a new plan runs after ``cause`` (died, expelled, left, joined, slow, leader, paused, link).
 
     ``rolled_back_to`` is the step from which the job went on; ``lost_steps`` how many are done again.
     ``pause_seconds``: from the evidence to the first progress. ``moved_bytes``: state that went to another node.

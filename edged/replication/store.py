@@ -6,8 +6,8 @@
     program.msgpack                    the program, if this node has it
     VERSION-FIRST-LAST.safetensors     layers FIRST to LAST at VERSION
 
-Every file is there whole or not at all. Bounded: the two versions of a job that were written last, and the few jobs
-that were written to last; a job's folder goes with the job. All functions wait for the disk: call them on a thread of
+Every file is there whole or not at all. Bounded: whoever writes a version says which others stay, and the few jobs that
+were written to last; a job's folder goes with the job. All functions wait for the disk: call them on a thread of
 their own, one at a time.
 """
 
@@ -27,9 +27,6 @@ from edged.core.messages import Holding
 from edged.errors import MalformedError
 from edged.replication.snapshots import HeldState, cut
 from edged.replication.tensor_file import look, read, sync_folder, verify, write, write_file
-
-MOST_VERSIONS: Final = 2
-"""Of one job."""
 
 MOST_JOBS: Final = 8
 """Folders; where one more is begun, that which was written to least recently goes."""
@@ -59,12 +56,18 @@ class Store:
         """Touch nothing yet."""
         self._folder = home / "held"
 
-    def save(self, spec: JobSpec, program: bytes | None, states: Sequence[HeldState]) -> None:
+    def save(
+        self, spec: JobSpec, program: bytes | None, states: Sequence[HeldState], keep: Collection[int] = ()
+    ) -> None:
         """Write states of one version, and what else it takes to go on from them. Raises ``OSError``.
 
+        Of what is there already of this job only the versions of ``keep`` stay; the rest makes room first.
         What is there already is not written again: layers at a version have the same bits whoever computed them.
         """
         folder = self._place(spec.job)
+        kept = {*keep, *(state.version for state in states)}
+        for path in [path for path in self._files(spec.job) if _version(path) not in kept]:
+            path.unlink(missing_ok=True)
         if not folder.exists():
             folder.mkdir(parents=True, mode=0o700)
             sync_folder(self._folder)
@@ -77,7 +80,8 @@ class Store:
             path = folder / f"{state.version}-{state.first_layer}-{state.last_layer}{_SUFFIX}"
             if not path.exists():
                 write(path, state)
-        self._prune(folder, {state.version for state in states})
+        sync_folder(folder)
+        self._make_room(folder)
 
     def load(self, job: JobId, version: int, first_layer: int, last_layer: int) -> HeldState | None:
         """These layers, verified; ``None`` if they are not here.
@@ -103,11 +107,6 @@ class Store:
         if data is None or hashlib.sha256(data).hexdigest() != _program_named(folder):
             return None
         return data
-
-    def drop(self, job: JobId, versions: Collection[int]) -> None:
-        """Remove these versions of a job. Raises ``OSError``."""
-        for path in [path for path in self._files(job) if _version(path) in versions]:
-            path.unlink(missing_ok=True)
 
     def drop_job(self, job: JobId) -> None:
         """Remove all of a job."""
@@ -144,15 +143,8 @@ class Store:
     def _files(self, job: JobId) -> Iterator[Path]:
         return iter(sorted(self._place(job).glob(f"[0-9]*-*-*{_SUFFIX}")))
 
-    def _prune(self, folder: Path, versions: Collection[int]) -> None:
-        """Of this job, keep the version just written and those written latest before it; then as many jobs as may."""
-        kept = set(versions)
-        for path in sorted(self._files(JobId(folder.name)), key=_written_at, reverse=True):
-            if len(kept) < MOST_VERSIONS:
-                kept.add(_version(path))
-            if _version(path) not in kept:
-                path.unlink(missing_ok=True)
-        sync_folder(folder)
+    def _make_room(self, folder: Path) -> None:
+        """Keep as many jobs as may be, this one among them."""
         others = sorted((path for path in self._folders() if path != folder), key=_written_at)
         for path in others[: max(0, len(others) + 1 - MOST_JOBS)]:
             shutil.rmtree(path, ignore_errors=True)

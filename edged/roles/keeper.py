@@ -170,16 +170,14 @@ class Keeper:
             self._send(effect.to, Refused(effect.stamp.job, reason))
 
     def _drop_held(self, effect: DropHeld) -> None:
-        job, versions = effect.job, effect.versions
-        self._snapshots.drop(job, versions)
-        self._disk.run(lambda: self._store.drop(job, versions), _nothing, _complain)
+        self._snapshots.drop(effect.job, effect.versions)
 
     def _store_held(self, effect: StoreHeld) -> None:
         """Write a version; while one of the job is being written only the newest other waits, and none in memory."""
         spec, version = effect.spec, effect.version
         job, states = spec.job, self._snapshots.at(spec.job, version)
         if job in self._storing:
-            self._next_store[job] = effect
+            self._wait(effect)
             return
         if not states or job in self._ended:
             self._post(HeldStored(job, version, f"nothing is held of version {version}"))
@@ -205,7 +203,16 @@ class Keeper:
             if (waiting := self._next_store.pop(job, None)) is not None:
                 self._store_held(waiting)
 
-        self._disk.run(lambda: self._store.save(spec, program or self._source.program(job), states), done, failed)
+        def save() -> None:
+            self._store.save(spec, program or self._source.program(job), states, effect.keep)
+
+        self._disk.run(save, done, failed)
+
+    def _wait(self, effect: StoreHeld) -> None:
+        job = effect.spec.job
+        if (waited := self._next_store.get(job)) is not None:
+            self._post(HeldStored(job, waited.version, "another version is written instead"))
+        self._next_store[job] = effect
 
     # -- the program
 

@@ -11,8 +11,8 @@ from edged.core.messages import Holding, HoldingKind
 from tests.core.job_sample import stamp
 
 
-def entry(kind=HoldingKind.SNAPSHOT, of=None, stored=False):
-    return Entry(kind, of or stamp(), 0.1, 100, stored=stored)
+def entry(kind=HoldingKind.SNAPSHOT, of=None):
+    return Entry(kind, of or stamp(), 0.1, 100)
 
 
 def keep(holdings, *versions, of=None):
@@ -116,13 +116,25 @@ def test_a_version_is_stored_once_and_again_when_more_of_it_has_come():
     assert holdings.store(4)
 
 
-def test_what_lay_on_disk_was_committed_once_and_need_not_be_stored():
+def test_what_lay_on_disk_is_held_and_need_not_be_stored():
     holdings = Holdings()
     found = tuple(Holding(0, 1, version, HoldingKind.DISK) for version in (4, 8))
-    assert holdings.found(found) == ()
-    assert holdings.committed == (4, 8)
-    assert not holdings.store(8)
+    holdings.disk.found(found)
     assert holdings.listed() == found
+    assert keep(holdings, 8) == []
+    assert not holdings.store(8)
+    assert holdings.listed() == (found[0], Holding(0, 1, 8, HoldingKind.SNAPSHOT))
+
+
+def test_what_memory_lets_go_is_held_as_long_as_it_lies_on_disk():
+    holdings = Holdings()
+    keep(holdings, 4)
+    assert holdings.store(4)
+    holdings.disk.written(4, "")
+    holdings.commit(8)
+    assert holdings.commit(12) == (4,)
+    assert holdings.covers(0, 1, 4)
+    assert not holdings.wants(0, 1, 4)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(1, 3)), max_size=60))

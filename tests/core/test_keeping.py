@@ -10,6 +10,7 @@ from edged.core.copying import Standing
 from edged.core.effects import DropHeld, Log, SendFirstState, SendHeld, SendMessage, StoreHeld, TakeSnapshot
 from edged.core.events import (
     HeldFound,
+    HeldStored,
     JobSubmitted,
     LeaderChanged,
     LinkLost,
@@ -34,6 +35,7 @@ from edged.core.messages import (
     Refused,
     Start,
     StateParcel,
+    Stored,
     WantSnapshot,
     WorkFailed,
 )
@@ -80,9 +82,9 @@ class Scene:
         parcel = StateParcel(of or stamp(), *LAYERS[sender], version, (), b"{}", replica=True)
         return self.handle(ParcelArrived(sender, parcel))
 
-    def commit(self, version, *holders, of=None):
+    def commit(self, version, *holders, of=None, storing=-1, stored=-1):
         lying = tuple(Lying(*LAYERS[owner], (owner, *holders)) for owner in (A, B))
-        return self.hear(Committed(of or stamp(), version, 4, lying, ""))
+        return self.hear(Committed(of or stamp(), version, 4, lying, "", storing, stored))
 
     def wake(self):
         self.now = self.machine.deadline()
@@ -137,7 +139,7 @@ def test_what_is_held_is_told_again_until_it_is_committed_and_counted_here(scene
     scene.taken()
     assert scene.wake() == [held()]
     assert scene.now == REPEAT_SECONDS
-    assert scene.commit(0) == [StoreHeld(spec(steps=100), 0)]
+    assert scene.commit(0) == []
     scene.wake()
     assert scene.machine.deadline() is None
 
@@ -230,12 +232,34 @@ def test_a_holder_that_is_restarted_gets_everything_again(scene):
 # --------------------------------------------------------------------------------------------- commits and disk
 
 
-def test_what_is_older_than_the_newest_but_one_committed_goes_and_the_committed_is_stored(scene):
+def test_what_is_older_than_the_newest_but_one_committed_goes(scene):
     for version in (0, 4, 8):
         scene.taken(version)
-    assert scene.commit(4) == [StoreHeld(spec(steps=100), 4)]
-    assert scene.commit(8) == [DropHeld(JOB, (0,)), StoreHeld(spec(steps=100), 8)]
+    assert scene.commit(4) == []
+    assert scene.commit(8) == [DropHeld(JOB, (0,))]
     assert scene.commit(8) == []
+
+
+def test_what_all_are_to_write_is_written_and_told_until_it_is_seen_and_what_all_have_stays(scene):
+    for version in (0, 4, 8):
+        scene.taken(version)
+    assert StoreHeld(spec(steps=100), 4) in scene.commit(4, storing=4)
+    assert scene.commit(8, storing=4) == [DropHeld(JOB, (0,))], "once"
+    stored = SendMessage(C, Stored(stamp(), 4, ""))
+    assert stored in scene.handle(HeldStored(JOB, 4, ""))
+    assert stored in scene.wake()
+    effects = scene.commit(8, storing=8, stored=4)
+    assert StoreHeld(spec(steps=100), 8, (4,)) in effects
+    assert stored not in effects
+    assert SendMessage(C, Stored(stamp(), 8, "full")) in scene.handle(HeldStored(JOB, 8, "full"))
+    assert scene.machine.holdings(JOB) == (snapshot(4), snapshot(8))
+
+
+def test_what_is_to_be_written_is_written_before_memory_lets_it_go(scene):
+    for version in (0, 4, 8):
+        scene.taken(version)
+    scene.commit(4)
+    assert scene.commit(8, storing=0) == [StoreHeld(spec(steps=100), 0), DropHeld(JOB, (0,))]
 
 
 def test_without_a_committed_version_nothing_goes(scene):

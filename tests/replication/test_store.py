@@ -26,13 +26,6 @@ PROGRAM = b"a program"
 SPEC = spec_of(JOB, program=hashlib.sha256(PROGRAM).hexdigest())
 
 
-def written(store: Store, *versions: int, home: Path | None = None) -> None:
-    for place, version in enumerate(versions):
-        store.save(SPEC, PROGRAM, [held(version)])
-        if home is not None:  # a file system's clock may stand still for some milliseconds
-            os.utime(next((home / "held" / JOB).glob(f"{version}-*")), ns=(place, place))
-
-
 def bits(tensor: torch.Tensor) -> bytes:
     return bytes(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
@@ -147,29 +140,29 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(tensor_file.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.save(SPEC, PROGRAM, [held(64)])
+        store.save(SPEC, PROGRAM, [held(64)], keep=(32,))
     monkeypatch.undo()
     assert {path.name for path in (tmp_path / "held" / JOB).iterdir()} == {
         "job.json", "program.msgpack", "32-4-6.safetensors",
     }  # fmt: skip
 
 
-def test_only_the_versions_written_last_stay(tmp_path: Path) -> None:
+def test_only_the_version_that_is_written_and_those_that_are_to_stay_are_there(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    written(store, 32, 64, 96, home=tmp_path)
-    assert [holding.version for holding in store.scan()[0].holdings] == [64, 96]
-    written(store, 40)  # the job went back further than what lies here
-    assert [holding.version for holding in store.scan()[0].holdings] == [40, 96]
+    store.save(SPEC, PROGRAM, [held(32)])
+    store.save(SPEC, PROGRAM, [held(64)], keep=(32,))
+    assert [holding.version for holding in store.scan()[0].holdings] == [32, 64]
+    store.save(SPEC, PROGRAM, [held(96)], keep=(32, 48))
+    assert [holding.version for holding in store.scan()[0].holdings] == [32, 96]
+    store.save(SPEC, PROGRAM, [held(40)])  # the job went back further than what lies here
+    assert [holding.version for holding in store.scan()[0].holdings] == [40]
 
 
-def test_dropped_versions_and_jobs_are_gone(tmp_path: Path) -> None:
+def test_a_dropped_job_is_gone(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    written(store, 32, 64)
-    store.drop(JOB, (32, 5))
-    assert [holding.version for holding in store.scan()[0].holdings] == [64]
+    store.save(SPEC, PROGRAM, [held(32)])
     store.drop_job(JOB)
     store.drop_job(JOB)
-    store.drop(JOB, (64,))
     assert store.scan() == ()
 
 

@@ -69,7 +69,7 @@ ROWS = 16
 """Samples in one parcel of them."""
 
 WANT_SECONDS = 30.0
-VERSIONS_ON_DISK = 2
+VERSIONS_ON_DISK = 3
 
 
 METHODS = {
@@ -451,12 +451,6 @@ class Device:
         gone = {(effect.job, version) for version in effect.versions}
         self.memory = {key: state for key, state in self.memory.items() if (key[0], key[1][2]) not in gone}
 
-        def drop():
-            held = self.home.held
-            self.home.held = {key: state for key, state in held.items() if (key[0], key[1][2]) not in gone}
-
-        self._write(drop)
-
     def store_held(self, effect):
         job, version = effect.spec.job, effect.version
         states = {key: state for key, state in self.memory.items() if key[0] == job and key[1][2] == version}
@@ -470,11 +464,12 @@ class Device:
                 return
             if job in self.programs or job in self.home.spool:
                 self.home.programs.add(job)
+            kept = {version, *effect.keep}
+            self.home.held = {key: state for key, state in self.home.held.items() if key[0] != job or key[1][2] in kept}
             self.home.held |= states
             self.home.specs[job] = effect.spec
-            versions = list(dict.fromkeys(key[1][2] for key in reversed(self.home.held) if key[0] == job))
-            kept = {version, *[each for each in versions if each != version][: VERSIONS_ON_DISK - 1]}
-            self.home.held = {key: state for key, state in self.home.held.items() if key[0] != job or key[1][2] in kept}
+            versions = {key[1][2] for key in self.home.held if key[0] == job}
+            self.world.expect(len(versions) <= VERSIONS_ON_DISK, f"{versions} are on one disk")
             self.post(HeldStored(job, version, ""))
 
         self._write(written)

@@ -25,6 +25,7 @@ from edged.core.events import (
 from edged.core.joblist import ENDED
 from edged.core.messages import (
     Activation,
+    Committed,
     DataParcel,
     End,
     EvalReport,
@@ -327,6 +328,13 @@ class Cluster:
                         continue
                     there = self.devices[node].find(stamp.job, each.first_layer, each.last_layer, each.version)
                     self.expect(there is not None, f"{node[0]} says that it holds {each}, and does not")
+            case Committed(stamp, stored=stored) if stored >= 0 and not self.wiped:
+                if not self.said.setdefault(("stored", stamp, stored), False):
+                    self.said["stored", stamp, stored] = True
+                    disks = [key[1] for home in self.homes.values() for key in home.held if key[0] == stamp.job]
+                    there = {layer for low, high, at in disks if at == stored for layer in range(low, high + 1)}
+                    layers = len(self.specs[stamp.job].layers)
+                    self.expect(len(there) == layers, f"version {stored} is called stored: {sorted(disks)}")
             case Prepare(plan, version=version):
                 if self.said.setdefault(("plan", plan.stamp), version) == version:
                     self.counts["plans"] += 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edged.core.events import LeaveAsked, PauseAsked, ResumeAsked
-from edged.core.messages import JobState, Prepare
+from edged.core.messages import Committed, JobState, Prepare
 from tests.core.job_sample import JOB, spec
 from tests.simulation.recovery_cluster import Cluster
 
@@ -19,6 +19,7 @@ class Story:
     def __init__(self, seed=1, replicate_every=4, steps=40, **fields):
         self.cluster = Cluster("abc", seed, layer_seconds=0.01)
         self.versions = {}
+        self.stored = -1
         self.cluster.sim.run_for(4.0)
         shape = replace(
             spec(layers=6, steps=steps), samples=8 * steps, epochs=1, batch_size=8, micro_batches=4, eval_samples=0
@@ -30,6 +31,8 @@ class Story:
             look(node, message)
             if isinstance(message, Prepare):
                 self.versions[message.plan.stamp] = message.version
+            if isinstance(message, Committed):
+                self.stored = max(self.stored, message.stored)
 
         self.cluster.look = watch
 
@@ -118,6 +121,37 @@ def test_a_paused_job_stands_after_a_restart_of_everything_and_goes_on_from_the_
     story.cluster.sim.post(C, ResumeAsked(JOB))
     story.finish()
     assert next(iter(story.versions.values())) == step
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seconds", [(0.005, 0.3, 2.0), (0.7, 0.02, 0.02), (1.5, 1.5, 0.1)])
+def test_when_power_fails_everywhere_the_job_goes_on_from_what_was_told_to_be_on_all_disks(seed, seconds):
+    """However late one disk is, there is always a version that all have in common."""
+    story = Story(seed, replicate_every=2, steps=400)
+    for node, each in zip((A, B, C), seconds, strict=True):
+        story.cluster.troubles[node].disk_seconds = each
+    for reached in (60, 120, 130):
+        story.until(lambda reached=reached: story.steps() >= reached)
+        stored = story.stored
+        assert stored >= reached - 50, "the disks have fallen behind"
+        story.switch_off()
+        story.versions.clear()
+        story.switch_on()
+        story.until(lambda: bool(story.versions))
+        assert next(iter(story.versions.values())) >= stored
+
+
+def test_a_full_disk_keeps_no_version_of_the_others_back():
+    story = Story(replicate_every=2, steps=400)
+    story.cluster.troubles[B].disk_full = True
+    story.until(lambda: story.steps() >= 100)
+    assert story.stored >= 80
+    stored = story.stored
+    story.switch_off()
+    story.versions.clear()
+    story.switch_on()
+    story.until(lambda: bool(story.versions))
+    assert next(iter(story.versions.values())) >= stored
 
 
 def test_a_job_whose_end_only_its_source_knew_is_not_run_again(story):

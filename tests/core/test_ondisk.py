@@ -1,0 +1,60 @@
+"""What lies on one disk, and what must stay there."""
+
+from edged.core.messages import Holding, HoldingKind
+from edged.core.ondisk import OnDisk
+
+
+def pieces(*versions):
+    return {(0, 1, version) for version in versions}
+
+
+def write(disk, version, problem=""):
+    assert disk.write(pieces(version))
+    assert disk.outcome(version) is None
+    disk.written(version, problem)
+
+
+def test_what_is_stored_everywhere_outlives_all_that_is_written_until_a_newer_is():
+    disk = OnDisk()
+    write(disk, 16)
+    disk.stored(16)
+    for version in (32, 64, 80):
+        write(disk, version)
+        assert disk.pieces == pieces(16, version)
+    disk.stored(80)
+    write(disk, 96)
+    assert disk.pieces == pieces(80, 96)
+
+
+def test_after_a_restart_nobody_knows_which_is_stored_everywhere_so_what_was_found_stays():
+    disk = OnDisk()
+    disk.found(Holding(0, 1, version, HoldingKind.DISK) for version in (16, 48))
+    write(disk, 64)
+    assert disk.pieces == pieces(16, 48, 64)
+    disk.stored(64)
+    write(disk, 80)
+    assert disk.pieces == pieces(64, 80)
+
+
+def test_what_a_job_was_put_down_at_stays_but_never_more_than_three_are_there():
+    disk = OnDisk()
+    for version in (16, 32, 48, 64):
+        write(disk, version)
+        disk.stay(version)
+        assert len(disk.pieces) <= 3
+    assert disk.pieces == pieces(16, 48, 64)
+
+
+def test_a_full_disk_is_told_and_not_tried_again_with_the_same_version():
+    disk = OnDisk()
+    write(disk, 16)
+    write(disk, 32, "the disk is full")
+    assert disk.outcome(32) == "the disk is full"
+    assert disk.pieces == pieces(16)
+    assert not disk.write(pieces(32))
+    write(disk, 48)
+    assert disk.outcome(48) == ""
+
+
+def test_of_a_version_that_was_never_here_there_is_nothing_to_tell():
+    assert OnDisk().outcome(16) is None
