@@ -72,7 +72,8 @@ def cut_reset(trial: Trial) -> None:
     network(trial).heal()
     healed = trial.note("healed")
     wait_until(lambda: len(lineages(trial, trial.others())) == 1, "one lineage for all", EVENT_SECONDS)
-    recovered(trial, healed, cause="joined")
+    recovered(trial, healed)
+    wait_until(lambda: set(victims) <= set(trial.plan()), "they are used again", EVENT_SECONDS)
 
 
 def lineages(trial: Trial, names: list[str]) -> set[str]:
