@@ -4,6 +4,7 @@ import pytest
 
 from edged.core.course import (
     ANSWER_SECONDS,
+    IMPOSSIBLE_SECONDS,
     TRANSFER_SECONDS,
 )
 from edged.core.events import PortProbed
@@ -250,22 +251,78 @@ def test_who_fails_to_prepare_twice_is_left_out(council):
     assert len(council.asked) == 3
 
 
-def test_if_nobody_is_left_the_job_fails_with_the_reasons():
-    council = Council(node=A, leader=A, nodes=(A, B), workers=(A, B))
+def only_layers_are_too_much(council, problems):
+    """Who is given layers of a plan fails with its problem; as the source alone it is well."""
     answers = council.answers
 
-    def only_layers_are_too_much(to, message):
+    def answer(to, message):
         if isinstance(message, Prepare):
             council.problems = {n: w for n, w in problems.items() if n in message.plan.nodes()}
         return answers(to, message)
 
-    problems = {A: "out of memory", B: "an unknown operation"}
-    council.answers = only_layers_are_too_much
+    council.answers = answer
+
+
+def test_if_nobody_is_left_the_job_fails_with_the_reasons():
+    council = Council(node=A, leader=A, nodes=(A, B), workers=(A, B))
+    only_layers_are_too_much(council, {A: "out of memory", B: "an unknown operation"})
     council.submit()
     assert council.record.state is JobState.FAILED
     assert council.record.reason == (
         "pi-a could not prepare: out of memory; pi-b could not prepare: an unknown operation"
     )
+
+
+def without_b(problems):
+    council = Council(node=A, leader=A, nodes=(A, B), workers=(A, B))
+    only_layers_are_too_much(council, problems)
+    council.lose(B)
+    return council
+
+
+def test_who_is_dead_may_come_back_in_time_for_a_job_that_nobody_here_can_prepare():
+    council = without_b({A: "out of memory"})
+    council.submit()
+    assert council.record.state is JobState.WAITING
+    assert council.record.reason == "pi-a could not prepare: out of memory"
+    council.join(B, boot=2)
+    council.wait(2.0)
+    assert council.plan.nodes() == (B,)
+
+
+def test_a_job_that_nobody_here_can_prepare_does_not_wait_long_for_the_dead():
+    council = without_b({A: "out of memory"})
+    council.submit()
+    council.wait(IMPOSSIBLE_SECONDS - 2)
+    assert council.record.state is JobState.WAITING
+    council.wait(4)
+    assert council.record.state is JobState.FAILED
+
+
+def test_a_job_that_has_run_is_never_ended_because_nodes_cannot_prepare_any_more(council):
+    council.run()
+    council.keep(0)
+    only_layers_are_too_much(council, {C: "out of memory"})
+    council.workers = [B, C]
+    council.lose(B)
+    council.wait(10 * IMPOSSIBLE_SECONDS)
+    assert council.record.state is JobState.WAITING
+    assert "pi-c could not prepare: out of memory" in council.record.reason
+    council.join(B, boot=2)
+    council.wait(2.0)
+    assert council.stage is Stage.RESUME
+
+
+def test_a_source_that_cannot_prepare_any_more_does_not_end_a_job_that_has_run(council):
+    council.run()
+    council.keep(0)
+    council.problems = {A: "no room for the program"}
+    council.lose(B)
+    council.wait(10 * IMPOSSIBLE_SECONDS)
+    assert council.record.state is JobState.PREPARING
+    council.problems = {}
+    council.wait(5.0)
+    assert council.stage is Stage.RESUME
 
 
 def test_a_source_that_can_never_prepare_ends_the_job(council):
