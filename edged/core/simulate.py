@@ -196,7 +196,7 @@ class Simulation:
 
     def partition(self, *groups: Iterable[NodeId], resets: bool = False) -> None:
         """Cut every link between different ``groups``, both ways; ``resets`` as in ``cut``."""
-        sides = [tuple(group) for group in groups]
+        sides = [sorted(group) for group in groups]
         for i, one in enumerate(sides):
             for other in sides[i + 1 :]:
                 for a in one:
