@@ -14,6 +14,9 @@ STRIKES = 3
 STRIKE_SECONDS = 60.0
 """... within this time takes no further part in the job. Where only one other loses it, the link is at fault."""
 
+STRAY_SECONDS = 1.0
+"""What a dead process has said may come this long after its port refused."""
+
 FAILURES = 2
 """A node that could not prepare this often takes no further part: once may be the fault of who it got layers from."""
 
@@ -28,6 +31,7 @@ class Conduct:
         """Everyone is welcome; ``members`` is the list as it is now."""
         self._boots = {node: record.boot for node, record in members.items()}
         self._doubted: set[NodeId] = set()
+        self._refused_at: dict[NodeId, float] = {}
         self._strikes: dict[NodeId, list[tuple[float, NodeId]]] = {}
         self._failures: dict[NodeId, int] = {}
         self._excluded: dict[NodeId, str] = {}
@@ -42,13 +46,15 @@ class Conduct:
         """Whose death is likely, before membership has the last word."""
         return self._doubted
 
-    def refused(self, node: NodeId) -> None:
+    def refused(self, node: NodeId, now: float) -> None:
         """A fresh connect to this node's port was refused."""
         self._doubted.add(node)
+        self._refused_at[node] = now
 
-    def heard(self, node: NodeId) -> None:
-        """This node has answered."""
-        self._doubted.discard(node)
+    def heard(self, node: NodeId, now: float | None = None) -> None:
+        """This node has answered; or, at ``now``, has said anything: that counts if it cannot be from before."""
+        if now is None or now >= self._refused_at.get(node, 0.0) + STRAY_SECONDS:
+            self._doubted.discard(node)
 
     def changed(self, record: MemberRecord, before: MemberState | None) -> None:
         """A member is alive after all, or another process runs on its device now."""

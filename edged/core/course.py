@@ -133,6 +133,7 @@ class Course:
         self._step_seconds: float | None = None
         self._pausing = self._adopted = False
         self._committed, self._questions = -1, 0
+        self._beyond, self._consulted = 0, frozenset[tuple[NodeId, int]]()
         self._since = self._calm_at = self._measured_by = self._possible_by = 0.0
         self._repeat_at: float | None = None
         self._overdue_at: float | None = None

@@ -9,10 +9,19 @@ from edged.core.course import Course
 from edged.core.effects import Effect, Log
 from edged.core.gathering import Gathering
 from edged.core.ids import NodeId
-from edged.core.inventory import newest_complete, newest_stored, out_of_reach, ranges, ranges_in_words, transfers
+from edged.core.inventory import (
+    newest_complete,
+    newest_stored,
+    newly_started,
+    out_of_reach,
+    ranges,
+    ranges_in_words,
+    transfers,
+)
 from edged.core.messages import JobState, MemberState
 from edged.core.phases import Stage, Turn
 from edged.core.plan import Plan
+from edged.core.recovery import Recovery
 from edged.core.stock import Stock, lost_layers, take_stock
 
 _NOBODY = "nobody is left"
@@ -48,8 +57,24 @@ class Founding(Course):
             return self._wait(
                 lack + (f" (waiting for {self._names(silent)} to answer)" if silent else ""), now, stay=bool(silent)
             )
-        self._stock = stock
+        self._go_on_from(stock)
         return self._draw_from(stock.source) + self._turn(Turn.GATHERED, now)
+
+    def _go_on_from(self, stock: Stock) -> None:
+        """Remember what was decided on, and who has had a say in it."""
+        inventories, record = self._inventories, self.record
+        self._stock = stock
+        self._beyond = max(self._committed, newest_stored(inventories))
+        self._consulted = frozenset((member.node, member.boot) for member in self._alive())
+        if stock.version > record.step:
+            self.record = replace(record, step=stock.version)
+        if stock.version > 0 and newly_started(inventories) and (self._recovery is None or not record.step):
+            self._recovery = Recovery("restarted", {}, None, stock.version, self._since)
+
+    def _late(self) -> list[NodeId]:
+        """Return who came since everyone was asked, while the job does again what they may hold."""
+        there = self._alive() if self.record.step < self._beyond else ()
+        return [member.node for member in there if (member.node, member.boot) not in self._consulted]
 
     def _lack(self, stock: Stock, now: float) -> str:
         """Say why it is too early to plan, or that nobody is left to plan for; nothing if it is time."""

@@ -41,6 +41,12 @@ def newest_stored(inventories: Inventories) -> int:
     return max((holding.version for holding in held if holding.kind is HoldingKind.DISK), default=0)
 
 
+def newly_started(inventories: Inventories) -> bool:
+    """Whether all that is held was read back from disks: nobody has any of it in memory."""
+    kinds = {holding.kind for its in inventories.values() for holding in its.holdings}
+    return kinds <= {HoldingKind.DISK, HoldingKind.FIRST}
+
+
 def lacking(layers: int, version: int, inventories: Inventories) -> tuple[tuple[int, int], ...]:
     """Return the ranges of layers (inclusive) that nobody holds at ``version``."""
     held = {layer for _, holding in _at(version, inventories) for layer in _layers_of(holding)}

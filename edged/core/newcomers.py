@@ -50,6 +50,10 @@ class Newcomers:
         """This process has the program."""
         self._ready.add(_process(member))
 
+    def doubt(self, node: NodeId) -> None:
+        """Whether this node is there is not known: it is to answer again."""
+        self._ready = {process for process in self._ready if process[0] != node}
+
     def ready(self, member: MemberRecord) -> bool:
         """Whether this process is known to have the program."""
         return _process(member) in self._ready

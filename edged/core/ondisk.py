@@ -35,8 +35,11 @@ class OnDisk:
         self.staying = tuple(dict.fromkeys((*several[:1], *several[-1:])))
 
     def stored(self, version: int) -> None:
-        """This version lies on the disks of all who should have it: what else is here may go."""
-        self.staying = (version,)
+        """This version lies on the disks of all who should have it: what is older may go.
+
+        What is newer was rolled back behind, for want of somebody who may come back with the rest of it.
+        """
+        self.staying = tuple(sorted({version, *(each for each in self.staying[-1:] if each > version)}))
 
     def write(self, pieces: Iterable[Piece]) -> bool:
         """Note that these are written; return whether any was neither here, nor on its way, nor tried in vain."""

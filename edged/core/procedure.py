@@ -113,7 +113,8 @@ class Procedure(Founding):
                 self._conduct.changed(record, before)
                 effects = self._look_around(now)
             case PortProbed(node, refused=True):
-                self._conduct.refused(node)
+                self._conduct.refused(node, now)
+                self._newcomers.doubt(node)
                 effects = self._look_around(now)
             case _:
                 effects = []
@@ -145,6 +146,7 @@ class Procedure(Founding):
     # ------------------------------------------------------------------------------------------- messages
 
     def _hear(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        self._conduct.heard(sender, now)
         if self.protection is not None:
             self.protection.hear(sender, message, now)
         match message:
@@ -153,7 +155,8 @@ class Procedure(Founding):
             case PauseRequest(job) | ResumeRequest(job) if job == self.record.job:
                 self._pausing = isinstance(message, PauseRequest)
             case Learned(job) if job == self.record.job and (member := self._members.get(sender)) is not None:
-                self._newcomers.learned(member)
+                if sender not in self._conduct.doubted:
+                    self._newcomers.learned(member)
             case Inventory() if self.stage is Stage.FENCE and self._gathering is not None:
                 if self._gathering.hear(sender, message):
                     self._conduct.heard(sender)
@@ -238,6 +241,8 @@ class Procedure(Founding):
         leaving = {node: LEAVES for node in plan.nodes() if node in leavers and node not in self._needed}
         if source in leavers and self.protection is not None and self.protection.data_held(source):
             leaving[source] = LEAVES
+        if late := self._late():
+            return self._drain(Recovery("joined", dict.fromkeys(late, "joined"), plan, self.record.step, now), now)
         if leaving:
             return self._drain(Recovery("left", leaving, plan, self.record.step, now), now)
         mended = self._minded - self._lead.links.pairs
@@ -247,7 +252,9 @@ class Procedure(Founding):
         members = self._eligible(self._present())
         aside = [member for member in members if member.node not in plan.nodes()]
         learn = Learn(self.record.job, source)
-        effects: list[Effect] = [SendMessage(to, learn) for to in self._newcomers.to_teach(aside, now)]
+        doubtful = [m for m in self._alive() if m.node in self._conduct.doubted and m.node not in plan.nodes()]
+        teach = self._newcomers.to_teach([*aside, *doubtful], now)
+        effects: list[Effect] = [SendMessage(to, learn) for to in teach]
         able = tuple(member for member in members if member not in aside or self._newcomers.ready(member))
         if not self._newcomers.worth_asking(able, now):
             return effects

@@ -57,6 +57,8 @@ class Recovery:
         match self.cause:
             case "leader":
                 return "the leader changed"
+            case "restarted":
+                return "all nodes were restarted"
             case "paused":
                 return "the job was resumed"
             case _:
@@ -79,6 +81,8 @@ class Recovery:
         if source is not None:
             parts.append(f"{named([source], members)} goes on with the data")
         parts.append({0: "no step lost", 1: "1 step is done again"}.get(again, f"{again} steps are done again"))
+        if self.cause == "restarted":
+            parts[-1] = f"it goes on from version {version}"
         size_bytes = moved_bytes(spec, moves)
         return RecoveryReport(
             plan.stamp, self.cause, tuple(self.verbs), version, again, seconds, size_bytes, "; ".join(parts)

@@ -217,8 +217,9 @@ class LeaveOrder:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """Leader to all: a new plan runs after ``cause`` (died, expelled, left, joined, slow, leader, paused, link).
+    """Leader to all: a new plan runs after ``cause``.
 
+    That is one of died, expelled, left, joined, slow, leader, paused, link, restarted.
     ``rolled_back_to`` is the step from which the job went on; ``lost_steps`` how many are done again.
     ``pause_seconds``: from the evidence to the first progress. ``moved_bytes``: state that went to another node.
     ``text``: what happened, in a sentence.

@@ -14,7 +14,8 @@ from edged.core.plan import Plan
 from edged.core.watch import GONE, named
 
 BEGINNING_SECONDS = 60.0
-"""A job goes back to its beginning only after waiting this long for lost layers, or as long as it has to repeat."""
+"""A job goes back to its beginning only after waiting for lost layers as long as it has to repeat; this long at least
+where nobody knows how long that is."""
 
 STEP_SECONDS = 0.5
 """What a step is taken to last where that is not known."""
@@ -59,8 +60,8 @@ def take_stock(
     if not programs:
         return f"the program was lost with node {named([spec.source], members)}; the job goes on when it is back"
     again = max(committed, newest_stored(inventories))
-    known = STEP_SECONDS if step_seconds is None else step_seconds
-    patience = min(BEGINNING_SECONDS, again * known) if version == 0 and again > 0 else 0.0
+    repeating = max(BEGINNING_SECONDS, again * STEP_SECONDS) if step_seconds is None else again * step_seconds
+    patience = repeating if version == 0 and again > 0 else 0.0
     return Stock(version, source, source if source in programs else programs[0], patience)
 
 

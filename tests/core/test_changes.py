@@ -5,6 +5,7 @@ import pytest
 from edged.core.course import (
     SNAPSHOT_SECONDS,
 )
+from edged.core.events import PortProbed
 from edged.core.messages import (
     Drain,
     Drained,
@@ -224,3 +225,21 @@ def test_a_newcomer_among_leavers_goes_on_with_the_job(council):
     assert council.stage is None
     council.join(E)
     assert council.stage is not None
+
+
+def test_who_was_doubted_and_lives_is_asked_again_and_counts_as_soon_as_it_answers(council):
+    """A port that refuses once, for want of room or behind a switch, is no death: membership never says a word."""
+    council.run()
+    council.join(E)
+    council.wait(10.0)
+    council.handle(PortProbed(E, refused=True))
+    council.silent.add(E)
+    asked = len(council.asked)
+    council.wait(3.0)
+    assert E in council.board.procedure._conduct.doubted
+    council.silent.discard(E)
+    council.wait(2.0)
+    assert E not in council.board.procedure._conduct.doubted
+    council.lose(C)
+    assert E in {member.node for member in council.asked[-1].members}
+    assert len(council.asked) > asked

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edged.core.conduct import FAILURES, STRIKE_SECONDS, STRIKES, Conduct
+from edged.core.conduct import FAILURES, STRAY_SECONDS, STRIKE_SECONDS, STRIKES, Conduct
 from edged.core.messages import MemberState
 from tests.core.job_sample import A, B, C, member
 
@@ -38,7 +38,7 @@ def test_who_cannot_prepare_twice_is_excluded(conduct):
 def test_a_new_process_begins_with_a_clean_slate(conduct):
     for _ in range(FAILURES):
         conduct.unready(B, "no memory")
-    conduct.refused(B)
+    conduct.refused(B, 10.0)
     conduct.changed(member(B), MemberState.ALIVE)
     assert B in conduct.excluded
     assert B in conduct.doubted
@@ -49,11 +49,19 @@ def test_a_new_process_begins_with_a_clean_slate(conduct):
 
 
 def test_doubt_ends_with_a_word_or_with_membership(conduct):
-    conduct.refused(B)
+    conduct.refused(B, 10.0)
     conduct.changed(member(B, MemberState.SUSPECT), MemberState.ALIVE)
     assert conduct.doubted == {B}
     conduct.changed(member(B), MemberState.SUSPECT)
     assert not conduct.doubted
-    conduct.refused(B)
+    conduct.refused(B, 10.0)
     conduct.heard(B)
+    assert not conduct.doubted
+
+
+def test_doubt_ends_with_any_word_that_cannot_have_been_on_its_way_before(conduct):
+    conduct.refused(B, 10.0)
+    conduct.heard(B, 10.0 + 0.5 * STRAY_SECONDS)
+    assert conduct.doubted == {B}
+    conduct.heard(B, 10.0 + STRAY_SECONDS)
     assert not conduct.doubted

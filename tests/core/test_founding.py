@@ -26,7 +26,7 @@ from edged.core.messages import (
 )
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
-from edged.core.stock import STEP_SECONDS
+from edged.core.stock import BEGINNING_SECONDS
 from tests.core.council import FIRST, Council, E, bring, inventory, messages, receivers, snapshot
 from tests.core.job_sample import JOB, A, B, C, D, member, plan, stamp
 
@@ -244,7 +244,9 @@ def test_rather_than_begin_anew_it_waits_as_long_as_that_would_take(council):
     council.lose(C)
     assert council.stage is Stage.WAIT
     assert council.record.reason.endswith("the job goes on when it is back; if that takes long, it begins anew")
-    council.wait(9.0)
+    council.wait(BEGINNING_SECONDS - 1.0)
+    assert council.stage is Stage.WAIT, "how long a step takes is not known any more"
+    council.wait(2.0)
     assert council.stage is Stage.RESUME
     assert dict(council.told(Prepare))[B].version == 0
 
@@ -254,9 +256,46 @@ def test_a_job_that_is_taken_up_again_waits_for_lost_layers_only_so_long(council
     council.submit(steps=100)
     assert council.stage is Stage.WAIT
     assert council.record.reason.endswith("if that takes long, it begins anew")
-    council.wait(16 * STEP_SECONDS + 2.0)
+    council.wait(BEGINNING_SECONDS - 2.0)
+    assert council.stage is Stage.WAIT
+    council.wait(4.0)
     assert council.stage is Stage.RESUME
     assert dict(council.told(Prepare))[B].version == 0
+
+
+def test_a_job_that_has_begun_anew_goes_back_to_what_a_late_member_brings(council):
+    council.holdings[B] = (Holding(0, 1, 16, HoldingKind.DISK),)
+    council.lose(C)
+    council.submit(steps=100)
+    council.wait(BEGINNING_SECONDS + 2.0)
+    assert council.stage is Stage.RESUME
+    council.step(1)
+    council.step(2)
+    council.holdings[C] = (Holding(2, 3, 16, HoldingKind.DISK),)
+    council.stands = 2
+    council.workers.remove(C)
+    council.join(C, boot=2)
+    council.wait(3.0)
+    assert council.stage is Stage.RESUME
+    assert dict(council.told(Prepare))[B].version == 16
+    assert council.record.step == 16
+    council.step(17)
+    halts = len(council.told(Halt))
+    council.join(E)
+    council.wait(3.0)
+    assert len(council.told(Halt)) == halts, "nobody can bring anything newer any more"
+
+
+def test_after_a_restart_of_everything_people_are_told_where_the_job_goes_on(council):
+    council.holdings[B] = (Holding(0, 3, 16, HoldingKind.DISK),)
+    council.submit(steps=100)
+    council.wait(2.0)
+    assert council.record.step == 16
+    council.step(17)
+    report = council.told(RecoveryReport)[-1][1]
+    assert (report.cause, report.rolled_back_to, report.lost_steps) == ("restarted", 16, 0)
+    assert report.text.startswith("all nodes were restarted; the job went on after")
+    assert report.text.endswith("it goes on from version 16")
 
 
 def test_a_lost_source_is_waited_for_if_nobody_has_its_data(council):

@@ -36,6 +36,20 @@ def test_after_a_restart_nobody_knows_which_is_stored_everywhere_so_what_was_fou
     assert disk.pieces == pieces(64, 80)
 
 
+def test_what_is_newer_than_what_all_have_stays_until_that_is_passed():
+    """The job began anew, and a device that was late may bring back what the rest of it."""
+    disk = OnDisk()
+    disk.found([Holding(0, 1, 96, HoldingKind.DISK)])
+    for version in (0, 16, 32):
+        write(disk, version)
+        disk.stored(version)
+        assert pieces(96, version) <= disk.pieces
+    write(disk, 112)
+    disk.stored(112)
+    write(disk, 128)
+    assert disk.pieces == pieces(112, 128)
+
+
 def test_what_a_job_was_put_down_at_stays_but_never_more_than_three_are_there():
     disk = OnDisk()
     for version in (16, 32, 48, 64):

@@ -3,7 +3,7 @@
 import pytest
 
 from edged.core.messages import Holding, HoldingKind, Inventory, MemberState
-from edged.core.stock import BEGINNING_SECONDS, Stock, lost_layers, take_stock
+from edged.core.stock import BEGINNING_SECONDS, STEP_SECONDS, Stock, lost_layers, take_stock
 from tests.core.job_sample import A, B, C, D, member, plan, spec, stamp
 
 FIRST = Holding(0, 3, 0, HoldingKind.FIRST)
@@ -113,8 +113,9 @@ def test_without_any_plan_before_nobody_is_blamed():
         (0, None, 2.0, 0.0),
         (10, None, 2.0, 20.0),
         (-1, 6, 2.0, 12.0),
-        (5, 6, None, 3.0),
-        (999, None, 2.0, BEGINNING_SECONDS),
+        (5, 6, None, BEGINNING_SECONDS),
+        (999, None, None, 999 * STEP_SECONDS),
+        (600_000, None, 1.0, 600_000.0),
     ],
 )
 def test_going_back_to_the_beginning_is_worth_some_waiting(committed, disk, step_seconds, patience):
