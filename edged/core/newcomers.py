@@ -6,7 +6,7 @@ member without layers is asked to learn the program while the plan runs, also fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from edged.core.ids import NodeId
@@ -46,9 +46,10 @@ class Newcomers:
         if not self._settled and self._settled_at is None:
             self._settled_at = now + SETTLED_SECONDS
 
-    def learned(self, member: MemberRecord) -> None:
-        """This process has the program."""
-        self._ready.add(_process(member))
+    def learned(self, node: NodeId, members: Mapping[NodeId, MemberRecord]) -> None:
+        """The process that runs on this node now has the program."""
+        if (member := members.get(node)) is not None:
+            self._ready.add(_process(member))
 
     def doubt(self, node: NodeId) -> None:
         """Whether this node is there is not known: it is to answer again."""

@@ -154,9 +154,8 @@ class Procedure(Founding):
                 return self._end(JobState.STOPPED, reason, now)
             case PauseRequest(job) | ResumeRequest(job) if job == self.record.job:
                 self._pausing = isinstance(message, PauseRequest)
-            case Learned(job) if job == self.record.job and (member := self._members.get(sender)) is not None:
-                if sender not in self._conduct.doubted:
-                    self._newcomers.learned(member)
+            case Learned(job) if job == self.record.job and sender not in self._conduct.doubted:
+                self._newcomers.learned(sender, self._members)
             case Inventory() if self.stage is Stage.FENCE and self._gathering is not None:
                 if self._gathering.hear(sender, message):
                     self._conduct.heard(sender)

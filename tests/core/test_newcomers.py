@@ -39,10 +39,10 @@ def test_members_without_layers_are_asked_to_learn_until_they_have():
     newcomers = settled(A)
     assert newcomers.to_teach([member(B), member(C)], 1.0) == [B, C]
     assert newcomers.deadline() == 1.0 + REPEAT_SECONDS
-    newcomers.learned(member(B))
+    newcomers.learned(B, {B: member(B)})
     assert newcomers.to_teach([member(B), member(C)], 1.5) == []
     assert newcomers.to_teach([member(B), member(C)], 2.0) == [C]
-    newcomers.learned(member(C))
+    newcomers.learned(C, {C: member(C)})
     assert newcomers.to_teach([member(B), member(C)], 9.0) == []
     assert newcomers.to_teach([member(B, boot=2)], 9.0) == [B]
     assert newcomers.to_teach([], 9.0) == []
