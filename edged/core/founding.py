@@ -51,7 +51,9 @@ class Founding(Course):
         self._begun |= newest_stored(gathering.inventories) > 0
         lack = stock if isinstance(stock, str) else self._lack(stock, now)
         if lack == _NOBODY:
-            return self._end(JobState.FAILED, "; ".join(self._conduct.excluded.values()), now)
+            lack = "; ".join(self._conduct.excluded.values())
+            if self._hopeless(now):
+                return self._end(JobState.FAILED, lack, now)
         if isinstance(stock, str) or lack:
             silent = gathering.silent()
             return self._wait(
@@ -145,9 +147,11 @@ class Founding(Course):
         if set(self._lead.leavers) - self._needed:
             self._needed = frozenset(self._lead.leavers)
             return self._turn(Turn.TROUBLE, now)
-        there = [self._members[node] for node in self._present()]
-        more_may_come = any(member.slowness == 0.0 or member.state is not MemberState.ALIVE for member in there)
         reason = "; ".join([problem, *self._conduct.excluded.values(), *self._aside.values()])
-        if not self._begun and (now >= self._possible_by or not more_may_come):
-            return self._end(JobState.FAILED, reason, now)
-        return self._wait(reason, now)
+        return self._end(JobState.FAILED, reason, now) if self._hopeless(now) else self._wait(reason, now)
+
+    def _hopeless(self, now: float) -> bool:
+        """Whether a job that these devices cannot run never ran, and others are not to be expected soon."""
+        belong = [member for member in self._members.values() if member.state is not MemberState.LEFT]
+        may_come = [m for m in belong if not m.expelled and (m.slowness == 0.0 or m.state is not MemberState.ALIVE)]
+        return not self._begun and (now >= self._possible_by or not may_come)

@@ -327,11 +327,13 @@ class Procedure(Founding):
         return self._trouble("link", verbs, now) if torn else []
 
     def _unready(self, nodes: list[NodeId], verb: str, detail: str, now: float) -> list[Effect]:
-        """These nodes did not prepare; the source, which the job cannot do without, ends it if it never will."""
+        """These nodes did not prepare; the source, which a job cannot begin without, ends it if it never will."""
         plan = self._plan()
         for node in nodes:
+            if node in self._conduct.excluded:
+                self._calm_at = now + REPEAT_SECONDS
             excluded = self._conduct.unready(node, f"{self._names([node])} {verb}{detail}")
-            if excluded and node not in plan.nodes() and node == self.record.source:
+            if excluded and not self._begun and node not in plan.nodes() and node == self.record.source:
                 return self._end(JobState.FAILED, f"{self._names([node])} {verb}{detail}", now)
         return self._trouble("link", dict.fromkeys(nodes, verb), now, detail)
 
