@@ -51,6 +51,7 @@ class Feeding:
         self.home = home
         self.frames: list[dict[str, Any]] = []
         self.drawn = Event()
+        self.told = Event()
 
     def __call__(self, request: dict[str, Any], connection: Any, stream: Any) -> None:
         match request["command"]:
@@ -63,11 +64,12 @@ class Feeding:
                 ask_for(connection, [1, 1, 0])
                 self.frames.append(receive(stream)[0])
                 self.drawn.set()
-                stream.read()
+                assert self.told.wait(60)
             case "attach":
                 say(connection, {"event": "started", "job": request["job"]})
                 assert self.drawn.wait(60)
                 say(connection, self._end())
+                self.told.set()
 
     def _end(self) -> dict[str, Any]:
         if "error" in self.frames[0]:
