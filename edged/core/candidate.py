@@ -161,6 +161,7 @@ class Candidate(Voter):
         self._leader = None
         self._campaign_at = math.inf
         self._lead = Leadership(self._node, now)
+        self._led_to = None
         effects.append(self._save())
 
     def _wait_because(self, effects: list[Effect], reason: str) -> None:

@@ -92,6 +92,7 @@ class Voter:
         self._campaign_at = math.inf
         self._leaving = False
         self._progress = progress
+        self._led_to: int | None = None
         self._discarded = ""
         self._strayed: dict[NodeId, str] = {}
 
@@ -118,6 +119,7 @@ class Voter:
             return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
         self._ballot = None
         self._leader = sender
+        self._led_to = beat.progress
         self._heard_at = now
         self._restored = False
         self._promised_to, self._promised_until = sender, now + self._options.promise_seconds
@@ -127,7 +129,7 @@ class Voter:
     def _why_change_over(self, own: Electorate, sender: NodeId, beat: Heartbeat, now: float) -> str:
         """Why this node leaves its lineage for the one that ``beat`` belongs to; empty if it does not."""
         other = beat.electorate
-        why = why_outranked(own, other, self._progress(), beat.progress)
+        why = why_outranked(own, other, self._steps_done(), beat.progress)
         if why:
             return why
         if self._restored and descends(other, own):
@@ -231,6 +233,10 @@ class Voter:
             self._wait_for_silence(now)
 
     # ------------------------------------------------------------------------------------------ small questions
+
+    def _steps_done(self) -> int:
+        """What this lineage has done: as its leader says, so that all of its voters judge other lineages alike."""
+        return self._progress() if self._lead is not None or self._led_to is None else self._led_to
 
     def _is_leaderless(self, now: float, seconds: float) -> bool:
         return self._lead is None and self._leader is None and now - self._heard_at >= seconds

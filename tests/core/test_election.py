@@ -260,6 +260,17 @@ def test_a_leader_of_an_outranked_lineage_changes_over() -> None:
     assert (reply.accepted, reply.lineage) == (False, "bb")
 
 
+def test_a_follower_counts_the_steps_of_its_lineage_as_its_leader_does() -> None:
+    bench = Bench()
+    bench.hear(1, Heartbeat(4, 1, THREE, 5, progress=70))
+    assert bench.machine._progress() == 0
+    foreign = Electorate("zz", 9, 1, (node_id(2),))
+    (reply,) = answers(bench.hear(2, Heartbeat(9, 1, foreign, 1, progress=69)), HeartbeatReply)
+    assert (reply.accepted, bench.machine.electorate) == (False, THREE)
+    bench.hear(2, Heartbeat(9, 2, foreign, 1, progress=71))
+    assert bench.machine.electorate == foreign
+
+
 def test_survivors_go_on_under_another_name_and_never_right_after_a_restart() -> None:
     gone = [MemberChanged(member(i, state=MemberState.DEAD, proven=True), MemberState.ALIVE, "") for i in (1, 2)]
     restarted = Bench()
