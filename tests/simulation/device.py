@@ -66,6 +66,7 @@ DRAW_SECONDS = 0.001
 COPY_SECONDS = 0.002
 WRITE_SECONDS = 0.02
 ROWS = 16
+NO_MEMORY = "no memory is left"
 """Samples in one parcel of them."""
 
 WANT_SECONDS = 30.0
@@ -250,7 +251,7 @@ class Device:
             problem = ""
             if self.troubles.builds > 0:
                 self.troubles.builds -= 1
-                problem = "no memory is left"
+                problem = NO_MEMORY
             elif spec.job not in self.programs | self.home.spool.keys():
                 problem = "the program is not here"
             else:
@@ -418,7 +419,7 @@ class Device:
                 problem = "the job is over"
             elif self.troubles.snapshots > 0:
                 self.troubles.snapshots -= 1
-                problem = "no memory is left"
+                problem = NO_MEMORY
             elif state is None:
                 problem = "these layers are not here"
             else:

@@ -9,6 +9,7 @@ from edged.core.messages import JobState
 from edged.core.node import NodeOptions
 from edged.core.simulate import Network
 from tests.core.job_sample import spec
+from tests.simulation.device import NO_MEMORY
 from tests.simulation.faults import Fates, resume
 from tests.simulation.recovery_cluster import Cluster
 
@@ -159,9 +160,11 @@ class Run:
                 return self.lost(since)
         if self.is_over():
             return self.told("FINISHED", "nobody lists the job any more", since)
-        records = {(r.state, r.reason) for r in cluster.records_of(job).values() if r is not None}
+        records = {(r.state, r.reason, r.step) for r in cluster.records_of(job).values() if r is not None}
         cluster.expect(len(records) == 1, f"the living do not agree: {records}")
-        ((state, reason),) = records
+        ((state, reason, step),) = records
+        if state is JobState.FAILED and step == 0 and NO_MEMORY in reason:  # all who were there had too little for it
+            return self.told(state.name, reason, since)
         cluster.expect(state is JobState.FINISHED, f"the job {state.name.lower()}: {reason}")
         cluster.expect(job in cluster.written, "the job is finished, and nothing was written")
         self.until(lambda: cluster.is_clean(job), 150.0)  # who was away learns it from a leader
