@@ -77,8 +77,8 @@ class Holdings:
         return self._drop([*below, *self._surplus(below)])
 
     def store(self, version: int) -> bool:
-        """Note that what is in memory of a version goes to disk; return whether anything does that has not already."""
-        return self.disk.write(piece for piece in self._pieces if piece[2] == version)
+        """Note that what is in memory of a version goes to disk; return whether anything does now."""
+        return self.disk.write(version, (piece for piece in self._pieces if piece[2] == version))
 
     def versions(self) -> set[int]:
         """Return the versions of which anything is in memory."""

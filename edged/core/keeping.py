@@ -172,8 +172,8 @@ class Keeping:
                 kept.spec = kept.spec or spec
                 kept.holdings.disk.found(holdings)
             case HeldStored(job, version, problem) if job in self._jobs:
-                self._jobs[job].holdings.disk.written(version, problem)
                 self._tell_at = now
+                return [*self._jobs[job].written(version, problem)]
             case JobSubmitted(spec):
                 kept = self._job(spec.job)
                 kept.spec, kept.home = spec, True

@@ -54,15 +54,21 @@ class Kept:
 
     def store(self, version: int) -> list[StoreHeld]:
         """Write what is in memory of a version to disk, once."""
-        if self.spec is None or not self.holdings.store(version):
-            return []
-        return [StoreHeld(self.spec, version, self.holdings.disk.staying)]
+        return self._write(version) if self.spec is not None and self.holdings.store(version) else []
+
+    def written(self, version: int, problem: str) -> list[StoreHeld]:
+        """The disk is through with a version; write what has come of it meanwhile."""
+        return self._write(version) if self.holdings.disk.written(version, problem) else []
 
     def put_down(self, version: int) -> list[StoreHeld]:
         """Write a version, which stays: all do, and may be switched off."""
         effects = self.store(version)
-        self.holdings.disk.stay(*(version for _ in effects))
+        if self.holdings.disk.under_way(version):
+            self.holdings.disk.stay(version)
         return effects
+
+    def _write(self, version: int) -> list[StoreHeld]:
+        return [] if self.spec is None else [StoreHeld(self.spec, version, self.holdings.disk.staying)]
 
     def untold(self, plan: Plan) -> list[Held | Stored]:
         """Return what is held for the plan in force and not committed: taken or come under it, or where it began."""

@@ -1,6 +1,7 @@
 """What one node has of one job on its disk, and which versions must stay there: see ``storing.py``.
 
 Three versions at most: the one that was written last, and two that stay until the leader names one that is stored.
+One write of a version at a time: what is to be written of it besides waits, or nobody could say what has been written.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class OnDisk:
         self.pieces: frozenset[Piece] = frozenset()
         self.staying: tuple[int, ...] = ()
         self._writing: set[Piece] = set()
+        self._later: set[Piece] = set()  # to be written as soon as the rest of their version is through
+        self._asked = -1  # the version that was to be written last
         self._failed: dict[Piece, str] = {}
 
     def found(self, holdings: Iterable[Holding]) -> None:
@@ -41,25 +44,49 @@ class OnDisk:
         """
         self.staying = tuple(sorted({version, *(each for each in self.staying[-1:] if each > version)}))
 
-    def write(self, pieces: Iterable[Piece]) -> bool:
-        """Note that these are written; return whether any was neither here, nor on its way, nor tried in vain."""
-        due = {*pieces} - self.pieces - self._writing - self._failed.keys()
-        self._writing |= due
-        return bool(due)
+    def write(self, version: int, pieces: Iterable[Piece]) -> bool:
+        """Note that these are to be written; return whether any is to be now.
 
-    def written(self, version: int, problem: str) -> None:
-        """The disk is through with a version: it lies there, and of others only what must stay; or nothing changed."""
+        None is that is here, or on its way, or was tried in vain. See ``written`` for what has to wait.
+        """
+        due = {*pieces} - self.pieces - self._writing - self._later - self._failed.keys()
+        if not due:
+            return False
+        self._failed = {piece: why for piece, why in self._failed.items() if piece[2] in {self._asked, version}}
+        self._asked = version
+        if any(piece[2] == version for piece in self._writing):
+            self._later |= due
+            return False
+        self._writing |= due
+        return True
+
+    def written(self, version: int, problem: str) -> bool:
+        """The disk is through with a version: it lies there, and of others only what must stay; or nothing changed.
+
+        Return whether the version is to be written once more, with what had to wait.
+        """
         done = {piece for piece in self._writing if piece[2] == version}
+        later = {piece for piece in self._later if piece[2] == version}
         self._writing -= done
+        self._later -= later
         if problem:
-            self._failed = dict.fromkeys(done, problem)
+            self._failed |= dict.fromkeys(done, problem)
         else:
             kept = {version, *self.staying}
             self.pieces = frozenset(piece for piece in self.pieces if piece[2] in kept) | done
+        if self._asked != version:
+            self._failed |= dict.fromkeys(later, "another version is written instead")
+            return False
+        self._writing |= later
+        return bool(later)
+
+    def under_way(self, version: int) -> bool:
+        """Whether anything of this version is yet to be written."""
+        return any(piece[2] == version for piece in self._writing | self._later)
 
     def outcome(self, version: int) -> str | None:
         """Return how writing a version went: empty if it lies here, else the problem; ``None``: that is open."""
-        if any(piece[2] == version for piece in self._writing):
+        if self.under_way(version):
             return None
         problem = next((why for piece, why in self._failed.items() if piece[2] == version), None)
         return "" if problem is None and any(piece[2] == version for piece in self.pieces) else problem

@@ -113,6 +113,10 @@ def test_a_version_is_stored_once_and_again_when_more_of_it_has_come():
     assert holdings.store(4)
     assert not holdings.store(4)
     holdings.keep((2, 3, 4), entry(HoldingKind.REPLICA))
+    assert not holdings.store(4), "one write of a version at a time"
+    assert holdings.disk.written(4, ""), "once more"
+    holdings.keep((4, 4, 4), entry(HoldingKind.REPLICA))
+    holdings.disk.written(4, "")
     assert holdings.store(4)
 
 

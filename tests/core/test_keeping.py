@@ -255,6 +255,20 @@ def test_what_all_are_to_write_is_written_and_told_until_it_is_seen_and_what_all
     assert scene.machine.holdings(JOB) == (snapshot(4), snapshot(8))
 
 
+def test_a_version_is_not_told_to_be_stored_while_what_came_of_it_later_is_not(scene):
+    """The disk was slow, and copies of the same version came."""
+    scene.taken(4)
+    write = StoreHeld(spec(steps=100), 4)
+    assert write in scene.commit(4, storing=4)
+    scene.replica(4)
+    assert write not in scene.commit(4, storing=4), "one write of a version at a time"
+    stored = SendMessage(C, Stored(stamp(), 4, ""))
+    effects = scene.handle(HeldStored(JOB, 4, ""))
+    assert write in effects
+    assert stored not in effects
+    assert stored in scene.handle(HeldStored(JOB, 4, ""))
+
+
 def test_what_is_to_be_written_is_written_before_memory_lets_it_go(scene):
     for version in (0, 4, 8):
         scene.taken(version)

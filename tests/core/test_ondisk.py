@@ -9,7 +9,7 @@ def pieces(*versions):
 
 
 def write(disk, version, problem=""):
-    assert disk.write(pieces(version))
+    assert disk.write(version, pieces(version))
     assert disk.outcome(version) is None
     disk.written(version, problem)
 
@@ -65,10 +65,64 @@ def test_a_full_disk_is_told_and_not_tried_again_with_the_same_version():
     write(disk, 32, "the disk is full")
     assert disk.outcome(32) == "the disk is full"
     assert disk.pieces == pieces(16)
-    assert not disk.write(pieces(32))
+    assert not disk.write(32, pieces(32))
     write(disk, 48)
     assert disk.outcome(48) == ""
 
 
 def test_of_a_version_that_was_never_here_there_is_nothing_to_tell():
     assert OnDisk().outcome(16) is None
+
+
+def test_what_comes_while_the_rest_of_its_version_is_being_written_is_written_after_that():
+    disk = OnDisk()
+    assert disk.write(16, {(0, 1, 16)})
+    assert not disk.write(16, {(0, 1, 16), (2, 2, 16)})
+    assert disk.written(16, "")
+    assert disk.pieces == {(0, 1, 16)}
+    assert disk.outcome(16) is None
+    assert not disk.written(16, "")
+    assert disk.pieces == {(0, 1, 16), (2, 2, 16)}
+    assert disk.outcome(16) == ""
+
+
+def test_what_came_later_does_not_lie_there_because_the_rest_does():
+    disk = OnDisk()
+    assert disk.write(16, {(0, 1, 16)})
+    assert not disk.write(16, {(2, 2, 16)})
+    assert disk.written(16, "")
+    assert not disk.written(16, "the disk is full")
+    assert disk.pieces == {(0, 1, 16)}
+    assert disk.outcome(16) == "the disk is full"
+    assert not disk.write(16, {(0, 1, 16), (2, 2, 16)})
+
+
+def test_a_full_disk_is_not_tried_in_turns_with_the_parts_of_a_version():
+    disk = OnDisk()
+    assert disk.write(16, {(0, 1, 16)})
+    assert not disk.write(16, {(2, 2, 16)})
+    assert disk.written(16, "the disk is full")
+    assert not disk.written(16, "the disk is full")
+    assert not disk.write(16, {(0, 1, 16), (2, 2, 16)})
+
+
+def test_an_older_version_is_not_written_again_behind_a_newer_that_would_go_for_it():
+    disk = OnDisk()
+    assert disk.write(16, {(0, 1, 16)})
+    assert not disk.write(16, {(2, 2, 16)})
+    assert disk.write(32, {(0, 1, 32)})
+    assert not disk.written(16, "")
+    assert disk.outcome(16) == "another version is written instead"
+    assert not disk.written(32, "")
+    assert disk.outcome(32) == ""
+
+
+def test_what_failed_of_a_version_is_known_although_another_has_failed_since():
+    disk = OnDisk()
+    assert disk.write(16, {(0, 1, 16)})
+    assert not disk.write(16, {(2, 2, 16)})
+    assert disk.write(32, {(0, 1, 32)})
+    disk.written(16, "")
+    disk.written(32, "the disk is full")
+    assert disk.outcome(16) == "another version is written instead"
+    assert disk.outcome(32) == "the disk is full"
