@@ -8,6 +8,7 @@ from edged.core.membership import MembershipOptions
 from edged.core.messages import JobState
 from edged.core.node import NodeOptions
 from edged.core.simulate import Network
+from edged.core.stock import BEGINNING_SECONDS
 from tests.core.job_sample import spec
 from tests.simulation.device import NO_MEMORY
 from tests.simulation.faults import Fates, resume
@@ -21,6 +22,10 @@ PATIENCE_SECONDS = 90.0
 
 RESTORED_SECONDS = ElectionOptions().restored_seconds
 """Where voters have been started anew and others are gone for good, they elect nobody for so long."""
+
+MOST_LEADERS = 4
+"""A job that may have to begin anew waits for what was lost first, and that is counted by each new leader from its own
+beginning: so many of them, where messages are lost, are waited for."""
 
 STEP_SECONDS = 0.25
 
@@ -196,6 +201,7 @@ class Run:
         gone = set(cluster.ever) - cluster.alive
         limit = cluster.sim.now + PATIENCE_SECONDS + (RESTORED_SECONDS if anew and gone else 0.0)
         lacked_since = None
+        waited_under = []
         while cluster.sim.now < limit:
             if cluster.ended(job):
                 return True
@@ -204,6 +210,10 @@ class Run:
             records = [record for record in cluster.records_of(job).values() if record is not None]
             if records and all(record.state is JobState.PAUSED for record in records):
                 resume(cluster, job)
+            terms = {cluster.nodes[node].board.term for node in cluster.alive}
+            if any("begins anew" in record.reason for record in records) and max(terms) not in waited_under:
+                limit += BEGINNING_SECONDS if 0 < len(waited_under) < MOST_LEADERS else 0.0
+                waited_under.append(max(terms))
             lacking = cluster.lacks(job, sorted(cluster.alive))
             lacked_since = (lacked_since or cluster.sim.now) if lacking else None
             if lacked_since is not None and cluster.sim.now > lacked_since + 40.0 and self.is_told():
