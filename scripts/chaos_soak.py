@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 
 import psutil
-from chaos_bounds import Sample, broken, excess, most_before, report
+from chaos_bounds import COUNTED, Sample, broken, excess, most_before, report
 from chaos_trial import EVENT_SECONDS, Scenario, Trial
 from testbed import TestbedError, wait_until
 
@@ -80,6 +80,9 @@ def cut(trial: Trial) -> None:
     trial.note("healed")
 
 
+MENDS = ("start", "continue", "healed", "it waits")
+"""Words of notes that are no faults."""
+
 HURTS: tuple[tuple[int, Callable[[Trial], None]], ...] = ((10, kill_some), (3, kill_leader), (4, hang), (2, leave))
 
 
@@ -89,21 +92,31 @@ def soak(faults: int, trial: Trial) -> None:
     samples: list[Sample] = []
     for step in range(trial.watch.newest_step(trial.job), STEPS_PER_FAULT):
         _advance(trial, step, samples)
-    while len(trial.faults) < faults:
-        _advance(trial, len(trial.faults) * STEPS_PER_FAULT, samples)
+    while _harm_done(trial) < faults:
+        _advance(trial, _harm_done(trial) * STEPS_PER_FAULT, samples)
         done = len(trial.faults)
         _strike(trial, hurts)
         for _, text in trial.faults[done:]:
-            print(f"step {trial.watch.newest_step(trial.job)}, fault {len(trial.faults)}: {text}", file=sys.stderr)
+            print(f"step {trial.watch.newest_step(trial.job)}, fault {_harm_done(trial)}: {text}", file=sys.stderr)
     trial.go_on_all()
     if trial.away:
         trial.restart(*sorted(trial.away))
     _advance(trial, faults * STEPS_PER_FAULT - 1, samples)
-    trial.figures["taken"] = report(samples)
-    trial.complaints += broken(samples, len(trial.faults))
+    trial.figures["taken"] = taken = report(samples, faults)
+    for device, most in sorted(taken.items()):
+        early, late = (most[name] / 2**20 for name in ("early_rss_bytes", "rss_bytes"))
+        text = f"{most['processes']} processes, {early:.0f} MiB at most in the first quarter, {late:.0f} MiB in all"
+        counts = ", ".join(f"{most[name]} {name}" for name in COUNTED)
+        print(f"{device}: {text}; at most {counts}", file=sys.stderr)
+    trial.complaints += broken(samples, faults)
     trial.complaints += _unsettled(trial, most_before(samples))
     zombies = [child for child in _children(trial) if child.status() == psutil.STATUS_ZOMBIE]
     trial.complaints += [f"a zombie: {child.pid}" for child in zombies]
+
+
+def _harm_done(trial: Trial) -> int:
+    """How many faults have been done; to be started again, continued or healed is none."""
+    return sum(not any(word in text for word in MENDS) for _, text in trial.faults)
 
 
 def _unsettled(trial: Trial, before: dict[str, int]) -> list[str]:
@@ -163,7 +176,7 @@ def _weigh(trial: Trial, samples: list[Sample]) -> None:
     """Note what each device's process takes now."""
     for device in trial.bed.running():
         with suppress(psutil.Error, OSError):
-            samples.append(Sample(device.name, device.process.pid, len(trial.faults), device.taken()))
+            samples.append(Sample(device.name, device.process.pid, _harm_done(trial), device.taken()))
 
 
 def scenario(faults: int, *, network: bool = False) -> Scenario:

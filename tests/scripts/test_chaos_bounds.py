@@ -25,7 +25,7 @@ def test_steady_processes_pass() -> None:
 def test_a_leak_is_found_and_named(what: str, each: int) -> None:
     (sentence,) = broken(life(**{what: each}), FAULTS)
     assert sentence.startswith("process 1 of n0 ")
-    assert ("has grown by" in sentence) == (what == "rss_bytes")
+    assert ("has taken" in sentence) == (what == "rss_bytes")
     assert what == "rss_bytes" or what in sentence
 
 
@@ -35,19 +35,23 @@ def test_a_peak_that_passes_is_no_leak() -> None:
 
 
 def test_a_process_that_was_started_again_is_another_one() -> None:
-    older = life(1)[: FAULTS // 2]
-    larger = [
-        Sample("n0", 2, sample.faults, {**sample.taken, "rss_bytes": sample.taken["rss_bytes"] + 2 * GROWTH_BYTES})
-        for sample in life(2)[FAULTS // 2 :]
-    ]
-    assert broken([*older, *larger], FAULTS) == []
-    assert report([*older, *larger])["n0"]["judged"] == 2
+    older, newer = life(1)[: FAULTS // 2], life(2)[FAULTS // 2 :]
+    assert broken([*older, *newer], FAULTS) == []
+    assert report([*older, *newer], FAULTS)["n0"]["processes"] == 2
 
 
-def test_a_young_process_is_not_judged() -> None:
-    samples = [*life(1)[:SEEN], *life(2, files=50)[-SEEN + 1 :]]
-    assert broken(samples, FAULTS) == []
-    assert report(samples)["n0"]["judged"] == 1
+def test_memory_is_bounded_by_what_the_largest_process_took_in_the_first_quarter() -> None:
+    leader = [Sample("n1", 2, 3, {**STEADY, "rss_bytes": STEADY["rss_bytes"] + GROWTH_BYTES})]
+    grown = [Sample("n0", 3, 39, {**STEADY, "rss_bytes": STEADY["rss_bytes"] + 2 * GROWTH_BYTES})]
+    assert broken([*life(), *leader, *grown], FAULTS) == []
+    (sentence,) = broken([*life(), *grown], FAULTS)
+    assert sentence == ("process 3 of n0 has taken 428 MiB; in the first quarter of the faults none took more than 300")
+    figures = report([*life(), *grown], FAULTS)["n0"]
+    assert (figures["early_rss_bytes"], figures["rss_bytes"]) == (300 * 2**20, 428 * 2**20)
+
+
+def test_the_files_of_a_young_process_are_not_judged() -> None:
+    assert broken([*life(1)[:SEEN], *life(2, files=50)[-SEEN + 1 :]], FAULTS) == []
 
 
 def test_what_is_too_much_after_all_faults_is_told() -> None:
