@@ -353,7 +353,7 @@ class Membership:
         if not (self._detours or self._told_reach):
             return
         records = self._ledger.records
-        self._detours.keep(node for node, record in records.items() if is_present(record))
+        self._detours.keep(lambda node: node in records and is_present(records[node]))
         nodes = self._detours.unreachable(now)
         if nodes != self._told_reach:
             self._told_reach = nodes

@@ -6,7 +6,7 @@ straight way, lives behind a link that is cut. A late answer counts as one, so a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from edged.core.effects import Effect, SendMessage
 from edged.core.events import Event, LeaderChanged, ReachChanged
@@ -44,9 +44,10 @@ class Detours:
         count, since = self._open.get(node, (0, now))
         self._open[node] = (count + 1, since)
 
-    def keep(self, present: Iterable[NodeId]) -> None:
-        """Forget those who are not ``present``: whoever comes back begins anew."""
-        self._open = {node: known for node in present if (known := self._open.get(node)) is not None}
+    def keep(self, is_there: Callable[[NodeId], bool]) -> None:
+        """Forget those who are not there: whoever comes back begins anew."""
+        for node in [node for node in self._open if not is_there(node)]:
+            del self._open[node]
 
     def void(self) -> None:
         """This node itself was not running."""
