@@ -1,11 +1,17 @@
-"""What all tests share: one compute thread, as the nodes of the tests have, since bits depend on it; figures."""
+"""What all tests share: one compute thread, as the nodes of the tests have, since bits depend on it; figures.
+
+Interrupts reach the processes that tests start, also where the shell started the tests in the background, ignoring them.
+"""
 
 from __future__ import annotations
+
+import signal
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIGURES: list[str] = []
 
