@@ -1,6 +1,6 @@
 """What all tests share: one compute thread, as the nodes of the tests have, since bits depend on it; figures.
 
-Interrupts reach the processes that tests start, also where the shell started the tests in the background, ignoring them.
+Interrupts reach the processes that tests start, also where the shell runs the tests in the background, ignoring them.
 """
 
 from __future__ import annotations
