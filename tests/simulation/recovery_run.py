@@ -165,10 +165,12 @@ class Run:
                 return self.lost(since)
         if self.is_over():
             return self.told("FINISHED", "nobody lists the job any more", since)
-        records = {(r.state, r.reason, r.step) for r in cluster.records_of(job).values() if r is not None}
+        there = [record for record in cluster.records_of(job).values() if record is not None]
+        records = {(record.state, record.reason) for record in there}
         cluster.expect(len(records) == 1, f"the living do not agree: {records}")
-        ((state, reason, step),) = records
-        if state is JobState.FAILED and step == 0 and NO_MEMORY in reason:  # all who were there had too little for it
+        ((state, reason),) = records
+        never_ran = all(record.step == 0 for record in there)
+        if state is JobState.FAILED and never_ran and NO_MEMORY in reason:  # all who were there had too little for it
             return self.told(state.name, reason, since)
         cluster.expect(state is JobState.FINISHED, f"the job {state.name.lower()}: {reason}")
         cluster.expect(job in cluster.written, "the job is finished, and nothing was written")
