@@ -79,7 +79,8 @@ class Kept:
                 ours = held.stamp == plan.stamp
                 counted = version < self.committed or (version == self.committed and layers in self.counted)
                 if not counted and (ours or version == start):
-                    told.append(Held(plan.stamp, *layers, version, held.seconds if ours else 0.0, held.size_bytes))
+                    seconds = held.seconds if ours else 0.0
+                    told.append(Held(plan.stamp, *layers, version, seconds, held.size_bytes, self.committed))
         if self.storing >= 0 and (problem := self.holdings.disk.outcome(self.storing)) is not None:
             told.append(Stored(plan.stamp, self.storing, problem))
         return told

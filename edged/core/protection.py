@@ -8,6 +8,7 @@ informs; recovery goes by what nodes say that they hold.
 Where copies travel more slowly than snapshots are taken, nodes would hold ever other versions, and none would be
 complete. A node that has told of as many as it keeps, and none committed, makes the leader double the interval: the
 nodes let go of what does not fit, and meet at a coarser version. Each commit halves it again, down to what is wanted.
+What was said before the halving was heard may be gone: it counts when it is said again.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Protection:
         self._replicas = replicas
         self._interval = interval
         self._apart = apart
+        self._narrowed = -1  # the version at whose commit the interval last came to fit more versions than before
         self._storing = Storing()
         self._has_data: set[NodeId] = set()
         self._held: dict[int, set[tuple[NodeId, int, int]]] = {}
@@ -100,6 +102,7 @@ class Protection:
         if known.stamp == self.plan.stamp:
             self.committed, self.every, self._lying = known.version, known.every, known.layers
             self._wanted = self._spec.replicate_every or known.every
+            self._narrowed = known.version
             self.data_holder = known.data_holder
             self._storing.go_on(known.stored)
             self._has_data.update(NodeId(node) for node in (known.data_holder,) if node)
@@ -206,7 +209,7 @@ class Protection:
     # ------------------------------------------------------------------------------------------ small parts
 
     def _count(self, sender: NodeId, held: Held) -> None:
-        if held.version < self.committed or not self._fits(held.version):
+        if held.version < self.committed or held.committed < self._narrowed or not self._fits(held.version):
             return
         self._held.setdefault(held.version, set()).add((sender, held.first_layer, held.last_layer))
         told = [v for v, pieces in self._held.items() if v > self.committed and any(sender in each for each in pieces)]
@@ -224,12 +227,13 @@ class Protection:
         if version is None:
             return
         self.committed = version
-        self._held = {each: held for each, held in self._held.items() if each >= version}
-        slow = self.every // self._wanted
+        before, slow = self.every, self.every // self._wanted
         if not self._spec.replicate_every and self._costs and self._gaps:
             seconds, sizes = zip(*self._costs.values(), strict=True)
             self._wanted = max(1, self._interval(Cost(max(seconds), max(sizes)), median(self._gaps)))
         self.every = self._wanted * max(1, slow // 2)
+        self._narrowed = version if self.every % before else self._narrowed
+        self._held = {each: held for each, held in self._held.items() if each >= version and self._fits(each)}
 
     def _fits(self, version: int) -> bool:
         """Whether a version may be committed: nodes let go of others."""

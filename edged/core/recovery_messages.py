@@ -102,7 +102,8 @@ class Drained:
 class Held:
     """A node to the leader: a snapshot or replica of these layers is whole here. Repeated until ``Committed``.
 
-    ``seconds``: how long the copy kept the compute thread (0.0 for a replica); ``size_bytes``: its size.
+    ``seconds``: how long the copy kept the compute thread (0.0 for a replica); ``size_bytes``: its size; ``committed``:
+    what the node has heard from this leader to be committed (-1: nothing yet).
     """
 
     stamp: Stamp
@@ -111,6 +112,7 @@ class Held:
     version: int
     seconds: float
     size_bytes: int
+    committed: int = -1
 
 
 @dataclass(frozen=True, slots=True)

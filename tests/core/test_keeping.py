@@ -147,12 +147,20 @@ def test_what_is_held_is_told_again_until_it_is_committed_and_counted_here(scene
 def test_a_holder_that_is_named_after_the_commit_says_so_until_it_is_counted():
     scene = Scene(A)
     scene.hear(Committed(stamp(), 0, 4, (Lying(2, 3, (B,)),), ""))
-    told = SendMessage(C, Held(stamp(), 2, 3, 0, 0.0, 2))
+    told = SendMessage(C, Held(stamp(), 2, 3, 0, 0.0, 2, 0))
     assert scene.replica(sender=B)[-1] == told
     assert scene.wake() == [told]
     scene.commit(0, A)
     scene.wake()
     assert scene.machine.deadline() is None
+
+
+def test_what_is_held_is_said_with_what_was_heard_to_be_committed_by_this_leader(scene):
+    scene.taken()
+    scene.commit(0)
+    (told,) = [e for e in scene.taken(4) if isinstance(e, SendMessage)]
+    assert told.message == Held(stamp(), 2, 3, 4, 0.1, 100, committed=0)
+    assert held(4, to=D) in scene.handle(LeaderChanged(D, 2)), "which has said nothing yet"
 
 
 def test_a_new_leader_is_told_everything_again(scene):

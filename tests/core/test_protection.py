@@ -25,15 +25,16 @@ def protect(nodes=(A, B, C), leader=D, staying=ALL, replicas=1, interval=lambda 
     return made
 
 
-def hold(made, node, version, first, last, seconds=0.0, now=0.0):
-    made.hear(node, Held(made.plan.stamp, first, last, version, seconds, 100), now)
+def hold(made, node, version, first, last, seconds=0.0, now=0.0, heard=None):
+    committed = made.committed if heard is None else heard
+    made.hear(node, Held(made.plan.stamp, first, last, version, seconds, 100, committed), now)
 
 
-def hold_all(made, version, seconds=0.5):
+def hold_all(made, version, seconds=0.5, heard=None):
     for node in made.plan.nodes():
         for _, _, hop in made.plan.hops_of(node):
             for keeper in (node, *made.holders(node)):
-                hold(made, keeper, version, hop.first_layer, hop.last_layer, seconds)
+                hold(made, keeper, version, hop.first_layer, hop.last_layer, seconds, heard=heard)
 
 
 def told(effects, kind):
@@ -155,6 +156,50 @@ def test_what_nodes_may_have_let_go_since_they_told_of_it_is_not_committed():
     hold_all(made, 12)
     made.arrange((A, B), (A, B), 1.0)
     assert made.committed == 12
+
+
+def test_what_was_said_before_the_interval_became_shorter_was_heard_does_not_count():
+    made = protect((A, B), leader=A, staying=(A, B), replicate_every=1)
+    for version in (9, 10, 11):
+        hold(made, A, version, 0, 2)
+    hold_all(made, 10)
+    made.arrange((A, B), (A, B), 1.0)
+    assert (made.committed, made.every) == (10, 1)
+    hold_all(made, 11, heard=-1)  # and let go, as long as only every second version was wanted
+    made.arrange((A, B), (A, B), 1.1)
+    assert made.committed == 10
+    hold_all(made, 11, heard=10)
+    made.arrange((A, B), (A, B), 1.2)
+    assert made.committed == 11
+    hold_all(made, 12, heard=10)  # nothing was let go meanwhile
+    made.arrange((A, B), (A, B), 1.3)
+    assert made.committed == 12
+
+
+def test_what_a_longer_interval_lets_go_is_not_committed_where_a_holder_leaves():
+    made = protect((A, B), leader=D, staying=(A, B, D), interval=lambda cost, step: 64)
+    for step in range(2):
+        made.hear(A, StepReport(stamp(), step, 0, 0.0, 0.0, 0.0), step * 0.25)
+    for node in (A, B):
+        for _, _, hop in made.plan.hops_of(node):
+            for keeper in (A, B):
+                hold(made, keeper, 16, hop.first_layer, hop.last_layer)
+    hold_all(made, 8)
+    made.arrange((A, B, D), (A, B, D), 1.0)
+    assert (made.committed, made.every) == (8, 64)
+    made.arrange((A, B), (A, B), 1.1)
+    assert made.committed == 8
+
+
+def test_a_new_leader_counts_what_is_said_by_those_who_have_heard_it():
+    made = protect()
+    made.remember(Committed(stamp(), 16, 2, (), ""))
+    hold_all(made, 18, heard=-1)
+    made.arrange(ALL, ALL, 0.0)
+    assert made.committed == 16
+    hold_all(made, 18, heard=16)
+    made.arrange(ALL, ALL, 0.1)
+    assert made.committed == 18
 
 
 def test_what_an_earlier_leader_told_is_kept_for_the_same_plan_only():
