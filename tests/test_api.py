@@ -64,7 +64,7 @@ class Feeding:
                 ask_for(connection, [1, 1, 0])
                 self.frames.append(receive(stream)[0])
                 self.drawn.set()
-                assert self.told.wait(60)
+                self.told.wait(60)
             case "attach":
                 say(connection, {"event": "started", "job": request["job"]})
                 assert self.drawn.wait(60)
@@ -148,7 +148,9 @@ def test_a_node_that_goes_away_is_a_failure(tmp_path: Path) -> None:
     feeding = Feeding(tmp_path)
 
     def script(request: dict[str, Any], connection: Any, stream: Any) -> None:
-        if request["command"] != "attach":
+        if request["command"] == "attach":
+            feeding.told.set()
+        else:
             feeding(request, connection, stream)
 
     with running(tmp_path, script), pytest.raises(JobFailedError, match="went away before the job was done"):

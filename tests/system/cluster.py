@@ -47,10 +47,15 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
 
 
 class Follower:
-    """Follows a job from one node; notes when each event came."""
+    """Follows a job from one node; notes when each event came.
 
-    def __init__(self, client: Client, job: str) -> None:
+    ``feeding`` draws its samples in this process. It shares torch's random state with whoever makes a model next, so
+    the end of the job is told only after its own.
+    """
+
+    def __init__(self, client: Client, job: str, feeding: threading.Thread | None = None) -> None:
         self.job = job
+        self._feeding = feeding
         self.events: list[tuple[float, dict[str, Any]]] = []
         self._news = threading.Condition()
         self._over = False
@@ -71,6 +76,8 @@ class Follower:
     def end(self, seconds: float = PATIENCE_SECONDS) -> tuple[float, dict[str, Any]]:
         """The job's last event, and when it came."""
         self._thread.join(seconds)
+        if self._feeding is not None:
+            self._feeding.join(seconds)
         assert self._over, f"job {self.job} is not over after {seconds:.0f} s: {self.events[-3:]}"
         assert self.events, f"nothing was heard of job {self.job}"
         assert self.events[-1][1]["event"] in {"finished", "failed"}, f"the node went away: {self.events[-3:]}"
@@ -157,9 +164,11 @@ class Node:
         feeder = {"path": str(path), "function": "job", "set": changes} if child else None
         spec = submit(job, self.home, feeder, None, source=self.id, strategies=PLANNERS)
         self.client.ask("submit", job=spec.job)
-        if not child:
-            threading.Thread(target=self._feed, args=(spec.job, job), daemon=True).start()
-        return Follower(self.client, spec.job)
+        if child:
+            return Follower(self.client, spec.job)
+        feeding = threading.Thread(target=self._feed, args=(spec.job, job), daemon=True)
+        feeding.start()
+        return Follower(self.client, spec.job, feeding)
 
     def follow(self, job: str) -> Follower:
         """Follow a job that another node's user handed in."""

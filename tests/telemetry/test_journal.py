@@ -35,7 +35,7 @@ def test_an_event_is_written_with_its_effects(tmp_path: Path) -> None:
 def test_tensors_and_bytes_never_enter() -> None:
     parcel = document(ParcelArrived(NodeId("b"), Activation(STAMP, 0, 1, WORK, (SPEC, SPEC), (("n", 2),))))
     assert parcel["parcel"]["size_bytes"] == 48
-    state = document(StateParcel(STAMP, 0, 1, 0, (SPEC,), b"x" * 100))
+    state = document(StateParcel(STAMP, 0, 1, 0, tensors=(SPEC,), replica=False, extra=b"x" * 100))
     assert state["extra"] == "<100 bytes>"
 
 
