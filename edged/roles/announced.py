@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edged.core.ids import JobId
-from edged.roles.feeders import FeederProcess
+from edged.roles.feeder_processes import FeederProcess, FeederProcesses
 from edged.roles.spool import Feeder, Spool
 from edged.telemetry.logs import topic_logger
 
@@ -41,10 +41,10 @@ class _Early:
 class Announced:
     """The feeders that wait for their jobs."""
 
-    def __init__(self, home: Path, socket: Path) -> None:
-        """``home``: where jobs are submitted; ``socket``: where feeders connect."""
+    def __init__(self, home: Path, processes: FeederProcesses) -> None:
+        """``home``: where jobs are submitted; ``processes``: where feeders are started."""
         self._home = home
-        self._socket = socket
+        self._processes = processes
         self._waiting: dict[JobId, _Early] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -53,7 +53,7 @@ class Announced:
         if len(self._waiting) >= MOST or job in self._waiting:
             return lambda: None
         spool = Spool(self._home, job).folder
-        starting = asyncio.get_running_loop().create_task(FeederProcess.start(job, feeder, spool, self._socket))
+        starting = asyncio.get_running_loop().create_task(self._processes.start(job, feeder, spool))
         early = self._waiting[job] = _Early(feeder, starting)
         return lambda: self._withdraw(job, early)
 
@@ -79,12 +79,6 @@ class Announced:
         for job, early in list(self._waiting.items()):
             self._withdraw(job, early)
         await asyncio.gather(*self._ending)
-
-    def kill(self) -> None:
-        """End all of them at once: the process is about to end without a goodbye."""
-        for early in self._waiting.values():
-            if early.starting.done() and not early.starting.cancelled() and early.starting.exception() is None:
-                early.starting.result().kill()
 
     def _withdraw(self, job: JobId, early: _Early) -> None:
         if self._waiting.get(job) is early:

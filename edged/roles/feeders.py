@@ -1,4 +1,4 @@
-"""Feeders: the processes that draw samples, and the frames in which they hand them over.
+"""The frames in which feeders, the processes that draw samples, hand them over.
 
 ::
 
@@ -19,31 +19,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from edged.core.ids import JobId
 from edged.core.job import Phase, Work
 from edged.core.messages import TensorSpec
 from edged.errors import MalformedError
-from edged.roles.spool import Drawing
-from edged.telemetry.logs import topic_logger
 from edged.transport.buffers import aligned
 
 HEADER_BYTES = 2**20
 SAMPLE_BYTES = 2**32
 PIECE_BYTES = 2**18
-OUTPUT_BYTES = 4000
 DRAW_SECONDS = 0.002
 """How long draws are gathered: a feeder that wakes up first would take the core that the next computation needs."""
-
-MODULE = "edged.feeder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,78 +141,6 @@ class FeederLink:
             buffer[filled : filled + len(piece)] = piece
             filled += len(piece)
         return buffer
-
-
-class FeederProcess:
-    """The child that imports the user's job file, or reads a copy of its samples.
-
-    It has a process group of its own: a terminal's Ctrl-C is the node's.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        """Wrap a process that ``start`` made."""
-        self._process = process
-        self._tail = b""
-        self._reading = asyncio.get_running_loop().create_task(self._read())
-
-    @classmethod
-    async def start(cls, job: JobId, feeder: Drawing, spool: Path, socket: Path, module: str = MODULE) -> FeederProcess:
-        """Start the feeder of ``job``, submitted in ``spool``; it connects to the node's local ``socket`` by itself."""
-        command = [sys.executable, "-m", module, "--socket", str(socket), "--job", job, "--submitted", str(spool)]
-        command += feeder.arguments()
-        root = str(Path(__file__).parents[2])
-        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            cwd=feeder.folder,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        return cls(process)
-
-    async def wait(self) -> str:
-        """Wait for the end; returns one sentence about it."""
-        await self._reading
-        status = await self._process.wait()
-        tail = self.last_line()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"the feeder {how}" + (f": {tail}" if tail else "")
-
-    def last_line(self) -> str:
-        """The last line that the feeder printed."""
-        lines = self._tail.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
-
-    def output(self) -> str:
-        """The end of what the feeder printed, on standard output or standard error."""
-        return self._tail.decode(errors="replace")
-
-    async def stop(self) -> None:
-        """Kill the feeder and collect it."""
-        self.kill()
-        await self._process.wait()
-        self._reading.cancel()
-
-    def kill(self) -> None:
-        """Kill the feeder and the loader's workers in its group."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    async def _read(self) -> None:
-        """Pass on what the user's code prints, line by line, and keep the end of it."""
-        stream = self._process.stdout
-        assert stream is not None
-        begun = b""
-        while piece := await stream.read(PIECE_BYTES):
-            self._tail = (self._tail + piece)[-OUTPUT_BYTES:]
-            *lines, begun = (begun + piece).split(b"\n")
-            for line in lines:
-                topic_logger("feeder").info("%s", line[-OUTPUT_BYTES:].decode(errors="replace"))
-            begun = begun[-OUTPUT_BYTES:]
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from edged.core.job import JobSpec, Work
 from edged.errors import JobError
-from edged.roles.feeders import FeederLink, FeederProcess, Sample
+from edged.roles.feeder_processes import FeederProcess
+from edged.roles.feeders import FeederLink, Sample
 from edged.roles.samples import Kind
 from edged.roles.spool import Drawing, Spool
 
@@ -19,7 +20,7 @@ class Handed:
     """One job that was handed to this node.
 
     ``changed``: in what the job file or its data are not what was submitted, as the last feeder said. ``fed``: samples
-    have been drawn, as far as is known.
+    have been drawn, as far as is known. ``tasks``: what runs beside the loop for all jobs of the source.
     """
 
     spec: JobSpec
@@ -27,9 +28,9 @@ class Handed:
     feeder: Drawing | None
     output: Path | None
     kinds: tuple[Kind, ...]
+    tasks: set[asyncio.Task[None]]
     link: FeederLink | None = None
     process: FeederProcess | None = None
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
     pending: dict[Work, None] = field(default_factory=dict)
     samples: dict[Work, Sample] = field(default_factory=dict)
     exports: dict[int, tuple[Path, asyncio.Future[dict[str, object]]]] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Handed:
     """When the last sample came, or the first was asked for since none was wanted."""
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run ``work`` beside the loop; the job keeps hold of it until it ends."""
+        """Run ``work`` beside the loop, until it ends or the source closes."""
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -18,7 +18,8 @@ from edged.roles.announced import Announced
 from edged.roles.copier import Copier
 from edged.roles.copies import Copies, copied_kinds
 from edged.roles.engine import Engine
-from edged.roles.feeders import FeederLink, FeederProcess, Sample
+from edged.roles.feeder_processes import FeederProcess, FeederProcesses
+from edged.roles.feeders import FeederLink, Sample
 from edged.roles.handed import Handed
 from edged.roles.pump import Post, Table
 from edged.roles.samples import trouble
@@ -62,16 +63,17 @@ class Source:
     ) -> None:
         """``socket``: where feeders connect; ``copies``: of the samples of jobs that were handed in elsewhere."""
         self._home = home
-        self._socket = socket
         self._worker = worker
         self._copies = copies
         self._post = post
         self._send_parcel = send_parcel
         self._jobs: dict[JobId, Handed] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._weights = Weights(self._jobs, engine, worker, shelf, post, send, send_parcel)
         self._copier = Copier(self._jobs, post, send_parcel)
         self._tokens = 0
-        self.announced = Announced(home, socket)
+        self._processes = FeederProcesses(socket)
+        self.announced = Announced(home, self._processes)
 
     def table(self) -> Table:
         """First state, samples, result."""
@@ -92,7 +94,9 @@ class Source:
         if spec.job != job:
             raise JobError(f"the folder of job {job} holds job {spec.job}; submit it again")
         if job not in self._jobs:
-            handed = self._jobs[job] = Handed(spec, spool, feeder, output, spool.kinds(), fed=spool.is_open)
+            handed = self._jobs[job] = Handed(
+                spec, spool, feeder, output, spool.kinds(), self._tasks, fed=spool.is_open
+            )
             if (starting := self.announced.take(job, feeder)) is not None:
                 handed.spawn(self._adopt(handed, starting))
             self._weights.load_program(handed)  # while the leader plans
@@ -188,21 +192,19 @@ class Source:
 
     async def close(self) -> None:
         """Leave no feeder behind, and no export without an answer."""
-        await self.announced.close()
         for handed in self._jobs.values():
             handed.refuse_exports("the node left before the export could be written")
-        for handed in list(self._jobs.values()):
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for handed in self._jobs.values():
             await self._stop_feeder(handed)
-        for handed in list(self._jobs.values()):
-            for task in handed.tasks:
-                task.cancel()
+        await self.announced.close()
+        await self._processes.close()
 
     def kill(self) -> None:
         """End all feeders at once: the process is about to end without a goodbye."""
-        self.announced.kill()
-        for handed in self._jobs.values():
-            if handed.process is not None:
-                handed.process.kill()
+        self._processes.kill()
 
     # -- samples
 
@@ -226,7 +228,7 @@ class Source:
         spool, kinds = Spool(self._home, spec.job), copied_kinds(copy)
         spool.take_over(spec, program, kinds)
         feeder = CopyFeeder(str(self._copies.folder(spec.job)))
-        handed = self._jobs[spec.job] = Handed(spec, spool, feeder, None, kinds)
+        handed = self._jobs[spec.job] = Handed(spec, spool, feeder, None, kinds, self._tasks)
         return handed
 
     def _stop(self, effect: StopFeeder) -> None:
@@ -263,9 +265,12 @@ class Source:
         if generation != handed.generation:
             return
         try:
-            process = await FeederProcess.start(handed.spec.job, handed.feeder, handed.spool.folder, self._socket)
+            process = await self._processes.start(handed.spec.job, handed.feeder, handed.spool.folder)
         except OSError as error:
             self._fail(handed, f"the feeder cannot be started: {error}", str(error))
+            return
+        if generation != handed.generation or handed.spec.job not in self._jobs:
+            await process.stop()
             return
         await self._watch(handed, process)
 

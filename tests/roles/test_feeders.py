@@ -5,12 +5,14 @@ import json
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edged.core.ids import JobId
 from edged.core.job import Phase, Work
 from edged.core.messages import TensorSpec
-from edged.roles.feeders import FeederLink, FeederProcess
+from edged.roles.feeder_processes import FeederProcess, FeederProcesses
+from edged.roles.feeders import FeederLink
 from edged.roles.spool import Feeder
 from edged.transport.buffers import ALIGNMENT
 
@@ -141,3 +143,27 @@ async def test_the_last_words_of_a_process_are_kept(tmp_path: Path) -> None:
         assert "edged.no_such" in await process.wait()
     assert "edged.no_such" in process.output()
     await process.stop()
+
+
+async def test_a_start_that_is_given_up_leaves_no_process_behind(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
+    processes = FeederProcesses(tmp_path / "none")
+    starting = asyncio.create_task(processes.start(JobId("aa"), Feeder("/x.py", "job", (), "/"), tmp_path))
+    await asyncio.sleep(0)
+    starting.cancel()
+    assert isinstance((await asyncio.gather(starting, return_exceptions=True))[0], asyncio.CancelledError)
+    await processes.close()
+    assert set(psutil.Process().children()) == before
+
+
+async def test_whoever_waits_for_a_process_may_give_up(tmp_path: Path) -> None:
+    processes = FeederProcesses(tmp_path / "none")
+    process = await processes.start(JobId("aa"), Feeder("/x.py", "job", (), "/"), tmp_path)
+    first = asyncio.create_task(process.wait())
+    second = asyncio.create_task(process.wait())
+    await asyncio.sleep(0)
+    first.cancel()
+    await processes.close()
+    async with asyncio.timeout(60):
+        assert "killed by signal 9" in await second
+    assert first.cancelled()
