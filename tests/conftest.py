@@ -6,25 +6,41 @@ Interrupts reach the processes that tests start, also where the shell runs the t
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+hypothesis.settings.register_profile("edged", deadline=None)  # how long an example takes says nothing on a busy machine
+hypothesis.settings.load_profile("edged")
 
-FIGURES: list[str] = []
+PROCESSES = {"cli", "equality", "examples", "scripts", "system", "test_api.py", "test_daemon.py"}
+"""Tests of real nodes: one after the other, also where several workers run tests."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What shares processes or a module's fixtures runs in one worker."""
+    for item in items:
+        path = item.path.relative_to(config.rootpath / "tests")
+        item.add_marker(pytest.mark.xdist_group("processes" if path.parts[0] in PROCESSES else str(path)))
 
 
 @pytest.fixture
-def figure() -> list[str]:
+def figure(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Append a line to have it printed at the end of the run."""
-    return FIGURES
+    lines: list[str] = []
+    yield lines
+    request.node.user_properties.extend(("figure", line) for line in lines)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was measured."""
-    if FIGURES:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    ends = [report for report in reports if getattr(report, "when", "") == "teardown"]
+    if lines := [line for report in ends for name, line in report.user_properties if name == "figure"]:
         terminalreporter.section("figures")
-        for line in FIGURES:
+        for line in lines:
             terminalreporter.write_line(line)
