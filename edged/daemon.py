@@ -77,6 +77,9 @@ else:
 LEAVE_SECONDS = 1.2
 """A node that nothing holds any more is gone after this long, whatever its peers say."""
 
+DOOR_SECONDS = 10.0
+"""How long a node to which one seed showed another key waits for another seed to let it in."""
+
 THREAD_SECONDS = 0.3
 """How long a computation under way may go on after that."""
 
@@ -152,6 +155,7 @@ class Daemon:
         self._before_exit = before_exit
         self._token, self._key_is_new = _cluster_key(settings)
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._strange: set[str] = set()
         self._observer: Observer | None = None
         self._source: Source | None = None
         self._copies: Copies | None = None
@@ -313,8 +317,20 @@ class Daemon:
             return
         if notice.kind == "twin":
             self._refuse(ConfigError(notice.text))
-        elif notice.kind == "key" and notice.address in {f"{host}:{port}" for host, port in self._settings.seeds}:
-            self._refuse(KeyRefusedError(notice.text))
+        elif notice.kind == "key":
+            self._strange_door(notice)
+
+    def _strange_door(self, notice: Notice) -> None:
+        """A door has another key. Who was told of several doors waits for the others: they may have this key."""
+        seeds = {f"{host}:{port}" for host, port in self._settings.seeds}
+        if notice.address in seeds:
+            self._strange.add(notice.address)
+            patience = 0.0 if self._strange == seeds else DOOR_SECONDS
+            asyncio.get_running_loop().call_later(patience, self._give_up, notice.text)
+
+    def _give_up(self, why: str) -> None:
+        if self._observer is None or len(self._observer.members) == 1:
+            self._refuse(KeyRefusedError(why))
 
     def _refuse(self, error: UserError) -> None:
         if not self._refused.done():

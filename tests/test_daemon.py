@@ -291,6 +291,21 @@ def test_a_home_runs_one_node_and_a_wrong_key_is_an_exit_status(cluster: Cluster
         node.ask("status")
 
 
+def test_one_seed_with_another_key_is_no_reason_to_end_while_another_seed_may_come(cluster: Cluster) -> None:
+    (node,) = cluster.start("a")
+    node.end()
+    stranger = Process(cluster.folder / "stranger", new_cluster_key())
+    door = stranger.ready()["address"].removeprefix("tcp://")
+    second = Process(cluster.folder / "b", cluster.key, door, "--seed", cluster.seed)
+    cluster.nodes.append(second)
+    second.ready()
+    wait_until(lambda: "not to this cluster key" in second.logged())
+    cluster.nodes[0] = Process(node.home, cluster.key)  # at the port that it had before
+    cluster.nodes[0].ready()
+    wait_until(lambda: sum(m["state"] == "alive" for m in second.ask("status")["members"]) == 2)
+    stranger.end()
+
+
 def test_a_second_signal_ends_at_once_and_leaves_no_socket(cluster: Cluster) -> None:
     (node,) = cluster.start("a")
     os.kill(node.process.pid, signal.SIGINT)
