@@ -132,7 +132,7 @@ class Course:
         self._told: Stamp | None = None
         self._step_seconds: float | None = None
         self._pausing = self._adopted = False
-        self._committed, self._questions = -1, 0
+        self._committed = -1
         self._beyond, self._consulted = 0, frozenset[tuple[NodeId, int]]()
         self._since = self._calm_at = self._measured_by = self._possible_by = 0.0
         self._repeat_at: float | None = None
@@ -321,7 +321,6 @@ class Course:
         return [log, *(SendMessage(to, report) for to in present(self._members))]
 
     def _ask_planner(self, members: tuple[MemberRecord, ...]) -> Effect:
-        self._questions += 1
         return MakePlan(self._spec(), self._stamp_now(), members, tuple(sorted(self._lead.links.pairs)))
 
     def _prepare(self, to: NodeId) -> Prepare:

@@ -157,9 +157,9 @@ class ExportAsked:
 
 @dataclass(frozen=True, slots=True)
 class PlanMade:
-    """Answers ``MakePlan``: ``plan`` is ``None`` where ``problem`` says why none exists."""
+    """Answers the ``MakePlan`` of this stamp: ``plan`` is ``None`` where ``problem`` says why none exists."""
 
-    job: JobId
+    stamp: Stamp
     plan: Plan | None
     problem: str
 

@@ -119,11 +119,9 @@ class Founding(Course):
         return effects
 
     def _chosen(self, plan: Plan | None, problem: str, now: float) -> list[Effect]:
-        """The planner has answered."""
-        if self.stage is not Stage.PLAN or (plan is not None and plan.stamp != self._stamp_now()):
-            return []
+        """The planner has answered the question of this stage."""
         if plan is None:
-            return [] if self._questions else self._unplanned(problem, now)
+            return self._unplanned(problem, now)
         version, apart = self._stock.version, self._lead.links.apart
         if beyond := out_of_reach(plan, version, self._inventories, apart):
             return self._plan_without(beyond, now)

@@ -28,7 +28,7 @@ from edged.core.course import (
 from edged.core.effects import Effect, Log, SendMessage
 from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade, PortProbed
 from edged.core.founding import Founding
-from edged.core.ids import NodeId
+from edged.core.ids import NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import (
     Committed,
@@ -107,8 +107,8 @@ class Procedure(Founding):
         match event:
             case MessageReceived(sender, message):
                 effects = self._hear(sender, message, now)
-            case PlanMade(job, plan, problem) if job == self.record.job:
-                effects = self._planned(plan, problem, now)
+            case PlanMade(stamp, plan, problem) if stamp.job == self.record.job:
+                effects = self._planned(stamp, plan, problem, now)
             case MemberChanged(record, before):
                 self._conduct.changed(record, before)
                 effects = self._look_around(now)
@@ -224,11 +224,13 @@ class Procedure(Founding):
 
     # ------------------------------------------------------------------------------------ planned changes
 
-    def _planned(self, plan: Plan | None, problem: str, now: float) -> list[Effect]:
-        self._questions = max(self._questions - 1, 0)
-        if plan is not None and plan.stamp == self._trial and self.stage is Stage.RUN:
+    def _planned(self, stamp: Stamp, plan: Plan | None, problem: str, now: float) -> list[Effect]:
+        """The planner has answered the question of this stamp; planners run side by side, so it may be an old one."""
+        if self.stage is Stage.PLAN and stamp == self._stamp_now():
+            return self._chosen(plan, problem, now)
+        if self.stage is Stage.RUN and stamp == self._trial and plan is not None:
             return self._join(plan, now)
-        return self._chosen(plan, problem, now)
+        return []
 
     def _change(self, now: float) -> list[Effect]:
         """Look whether another plan is wanted while this one could go on, as long as a step is left to be done."""

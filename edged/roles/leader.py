@@ -38,15 +38,14 @@ class Leader:
         task.add_done_callback(self._running.discard)
 
     async def _plan(self, effect: MakePlan) -> None:
-        job = effect.spec.job
         planner = self._planners.get(effect.spec.strategy)
         if planner is None:
             known = ", ".join(sorted(self._planners))
-            self._post(PlanMade(job, None, f"no strategy is called {effect.spec.strategy!r}; there are {known}"))
+            self._post(PlanMade(effect.stamp, None, f"no strategy is called {effect.spec.strategy!r}; there are {known}"))
             return
         try:
             plan = await asyncio.to_thread(partial(planner, effect.spec, effect.members, effect.stamp, effect.apart))
         except (UserError, ValueError) as error:
-            self._post(PlanMade(job, None, sentence(error)))
+            self._post(PlanMade(effect.stamp, None, sentence(error)))
         else:
-            self._post(PlanMade(job, plan, ""))
+            self._post(PlanMade(effect.stamp, plan, ""))

@@ -110,8 +110,8 @@ class Council:
             if node in {m.node for m in ask.members} and not any(frozenset((node, other)) in apart for other in near):
                 able.append(node)
         if self.impossible or not able:
-            return PlanMade(ask.spec.job, None, self.impossible or "there is no plan")
-        return PlanMade(ask.spec.job, plan(ask.stamp, able), "")
+            return PlanMade(ask.stamp, None, self.impossible or "there is no plan")
+        return PlanMade(ask.stamp, plan(ask.stamp, able), "")
 
     def hear(self, sender, message):
         return self.handle(MessageReceived(sender, message))

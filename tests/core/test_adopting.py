@@ -138,7 +138,7 @@ def test_a_new_leader_goes_on_with_what_the_old_one_had_begun(stage):
         of = old.told(Halt)[-1][1].stamp
         for node in (A, C, D):
             old.hear(node, old.handle and inventory(of, *old.holdings[node], program=node == A, data=node == A))
-        old.handle(PlanMade(JOB, plan(of, (C,)), ""))
+        old.handle(PlanMade(of, plan(of, (C,)), ""))
     assert old.stage is stage
     council = Council(leader=C)
     council.holdings = old.holdings

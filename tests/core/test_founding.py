@@ -429,8 +429,27 @@ def test_an_answer_to_an_older_question_is_not_taken(council):
     for node in (A, B, D):
         council.hear(node, inventory(of, FIRST, program=True, data=node == A))
     assert council.stage is Stage.PLAN
-    council.handle(PlanMade(JOB, None, "an old problem"))
-    council.handle(PlanMade(JOB, plan(stamp(version=1), (B, C)), ""))
+    council.handle(PlanMade(stamp(version=1), None, "an old problem"))
+    council.handle(PlanMade(stamp(version=1), plan(stamp(version=1), (B, C)), ""))
     assert council.stage is Stage.PLAN
-    council.handle(PlanMade(JOB, plan(of, (B,)), ""))
+    council.handle(PlanMade(of, plan(of, (B,)), ""))
     assert council.stage is Stage.TRANSFER
+
+
+def test_an_answer_counts_that_comes_before_the_one_to_an_older_question():
+    council = Council(workers=(B, C, E))
+    council.run()
+    council.keep(0)
+    council.think = lambda ask: LeaderChanged(D, 1)  # the planner is at work
+    council.join(E)
+    council.wait(SETTLED_SECONDS + 1)
+    trial = council.asked[-1]
+    council.lose(C)
+    council.wait(2.0)
+    assert council.stage is Stage.PLAN
+    assert council.asked[-1].stamp != trial.stamp
+    council.handle(PlanMade(council.asked[-1].stamp, None, "too little memory"))
+    assert council.stage is Stage.WAIT
+    assert council.record.reason == "too little memory"
+    council.handle(PlanMade(trial.stamp, plan(trial.stamp, (B, C, E)), ""))
+    assert council.stage is Stage.WAIT

@@ -48,7 +48,7 @@ async def test_a_plan_is_made_in_another_thread() -> None:
 
 
 async def test_an_impossible_plan_says_why() -> None:
-    assert (await made("impossible")) == PlanMade(STAMP.job, None, "needs 3 GB, the largest device has 1 GB")
+    assert (await made("impossible")) == PlanMade(STAMP, None, "needs 3 GB, the largest device has 1 GB")
 
 
 async def test_a_planners_mistake_is_an_answer_too() -> None:

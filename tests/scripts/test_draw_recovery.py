@@ -71,7 +71,7 @@ def homes(tmp_path: Path) -> dict[str, Path]:
     """desk leads; shelf, which runs the last layer, is killed; laptop gets that from desk, which holds a replica."""
     homes = {name: tmp_path / name for name in NAMES}
     desk, laptop, shelf = (Life(home) for home in homes.values())
-    desk.at(-9.0, PlanMade(JOB, BEFORE, ""))
+    desk.at(-9.0, PlanMade(BEFORE.stamp, BEFORE, ""))
     for life in (desk, laptop, shelf):
         life.trains(-0.2, OLD, 5)
     desk.at(0.02, LinkLost(C))
@@ -80,7 +80,7 @@ def homes(tmp_path: Path) -> dict[str, Path]:
     laptop.at(0.05, MessageReceived(A, Halt(NEW)))
     desk.at(0.06, NO_EVENT, MakePlan(spec(), NEW, ()))
     prepare = Prepare(AFTER, spec(), 5, A, ())
-    desk.at(0.08, PlanMade(JOB, AFTER, ""), to(B, prepare))
+    desk.at(0.08, PlanMade(AFTER.stamp, AFTER, ""), to(B, prepare))
     laptop.at(0.09, MessageReceived(A, prepare))
     desk.at(0.10, NO_EVENT, SendHeld(B, NEW, 3, 3, 5, replica=False))
     laptop.at(0.14, ParcelArrived(A, StateParcel(NEW, 3, 3, 5, (), b"", replica=False)), BuildStages(AFTER, spec(), 5))

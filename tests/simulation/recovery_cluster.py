@@ -423,9 +423,9 @@ class Cluster:
     @staticmethod
     def make_plan(spec, stamp, members, apart):
         try:
-            return PlanMade(spec.job, PLANNERS[spec.strategy](spec, members, stamp, apart), "")
+            return PlanMade(stamp, PLANNERS[spec.strategy](spec, members, stamp, apart), "")
         except PlanImpossibleError as impossible:
-            return PlanMade(spec.job, None, str(impossible))
+            return PlanMade(stamp, None, str(impossible))
 
     def say(self, node, to, message):
         """A message of the shell's own, past the core."""
