@@ -15,6 +15,7 @@ from edged.core.plan import Plan
 from edged.errors import UserError
 from edged.roles.engine import sentence
 from edged.roles.pump import Post, Table
+from edged.telemetry.logs import topic_logger
 
 Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp, tuple[tuple[NodeId, NodeId], ...]], Plan]
 
@@ -26,26 +27,36 @@ class Leader:
         """``planners``: by the name that a job gives as its strategy."""
         self._planners = planners
         self._post = post
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Plan]] = set()
+        self._logged = ""
 
     def table(self) -> Table:
         """Planning."""
         return {MakePlan: self._make_plan}
 
     def _make_plan(self, effect: MakePlan) -> None:
-        task = asyncio.get_running_loop().create_task(self._plan(effect))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _plan(self, effect: MakePlan) -> None:
         planner = self._planners.get(effect.spec.strategy)
         if planner is None:
             known = ", ".join(sorted(self._planners))
-            self._post(PlanMade(effect.stamp, None, f"no strategy is called {effect.spec.strategy!r}; there are {known}"))
+            problem = f"no strategy is called {effect.spec.strategy!r}; there are {known}"
+            self._post(PlanMade(effect.stamp, None, problem))
             return
-        try:
-            plan = await asyncio.to_thread(partial(planner, effect.spec, effect.members, effect.stamp, effect.apart))
-        except (UserError, ValueError) as error:
-            self._post(PlanMade(effect.stamp, None, sentence(error)))
-        else:
-            self._post(PlanMade(effect.stamp, plan, ""))
+        planning = asyncio.to_thread(partial(planner, effect.spec, effect.members, effect.stamp, effect.apart))
+        task = asyncio.get_running_loop().create_task(planning)
+        self._running.add(task)
+        task.add_done_callback(partial(self._made, effect.stamp))
+
+    def _made(self, stamp: Stamp, task: asyncio.Task[Plan]) -> None:
+        """Hand the plan on, or why there is none: whatever a planner raises is an answer too, and the job waits."""
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._post(PlanMade(stamp, task.result(), ""))
+            return
+        problem = sentence(error)
+        if not isinstance(error, UserError) and problem != self._logged:  # the job tries again each second
+            topic_logger("planning").error("%s", problem, exc_info=error)
+            self._logged = problem
+        self._post(PlanMade(stamp, None, problem))

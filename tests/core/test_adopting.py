@@ -19,7 +19,7 @@ from edged.core.messages import (
 )
 from edged.core.phases import Stage
 from tests.core.council import Council, inventory, messages, receivers
-from tests.core.job_sample import JOB, A, B, C, D, plan, stamp
+from tests.core.job_sample import A, B, C, D, plan, stamp
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+import pytest
+
 from edged.core.effects import MakePlan
 from edged.core.events import Event, PlanMade
 from edged.core.ids import NodeId, Stamp
@@ -29,9 +31,14 @@ def wrong(*_: object) -> Plan:
     raise PlanError("layers must follow each other")
 
 
+def broken(*_: object) -> Plan:
+    raise IndexError("list index out of range")
+
+
 async def made(strategy: str) -> PlanMade:
     events: asyncio.Queue[Event] = asyncio.Queue()
-    leader = Leader({"auto": plan_it, "impossible": impossible, "wrong": wrong}, events.put_nowait)
+    planners = {"auto": plan_it, "impossible": impossible, "wrong": wrong, "broken": broken}
+    leader = Leader(planners, events.put_nowait)
     effect = MakePlan(spec_of(strategy=strategy), STAMP, (record_of("a" * 16, "desk"),))
     leader.table()[MakePlan](effect)
     async with asyncio.timeout(60):
@@ -51,9 +58,21 @@ async def test_an_impossible_plan_says_why() -> None:
     assert (await made("impossible")) == PlanMade(STAMP, None, "needs 3 GB, the largest device has 1 GB")
 
 
-async def test_a_planners_mistake_is_an_answer_too() -> None:
-    assert (await made("wrong")).problem == "PlanError: layers must follow each other"
+@pytest.mark.parametrize(
+    ("strategy", "problem"),
+    [
+        ("wrong", "PlanError: layers must follow each other"),
+        ("broken", "IndexError: list index out of range"),
+    ],
+)
+async def test_a_planners_mistake_is_an_answer_too_and_is_logged(
+    strategy: str, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await made(strategy) == PlanMade(STAMP, None, problem)
+    [record] = [record for record in caplog.records if record.name == "edged.planning"]
+    assert record.message == problem
+    assert record.exc_info is not None
 
 
 async def test_an_unknown_strategy_lists_the_known_ones() -> None:
-    assert "auto, impossible, wrong" in (await made("magic")).problem
+    assert "auto, broken, impossible, wrong" in (await made("magic")).problem
