@@ -56,7 +56,9 @@ def train(
         else:
             print(job)
         return
-    _follow(client, job, as_json=as_json)
+    written = _follow(client, job, as_json=as_json)
+    if target not in {None, written}:
+        print(f"edged: the weights are not in {target}: the node's log tells why", file=sys.stderr)
 
 
 def _hand_over(
@@ -149,7 +151,8 @@ def export(
         print(found["output"])
 
 
-def _follow(client: Client, job: str, *, as_json: bool) -> None:
+def _follow(client: Client, job: str, *, as_json: bool) -> str:
+    """Show a job until it ends; returns where its weights were written."""
     stream = client.stream("attach", job=job)
     try:
         last = _print_json(stream) if as_json else _show(stream)
@@ -166,6 +169,7 @@ def _follow(client: Client, job: str, *, as_json: bool) -> None:
         raise JobFailedError(f"the node went away before job {job} ended; when it is back: `edged attach {job}`")
     if not as_json:
         print(last["output"])
+    return str(last["output"])
 
 
 def _why(job: str, failed: Mapping[str, Any]) -> str:

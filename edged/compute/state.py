@@ -179,7 +179,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise JobError(f"cannot write {path}: {error}; choose another place, or make room there") from error
+        raise JobError(f"cannot write {path}: {error}; make room there, or choose another place") from error
 
 
 def write_first_state(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -5,6 +5,7 @@
     feeder ──DrawSample/SampleDrawn──> queue ──SendInputs──> hops that use inputs, at most window + 2 ahead of Taken
     Result, Updated ──> progress ──> StepReport, EvalReport to all members
     all steps done ──> WantState to every hop ──> WriteWeights ──> FinishedReport to all, JobDone to the leader
+    it cannot be written ──> Unwritten to the leader, and WriteWeights again, until it can
     Drain ──> nothing of later versions is fed ──> all hops stand at one version ──> Drained to the leader
     a silent node ──> Stuck to the leader
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from edged.core.collecting import RESULT_TOKEN, Collecting
 from edged.core.dealing import Dealing, inputs_of
-from edged.core.effects import DrawSample, DropSample, Effect, Log, SendInputs, SendMessage, StartFeeder
+from edged.core.effects import DrawSample, DropSample, Effect, Log, SendInputs, SendMessage, StartFeeder, WriteWeights
 from edged.core.events import (
     DataLost,
     Event,
@@ -44,6 +45,7 @@ from edged.core.messages import (
     StepReport,
     Stuck,
     Taken,
+    Unwritten,
     Updated,
     WantProgress,
     WorkFailed,
@@ -54,6 +56,10 @@ from edged.core.progress import Progress
 from edged.errors import BrokenInvariantError
 
 REPEAT_SECONDS = 0.5
+
+WRITE_SECONDS = 5.0
+"""After so long a result that could not be written is tried again."""
+
 _DRAWN_AHEAD = 4
 
 
@@ -108,6 +114,8 @@ class Feeding:
         self._began: float | None = None
         self._ask_at = 0.0
         self._collects = False
+        self._write_at: float | None = None
+        self._unwritten = ""
         self._done: JobDone | None = None
         self._repeat_at = 0.0
         self._ended = False
@@ -143,7 +151,7 @@ class Feeding:
             return None
         if self._done is not None:
             return self._repeat_at
-        moments = (None if self._progress.complete else self._ask_at, self._collecting.deadline())
+        moments = (None if self._progress.complete else self._ask_at, self._collecting.deadline(), self._write_at)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def check(self) -> None:
@@ -228,8 +236,10 @@ class Feeding:
         return [log, StartFeeder(self._spec), *again]
 
     def _written(self, written: WeightsWritten, now: float) -> list[Effect]:
-        if written.problem or self._done is not None:
-            return self._finish(written.problem, now)
+        if self._done is not None:
+            return []
+        if written.problem:
+            return self._hold_on(written.problem, now)
         seconds = now - self._began if self._began is not None else 0.0
         report = FinishedReport(
             stamp=self._stamp,
@@ -240,6 +250,22 @@ class Feeding:
             state_sha256=written.state_sha256,
         )
         return [*self._broadcast(report), *self._finish("", now)]
+
+    def _hold_on(self, problem: str, now: float) -> list[Effect]:
+        """All work is done, and every copy of it is kept until there is room for the result."""
+        self._write_at = now + WRITE_SECONDS
+        news, self._unwritten = problem != self._unwritten, problem
+        text = f"job {self._spec.name}: the result cannot be written, and is tried again: {problem}"
+        effects: list[Effect] = [Log("warning", "feeding", text)] if news else []
+        if self._leader is not None:
+            effects.append(SendMessage(self._leader, Unwritten(self._stamp, self._spec.steps, problem)))
+        return effects
+
+    def _write_again(self, now: float) -> list[Effect]:
+        if self._write_at is None or now < self._write_at:
+            return []
+        self._write_at = None
+        return [WriteWeights(self._stamp, self._spec.steps, RESULT_TOKEN)]
 
     def _finish(self, problem: str, now: float) -> list[Effect]:
         """Nothing more to do but to tell the leader, until it says ``End``. The first verdict stands."""
@@ -264,7 +290,7 @@ class Feeding:
         if self._progress.complete and not self._collects:
             self._collects = True
             effects += self._collecting.begin_result(now)
-        return [*effects, *self._ask(now), *self._collecting.remind(now)]
+        return [*effects, *self._ask(now), *self._collecting.remind(now), *self._write_again(now)]
 
     def _draw(self) -> list[Effect]:
         """Ask the feeder for as much as may wait."""

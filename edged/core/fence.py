@@ -43,6 +43,7 @@ from edged.core.messages import (
     Stored,
     Stuck,
     Taken,
+    Unwritten,
     Updated,
     WantProgress,
     WantSnapshot,
@@ -115,6 +116,7 @@ class Fence:
                 | Stuck(stamp=stamp)
                 | WorkFailed(stamp=stamp)
                 | JobDone(stamp=stamp)
+                | Unwritten(stamp=stamp)
             ):
                 return self._judge(stamp, type(subject).__name__, ahead=True, after=False)
             case (

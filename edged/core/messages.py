@@ -89,6 +89,7 @@ from edged.core.training_messages import (
     Result,
     StepReport,
     Taken,
+    Unwritten,
     Updated,
     WantProgress,
     WorkFailed,
@@ -164,6 +165,7 @@ __all__ = [
     "Testimony",
     "Transfer",
     "Unreachable",
+    "Unwritten",
     "Updated",
     "VoteReply",
     "VoteRequest",
@@ -228,6 +230,7 @@ Message = (
     | GradientNorms
     | WorkFailed
     | JobDone
+    | Unwritten
     | StepReport
     | Stored
     | EvalReport

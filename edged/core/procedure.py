@@ -49,6 +49,7 @@ from edged.core.messages import (
     StepReport,
     StopRequest,
     Stuck,
+    Unwritten,
     WorkFailed,
 )
 from edged.core.phases import IN_FORCE, Stage, Turn
@@ -183,6 +184,8 @@ class Procedure(Founding):
             case JobDone(stamp, step, problem) if stamp == self.stamp and sender == self.record.source:
                 state = JobState.FAILED if problem else JobState.FINISHED
                 return self._end(state, problem, now, step)
+            case Unwritten(stamp, step, problem) if stamp == self.stamp and sender == self.record.source:
+                return self._held_up(step, problem, now)
             case WorkFailed(stamp, reason, final, peer) if stamp == self.stamp and sender in self._watch.nodes:
                 if final:
                     return self._end(JobState.FAILED, reason, now)
@@ -203,6 +206,14 @@ class Procedure(Founding):
         if self.stage is Stage.DRAIN:
             self._overdue_at = now + DRAIN_SECONDS + 10 * (self._step_time() or 0.0)
         return self._turn(Turn.PROGRESS, now)
+
+    def _held_up(self, step: int, problem: str, now: float) -> list[Effect]:
+        """All steps are done: nothing is given up before the result is on a disk."""
+        if self.stage not in IN_FORCE:
+            return []
+        effects = self._progress(step, now)
+        self.record = replace(self.record, reason=f"the result cannot be written, and is tried again: {problem}")
+        return effects
 
     def _prepared(self, sender: NodeId, problem: str, now: float) -> list[Effect]:
         if sender not in self._unanswered:

@@ -94,6 +94,15 @@ class JobDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwritten:
+    """Source to leader: all steps are done, and the result cannot be written now; said after each attempt."""
+
+    stamp: Stamp
+    step: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepReport:
     """Source to all: step ``step`` is done on every hop."""
 

@@ -292,7 +292,8 @@ class Observer:
 
 def why_it_stands(record: JobRecord) -> str:
     """Why a job does not go on although it is not over, in a sentence; empty where nothing needs saying."""
-    if record.state not in _STANDS:
+    held_up = record.state is JobState.RUNNING and record.step >= record.steps  # the result cannot be written
+    if record.state not in _STANDS and not held_up:
         return ""
     if record.state is JobState.PAUSED:
         return f"job {record.name} is paused at step {record.step}: `edged resume {record.job}` lets it go on"

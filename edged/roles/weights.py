@@ -16,8 +16,9 @@ from edged.roles.engine import Engine
 from edged.roles.handed import Handed
 from edged.roles.pump import Post, Table
 from edged.roles.shelf import Shelf
-from edged.roles.spool import copy_file, move_file, read_bytes
+from edged.roles.spool import copy_file, read_bytes
 from edged.roles.worker import SendParcel, Worker
+from edged.telemetry.logs import topic_logger
 
 if TYPE_CHECKING:
     from edged.compute.state import StateCopy
@@ -78,8 +79,10 @@ class Weights:
         if not self.load_program(handed):
             self._written(handed, effect, handed.spool.folder, "", gone)
             return
+        if token != 0 and token not in handed.exports:
+            return
         parcels = self._shelf.read(stamp, effect.version)
-        path = handed.spool.result if token == 0 else handed.spool.folder / f"export-{token}.safetensors"
+        path = handed.spool.result if token == 0 else handed.exports[token][0]
         self._engine.run(
             lambda executor: executor.write_weights(stamp.job, parcels, path),
             lambda digest: handed.spawn(self._place(handed, effect, path, digest)),
@@ -87,15 +90,17 @@ class Weights:
         )
 
     async def _place(self, handed: Handed, effect: WriteWeights, path: Path, digest: str) -> None:
-        """Copy the written weights to where the user wants them."""
-        output = handed.output if effect.token == 0 else handed.exports[effect.token][0]
-        problem = ""
-        if output is not None:
+        """Copy the result to where the user wants it; where that cannot be, it is safe in the home all the same."""
+        place = path
+        if effect.token == 0 and handed.output is not None:
             try:
-                await asyncio.to_thread(copy_file if effect.token == 0 else move_file, path, output)
+                await asyncio.to_thread(copy_file, path, handed.output)
+                place = handed.output
             except OSError as error:
-                problem = f"cannot write {output}: {error.strerror}; the weights are in {path}"
-        self._written(handed, effect, output or path, digest, problem)
+                topic_logger("source").warning(
+                    "job %s: cannot write %s: %s; the weights are in %s", handed.spec.name, handed.output, error, path
+                )
+        self._written(handed, effect, place, digest, "")
 
     def _written(self, handed: Handed, effect: WriteWeights, output: Path, digest: str, problem: str) -> None:
         self._post(WeightsWritten(effect.stamp, effect.token, str(output), digest, problem))

@@ -45,6 +45,7 @@ KINDS: Final[dict[int, type]] = {
     44: m.WorkFailed,
     45: m.JobDone,
     46: m.WantProgress,
+    47: m.Unwritten,
     50: m.StepReport,
     51: m.EvalReport,
     52: m.FinishedReport,

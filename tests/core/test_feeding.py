@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edged.core.effects import RunForward, RunUpdate, SendMessage, WriteWeights
 from edged.core.events import (
     DataLost,
+    ExportAsked,
     FeederFailed,
     LeaderChanged,
     LoopWasLate,
@@ -36,6 +37,7 @@ from edged.core.messages import (
     StepReport,
     Stuck,
     Taken,
+    Unwritten,
     WorkFailed,
 )
 from tests.core.miniature import LEADER, SOURCE, STAMP, Miniature, assert_whole, make_plan, make_spec, node, pipeline
@@ -228,13 +230,25 @@ def test_a_source_that_lost_its_data_says_so_until_the_plan_ends_and_does_not_en
     assert feeding.handle(DataLost(JobId("f" * 12), "another"), 0.7) == []
 
 
-def test_weights_that_cannot_be_written_are_the_jobs_problem():
+def test_a_result_that_cannot_be_written_is_tried_until_it_can():
+    """To end the job would be to throw the finished weights away: every copy goes with it."""
     feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 2, LEADER, lambda: ())
     feeding.handle(TimerFired(), 0.0)
     parcel = StateParcel(STAMP, 0, 0, 2, (), b"", replica=False)
     assert WriteWeights(STAMP, 2, 0) in feeding.handle(ParcelArrived(SOURCE, parcel), 0.1)
-    effects = feeding.handle(WeightsWritten(STAMP, 0, "out", "", "the disk is full"), 0.2)
-    assert effects == [SendMessage(LEADER, JobDone(STAMP, 2, "the disk is full"))]
+    full = WeightsWritten(STAMP, 0, "out", "", "the disk is full")
+    told = SendMessage(LEADER, Unwritten(STAMP, 2, "the disk is full"))
+    log, *effects = feeding.handle(full, 0.2)
+    assert (log.level, effects) == ("warning", [told])
+    assert not [e for e in feeding.handle(TimerFired(), 5.1) if isinstance(e, WriteWeights)]
+    assert feeding.deadline() == 5.2
+    assert feeding.handle(TimerFired(), 5.2) == [WriteWeights(STAMP, 2, 0)]
+    assert feeding.handle(full, 6.0) == [told]  # the log is not told the same twice
+    assert feeding.handle(ExportAsked(STAMP.job, 7), 6.1) == [WriteWeights(STAMP, 2, 7)]
+    assert feeding.handle(TimerFired(), 11.0) == [WriteWeights(STAMP, 2, 0)]
+    effects = feeding.handle(WeightsWritten(STAMP, 0, "out", "sha", ""), 11.1)
+    assert [type(e.message) for e in effects] == [FinishedReport, JobDone]
+    assert effects[-1].message == JobDone(STAMP, 2, "")
 
 
 def test_what_is_not_of_this_plan_changes_nothing():

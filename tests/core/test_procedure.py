@@ -13,6 +13,7 @@ from edged.core.messages import (
     End,
     Halt,
     JobDone,
+    Jobs,
     JobState,
     MemberState,
     PauseRequest,
@@ -23,6 +24,7 @@ from edged.core.messages import (
     StopRequest,
     Stuck,
     Transfer,
+    Unwritten,
     WorkFailed,
 )
 from edged.core.phases import Stage
@@ -433,5 +435,33 @@ def test_only_the_source_of_this_plan_ends_the_job_with_a_result(council):
     council.hear(B, JobDone(of, 3, ""))
     council.hear(A, JobDone(stamp(version=0), 3, ""))
     assert council.record.state is JobState.RUNNING
-    council.hear(A, JobDone(of, 3, "the disk is full"))
-    assert (council.record.state, council.record.reason) == (JobState.FAILED, "the disk is full")
+    council.hear(A, JobDone(of, 3, "the data could not be read"))  # a full disk is no such verdict: see below
+    assert (council.record.state, council.record.reason) == (JobState.FAILED, "the data could not be read")
+
+
+def test_a_result_that_cannot_be_written_holds_the_job_and_everyone_is_told_why(council):
+    of = council.run(steps=3)
+    council.hear(B, Unwritten(of, 3, "who says so?"))
+    assert council.record.reason == ""
+    council.hear(A, Unwritten(of, 3, "the disk is full"))
+    record = council.record
+    assert (record.state, record.step) == (JobState.RUNNING, 3)
+    assert record.reason == "the result cannot be written, and is tried again: the disk is full"
+    assert record in council.told(Jobs)[-1][1].jobs
+    council.finish(3)
+    assert (council.record.state, council.record.reason) == (JobState.FINISHED, "")
+
+
+def test_a_leader_that_begins_while_a_result_cannot_be_written_makes_no_other_plan(council):
+    bring(council, Stage.RESUME)
+    of = council.stamp
+    council.hear(A, Unwritten(of, 3, "the disk is full"))
+    assert (council.stage, council.stamp) == (Stage.RUN, of)
+    assert "the disk is full" in council.record.reason
+
+
+def test_a_job_whose_result_cannot_be_written_can_be_stopped(council):
+    of = council.run(steps=3)
+    council.hear(A, Unwritten(of, 3, "the disk is full"))
+    council.hear(B, StopRequest(JOB, "asked by the user"))
+    assert council.record.state is JobState.STOPPED

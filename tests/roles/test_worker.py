@@ -1,6 +1,7 @@
 """The worker trains with the real executor: by hand, effect by effect, it gives the reference's bits."""
 
 import asyncio
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,61 @@ async def test_training_by_hand_equals_the_reference(tmp_path: Path, hops: int) 
         assert not [event for event in bench.events if isinstance(event, ComputeFailed)]
     assert written.state_sha256 == train_local(load(f"{path}:job")).state_sha256
     assert output.read_bytes() == (tmp_path / "jobs" / spec.job / "result.safetensors").read_bytes()
+
+
+async def whole(bench: Bench, spec: JobSpec, plan: Plan) -> None:
+    """All layers of the first version have come home."""
+    assert (await prepare(bench, spec, plan)).problem == ""
+    for hop in plan.routes[0].hops:
+        bench.do(SendState(OWN, plan.stamp, hop.first_layer, hop.last_layer, 0))
+        await bench.until(ParcelArrived, lambda event: isinstance(event.parcel, StateParcel))
+
+
+async def test_a_result_that_the_disk_refuses_is_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    plan = plan_of(spec, 1)
+
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with Bench(tmp_path) as bench:
+        await whole(bench, spec, plan)
+        with monkeypatch.context() as patch:
+            patch.setattr("edged.compute.state.save_file", full)
+            bench.do(WriteWeights(plan.stamp, 0, 0))
+            refused = await bench.until(WeightsWritten)
+        result = tmp_path / "jobs" / spec.job / "result.safetensors"
+        assert str(result) in refused.problem
+        assert "No space left on device" in refused.problem
+        assert "make room" in refused.problem
+        beside = bench.source.export(spec.job, tmp_path / "elsewhere.safetensors")
+        bench.do(WriteWeights(plan.stamp, 0, 1))  # a full home does not keep them from another disk
+        await beside
+        assert not result.exists()
+        bench.do(WriteWeights(plan.stamp, 0, 0))
+        written = await bench.until(WeightsWritten, lambda event: event.token == 0)
+        assert (written.problem, written.output) == ("", str(result))
+        assert (tmp_path / "elsewhere.safetensors").read_bytes() == result.read_bytes()
+
+
+async def test_a_result_that_cannot_be_copied_to_its_output_is_safe_in_the_home(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "out.safetensors"
+    spec = hand_in(tmp_path, write_job(tmp_path), output)
+    output.mkdir()
+    plan = plan_of(spec)
+    async with Bench(tmp_path) as bench:
+        await whole(bench, spec, plan)
+        bench.do(WriteWeights(plan.stamp, 0, 0))
+        written = await bench.until(WeightsWritten)
+    result = tmp_path / "jobs" / spec.job / "result.safetensors"
+    assert (written.problem, written.output) == ("", str(result))
+    assert written.state_sha256
+    assert f"cannot write {output}" in caplog.text
+    assert f"the weights are in {result}" in caplog.text
 
 
 async def test_a_refused_program_is_the_reason_why_stages_cannot_be_built(tmp_path: Path) -> None:
