@@ -26,6 +26,9 @@ JOB = Path(__file__).with_name("chaos_job.py")
 POINTS = Path(__file__).with_name("chaos_points.py")
 BEGIN_SECONDS = 90.0
 EVENT_SECONDS = 60.0
+LEAVE_SECONDS = 180.0
+"""Whoever leaves while others are dead waits a minute or more for somebody to take its layers."""
+
 STILL_SECONDS = 90.0
 """So long nothing may change in a job that does not say what it waits for."""
 
@@ -226,7 +229,7 @@ class Trial:
         """Let a node leave gracefully, and wait until it has."""
         self.note(f"{name} leaves")
         self.bed[name].client.ask("leave")
-        self.bed[name].wait(EVENT_SECONDS)
+        self.bed[name].wait(LEAVE_SECONDS)
         self.away.add(name)
 
     # ------------------------------------------------------------------------------------------ the end
