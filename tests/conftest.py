@@ -5,7 +5,9 @@ Interrupts reach the processes that tests start, also where the shell runs the t
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 from collections.abc import Iterator
 
 import hypothesis
@@ -26,6 +28,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         path = item.path.relative_to(config.rootpath / "tests")
         item.add_marker(pytest.mark.xdist_group("processes" if path.parts[0] in PROCESSES else str(path)))
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> dict[int, set[str]]:
+    """By inode, what would survive a loss of power: a file's content, and a folder's names."""
+    found: dict[int, set[str]] = {}
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        found[status.st_ino] = set(os.listdir(descriptor)) if stat.S_ISDIR(status.st_mode) else set()
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import secrets
 import shutil
 from collections.abc import Collection, Mapping
@@ -33,7 +32,7 @@ from edged.compute.program import Program
 from edged.compute.program_form import dump
 from edged.compute.sampling import Sampler, flatten, preserved_random_state
 from edged.compute.sizes import check_sizes
-from edged.compute.state import write_first_state
+from edged.compute.state import sync, write_first_state
 from edged.compute.user_code import UserCode
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Phase, Work
@@ -188,17 +187,21 @@ def _check_evaluation(captured: Captured, sampler: Sampler, inputs: list[torch.T
 
 
 def _write_spool(folder: Path, program: bytes, captured: Captured, document: Mapping[str, Any]) -> None:
-    """Write all files beside the final place, then rename: the folder is there whole or not at all."""
+    """Write all files beside the final place, then rename: the folder is there whole or not at all.
+
+    It is on the disk when this returns: the node's list of jobs will name it.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         partial.mkdir(parents=True, mode=0o700)
         (partial / "program.msgpack").write_bytes(program)
-        write_first_state(partial / "state.safetensors", captured.state)
-        with (partial / "job.json").open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
+        (partial / "job.json").write_text(json.dumps(document), encoding="utf-8")
+        for name in ("program.msgpack", "job.json"):
+            sync(partial / name)
+        write_first_state(partial / "state.safetensors", captured.state)  # syncs itself, and the folder
         partial.rename(folder)
+        sync(folder.parent)
+        sync(folder.parent.parent)
     except OSError as error:
         raise JobError(f"cannot write {folder}: {error.strerror}; is there room, and is the home yours?") from error
     finally:

@@ -26,7 +26,9 @@ from typing import Any, Protocol, get_type_hints
 from edged.core.ids import JobId
 from edged.core.job import JobSpec, LayerProfile
 from edged.errors import JobError
+from edged.replication.tensor_file import sync_folder
 from edged.roles.samples import Kind
+from edged.telemetry.logs import topic_logger
 
 LONGEST_ID = 64
 _ID_DIGITS = frozenset("0123456789abcdef")
@@ -128,6 +130,7 @@ class Spool:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.program.write_bytes(program)
             (self.folder / "job.json").write_text(json.dumps(document), encoding="utf-8")
+            sync_folder(self.folder.parent)  # the result will lie in it
         except OSError as error:
             raise JobError(f"cannot write {self.folder}: {error.strerror}; is there room?") from error
 
@@ -135,6 +138,7 @@ class Spool:
         """Note that the node has taken the job on: it does so again after a restart. Raises ``JobError``."""
         try:
             self._accepted.touch()
+            sync_folder(self.folder)
         except OSError as error:
             raise JobError(f"cannot write {self._accepted}: {error.strerror}; is there room?") from error
 
@@ -148,12 +152,21 @@ class Spool:
         return self.folder / "accepted"
 
     def clear(self) -> None:
-        """Remove what only a running job needs; a folder without a result goes as a whole."""
-        if not self.result.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            return
-        for path in (self.program, self.state, self._accepted):
-            path.unlink(missing_ok=True)
+        """Remove what only a running job needs; a folder without a result goes as a whole.
+
+        What the disk does not let go is logged, and stays until the node is started again: it knows that the job is
+        over, and comes here once more.
+        """
+        try:
+            if not self.result.exists():
+                shutil.rmtree(self.folder)
+                return
+            for path in (self.program, self.state, self._accepted):
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            topic_logger("spool").warning("cannot clear %s: %s; the next start tries again", self.folder, error)
 
 
 def open_jobs(home: Path) -> list[JobId]:
@@ -219,19 +232,21 @@ def read_bytes(path: Path) -> bytes | None:
 
 
 def copy_file(origin: Path, target: Path) -> None:
-    """Copy a file so that ``target`` is, at every moment, absent, the old one or complete."""
+    """Copy a file so that ``target`` is, at every moment, absent, the old one or complete; on the disk at the end.
+
+    Raises ``OSError`` if the disk refuses; nothing is left behind then.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(origin, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(target)
-
-
-def move_file(origin: Path, target: Path) -> None:
-    """Move a file, also to another disk, with the promise of ``copy_file``."""
-    copy_file(origin, target)
-    origin.unlink()
+    try:
+        shutil.copyfile(origin, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
 
 
 def feeder_from_json(document: dict[str, Any] | None) -> Feeder | None:

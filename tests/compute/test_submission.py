@@ -66,6 +66,16 @@ def test_the_spool_holds_program_weights_and_spec(tmp_path: Path) -> None:
     assert [entry.name for entry in sorted((tmp_path / "jobs").iterdir())] == [spec.job]
 
 
+def test_what_was_handed_in_survives_a_loss_of_power(tmp_path: Path, synced: dict[int, set[str]]) -> None:
+    spec = submit(make(), tmp_path, None, None, source="a" * 16)
+    folder = tmp_path / "jobs" / spec.job
+    files = {"program.msgpack", "state.safetensors", "job.json"}
+    assert all((folder / name).stat().st_ino in synced for name in files)
+    assert synced[folder.stat().st_ino] >= files
+    assert spec.job in synced[folder.parent.stat().st_ino]
+    assert "jobs" in synced[tmp_path.stat().st_ino]
+
+
 def test_the_spec_says_what_the_core_needs(tmp_path: Path) -> None:
     spec = submit(make(), tmp_path, None, None, source="0123456789abcdef")
     assert (spec.name, spec.source, spec.steps, spec.eval_samples) == ("small", "0123456789abcdef", 2, 5)

@@ -292,6 +292,14 @@ def test_only_the_layers_and_the_version_that_were_asked_for_are_expected(scene)
         assert not scene.node.expects(A, wrong)
 
 
+def test_a_job_of_before_a_restart_that_is_known_to_be_over_is_dropped():
+    """What the disk did not let go when the job ended (see ``Spool.clear``) gets another chance."""
+    over = JobRecord(JOB, "net", A, JobState.FINISHED, 3, 3, "")
+    node = Node(member(A), NodeOptions(), Random(1), listed=[over])
+    assert DropJob(JOB) in node.handle(JobSubmitted(spec()), 0.0)
+    node.check()
+
+
 def test_a_program_that_comes_after_its_plan_was_replaced_is_still_the_jobs(scene):
     scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, JobState.RUNNING, 0, 3, ""),)))
     scene.prepare()

@@ -1,5 +1,6 @@
 """The spool folder: what is read from it, what is cleared."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 
 from edged.core.ids import JobId
 from edged.errors import JobError
-from edged.roles.spool import Feeder, Spool, copy_file, move_file, open_jobs, spec_from_json
+from edged.roles.spool import Feeder, Spool, copy_file, open_jobs, spec_from_json
 from tests.roles.conftest import spec_of
 
 
@@ -75,6 +76,36 @@ def test_clearing_a_job_without_result_removes_the_folder(tmp_path: Path, write_
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("ended", ["with a result", "without"])
+def test_what_the_disk_does_not_let_go_is_logged_and_goes_at_the_next_start(
+    tmp_path: Path,
+    write_spool: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ended: str,
+) -> None:
+    folder = write_spool(spec_of())
+    spool = Spool(tmp_path, spec_of().job)
+    spool.accept()
+    if ended == "with a result":
+        spool.result.write_bytes(b"weights")
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        patch.setattr("edged.roles.spool.shutil.rmtree", refuse)
+        spool.clear()
+    (record,) = caplog.records
+    assert f"cannot clear {folder}" in record.message
+    assert open_jobs(tmp_path) == [spec_of().job]  # taken on again, and known to be over: see tests/core/test_node.py
+    spool.clear()
+    assert open_jobs(tmp_path) == []
+    spool.clear()
+    assert len(caplog.records) == 1
+
+
 def test_a_job_is_open_from_its_acceptance_until_it_is_over(tmp_path: Path, write_spool: Callable[..., Path]) -> None:
     jobs = [JobId(f"{number:012x}") for number in (3, 1, 2)]
     for place, job in enumerate(jobs):
@@ -97,11 +128,38 @@ def test_a_job_is_open_from_its_acceptance_until_it_is_over(tmp_path: Path, writ
     assert open_jobs(tmp_path / "nowhere") == []
 
 
-def test_copies_and_moves_leave_no_partial_file(tmp_path: Path) -> None:
-    origin = tmp_path / "a"
+def test_a_copy_is_on_the_disk_and_leaves_no_partial_file(tmp_path: Path, synced: dict[int, set[str]]) -> None:
+    origin, target = tmp_path / "a", tmp_path / "deep" / "b"
     origin.write_bytes(b"12345")
-    copy_file(origin, tmp_path / "deep" / "b")
-    move_file(origin, tmp_path / "c")
-    assert (tmp_path / "deep" / "b").read_bytes() == (tmp_path / "c").read_bytes() == b"12345"
-    assert not origin.exists()
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["b"]
+    copy_file(origin, target)
+    assert target.read_bytes() == b"12345"
+    assert [path.name for path in target.parent.iterdir()] == ["b"]
+    assert target.stat().st_ino in synced
+    assert synced[target.parent.stat().st_ino] == {"b"}
+
+
+def test_a_copy_for_which_there_is_no_room_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_origin: Path, target: Path) -> None:
+        target.write_bytes(b"123")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edged.roles.spool.shutil.copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        copy_file(tmp_path / "a", tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_that_a_job_was_taken_on_survives_a_loss_of_power(
+    tmp_path: Path, write_spool: Callable[..., Path], synced: dict[int, set[str]]
+) -> None:
+    folder = write_spool(spec_of())
+    Spool(tmp_path, spec_of().job).accept()
+    assert "accepted" in synced[folder.stat().st_ino]
+
+
+def test_the_folder_of_a_job_that_was_handed_in_elsewhere_survives_a_loss_of_power(
+    tmp_path: Path, synced: dict[int, set[str]]
+) -> None:
+    spool = Spool(tmp_path, spec_of().job)
+    spool.take_over(spec_of(), b"program", ())
+    assert spool.folder.name in synced[spool.folder.parent.stat().st_ino]
