@@ -18,7 +18,10 @@ STRAY_SECONDS = 1.0
 """What a dead process has said may come this long after its port refused."""
 
 FAILURES = 2
-"""A node that could not prepare this often takes no further part: once may be the fault of who it got layers from."""
+"""A node that could not prepare this often takes no further part: once may be the fault of who it got layers from.
+
+A failure counts as long as a strike does, and as long as one more transfer may take.
+"""
 
 
 class Conduct:
@@ -33,7 +36,7 @@ class Conduct:
         self._doubted: set[NodeId] = set()
         self._refused_at: dict[NodeId, float] = {}
         self._strikes: dict[NodeId, list[tuple[float, NodeId]]] = {}
-        self._failures: dict[NodeId, int] = {}
+        self._failures: dict[NodeId, list[float]] = {}
         self._excluded: dict[NodeId, str] = {}
 
     @property
@@ -72,10 +75,14 @@ class Conduct:
         guilty = len(self._strikes[node]) >= STRIKES and (node in witnesses or len(witnesses) > 1)
         return self._judge(node, why, guilty=guilty)
 
-    def unready(self, node: NodeId, why: str) -> bool:
-        """This node could not prepare; return whether it is excluded for it, now or before."""
-        self._failures[node] = self._failures.get(node, 0) + 1
-        return self._judge(node, why, guilty=self._failures[node] >= FAILURES)
+    def unready(self, node: NodeId, why: str, now: float, transfer_seconds: float) -> bool:
+        """This node could not prepare; return whether it is excluded for it, now or before.
+
+        ``transfer_seconds``: how long it may have taken to show that.
+        """
+        since = now - STRIKE_SECONDS - transfer_seconds
+        self._failures[node] = [*(moment for moment in self._failures.get(node, []) if moment > since), now]
+        return self._judge(node, why, guilty=len(self._failures[node]) >= FAILURES)
 
     def _pardon(self, node: NodeId) -> None:
         self._doubted.discard(node)

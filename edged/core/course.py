@@ -15,7 +15,7 @@ from edged.core.conduct import Conduct
 from edged.core.effects import Effect, Log, MakePlan, SendMessage
 from edged.core.gathering import Gathering
 from edged.core.ids import NodeId, Stamp
-from edged.core.inventory import Inventories, Transfers
+from edged.core.inventory import Inventories, Transfers, transfer_seconds
 from edged.core.job import JobSpec
 from edged.core.links import Links, Pair, pair_of
 from edged.core.messages import (
@@ -46,12 +46,6 @@ ANSWER_SECONDS = 1.0
 
 SNAPSHOT_SECONDS = 10.0
 """How long everyone has to say it when nobody is: it copies what is live first, and nothing must be rolled back."""
-
-TRANSFER_SECONDS = 60.0
-"""How long a transfer may take, besides the bytes."""
-
-TRANSFER_BYTES_PER_SECOND = 125_000.0
-"""The slowest link (1 Mbit/s) that a transfer is given time for."""
 
 ADOPT_SECONDS = 30.0
 """How long a new leader waits for a running job's source to tell the plan."""
@@ -203,8 +197,7 @@ class Course:
                 return [self._ask_planner(members)]
             case Stage.TRANSFER:
                 self._unanswered = set(self._participants())
-                moved = sum(layer.state_bytes for layer in self._spec().layers) * (2 + self._spec().optimizer_copies)
-                self._overdue_at = now + TRANSFER_SECONDS + moved / TRANSFER_BYTES_PER_SECOND
+                self._overdue_at = now + transfer_seconds(self._spec())
                 return self._repeat(now)
             case Stage.RESUME:
                 self._watch.follow(self._participants())

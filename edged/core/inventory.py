@@ -22,6 +22,12 @@ Transfers = Mapping[NodeId, tuple[Transfer, ...]]
 Apart = Callable[[NodeId, NodeId], bool]
 """Whether two nodes cannot reach each other."""
 
+TRANSFER_SECONDS = 60.0
+"""How long a transfer may take, besides the bytes."""
+
+TRANSFER_BYTES_PER_SECOND = 125_000.0
+"""The slowest link (1 Mbit/s) that a transfer is given time for."""
+
 
 def never(one: NodeId, other: NodeId) -> bool:
     """Everyone reaches everyone."""
@@ -98,6 +104,12 @@ def out_of_reach(plan: Plan, version: int, inventories: Inventories, apart: Apar
         if lost := frozenset(own) - held:
             beyond[node] = lost
     return beyond
+
+
+def transfer_seconds(spec: JobSpec) -> float:
+    """Return how long a transfer of this job's layers may take: all of them, to one node, on a slow link."""
+    moved = sum(layer.state_bytes for layer in spec.layers) * (2 + spec.optimizer_copies)
+    return TRANSFER_SECONDS + moved / TRANSFER_BYTES_PER_SECOND
 
 
 def moved_bytes(spec: JobSpec, moves: Transfers) -> int:

@@ -29,6 +29,7 @@ from edged.core.effects import Effect, Log, SendMessage
 from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade, PortProbed
 from edged.core.founding import Founding
 from edged.core.ids import NodeId, Stamp
+from edged.core.inventory import transfer_seconds
 from edged.core.job import JobSpec
 from edged.core.messages import (
     Committed,
@@ -345,9 +346,10 @@ class Procedure(Founding):
         for node in nodes:
             if node in self._conduct.excluded:
                 self._calm_at = now + REPEAT_SECONDS
-            excluded = self._conduct.unready(node, f"{self._names([node])} {verb}{detail}")
+            why = f"{self._names([node])} {verb}{detail}"
+            excluded = self._conduct.unready(node, why, now, transfer_seconds(self._spec()))
             if excluded and not self._begun and node not in plan.nodes() and node == self.record.source:
-                return self._end(JobState.FAILED, f"{self._names([node])} {verb}{detail}", now)
+                return self._end(JobState.FAILED, why, now)
         return self._trouble("link", dict.fromkeys(nodes, verb), now, detail)
 
     def _overdue(self, now: float) -> list[Effect]:

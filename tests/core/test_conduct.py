@@ -32,12 +32,20 @@ def test_a_node_that_only_one_other_loses_is_not_at_fault(conduct):
 
 
 def test_who_cannot_prepare_twice_is_excluded(conduct):
-    assert [conduct.unready(B, "no memory") for _ in range(FAILURES)] == [False, True]
+    assert [conduct.unready(B, "no memory", 0.0, 60.0) for _ in range(FAILURES)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "granted", "excluded"), [(119.0, 60.0, True), (120.0, 60.0, False), (3659.0, 3600.0, True)]
+)
+def test_a_failure_counts_as_long_as_another_transfer_may_take(conduct, seconds, granted, excluded):
+    conduct.unready(B, "was not ready in time", 0.0, granted)
+    assert conduct.unready(B, "was not ready in time", seconds, granted) is excluded
 
 
 def test_a_new_process_begins_with_a_clean_slate(conduct):
     for _ in range(FAILURES):
-        conduct.unready(B, "no memory")
+        conduct.unready(B, "no memory", 0.0, 60.0)
     conduct.refused(B, 10.0)
     conduct.changed(member(B), MemberState.ALIVE)
     assert B in conduct.excluded
@@ -45,7 +53,7 @@ def test_a_new_process_begins_with_a_clean_slate(conduct):
     conduct.changed(member(B, boot=2), MemberState.ALIVE)
     assert not conduct.excluded
     assert not conduct.doubted
-    assert not conduct.unready(B, "no memory")
+    assert not conduct.unready(B, "no memory", 0.0, 60.0)
 
 
 def test_doubt_ends_with_a_word_or_with_membership(conduct):

@@ -5,9 +5,9 @@ import pytest
 from edged.core.course import (
     ANSWER_SECONDS,
     IMPOSSIBLE_SECONDS,
-    TRANSFER_SECONDS,
 )
 from edged.core.events import PortProbed
+from edged.core.inventory import TRANSFER_SECONDS
 from edged.core.messages import (
     Drained,
     End,
@@ -343,6 +343,20 @@ def test_a_transfer_is_bounded_and_the_silent_are_left_out_at_last(council):
     council.wait(2 * TRANSFER_SECONDS + 10)
     assert council.stage is Stage.RESUME
     assert council.plan.nodes() == (B,)
+
+
+def test_two_transfers_that_took_too_long_weeks_apart_exclude_nobody(council):
+    answers = council.answers
+    council.submit()
+    for _ in range(3):
+        council.now += 14 * 24 * 3600.0
+        council.answers = lambda to, m: () if to == C and isinstance(m, Prepare) else answers(to, m)
+        council.hear(A, Stuck(council.stamp, B))
+        council.wait(TRANSFER_SECONDS)
+        council.answers = answers
+        council.wait(10.0)
+        assert council.stage is Stage.RESUME
+        assert council.plan.nodes() == (B, C)
 
 
 # ------------------------------------------------------------------------------- pause, resume, stop
