@@ -49,10 +49,6 @@ class Watch:
         """Watch these nodes and no others; those watched already keep the boot they had."""
         self._boots = {node: self._boots.get(node, self._boot_of(node)) for node in nodes}
 
-    def forget(self) -> None:
-        """Watch nobody: what the processes held is asked for anew."""
-        self._boots = {}
-
     def lost(self) -> tuple[NodeId, ...]:
         """Return the watched nodes that are gone, restarted or unknown."""
         return tuple(node for node in self._boots if self._gone(node))
