@@ -17,7 +17,7 @@ from tests.simulation.recovery_cluster import Cluster
 FAULT_SECONDS = 8.0
 """Faults at moments of the clock begin within this time after the job was handed in."""
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 """How long a job may take to end, or to say what it waits for, after the last fault; half of them take 4 s."""
 
 RESTORED_SECONDS = ElectionOptions().restored_seconds
