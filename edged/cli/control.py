@@ -15,7 +15,7 @@ from edged.client import Client
 from edged.errors import JobFailedError, NoNodeError
 
 LEAVE_SECONDS = 75.0
-"""A node that is asked to leave waits for its layers for a minute at most; then it goes as it is."""
+"""A node that is asked to leave waits a minute, or longer while its layers move; then it goes as it is."""
 
 EXPEL_SECONDS = 15.0
 LOOK_SECONDS = 0.2
@@ -55,8 +55,8 @@ def leave(
     found = client.ask("leave") if node is None else client.ask("leave", node=node)
     if not _gone(client, found, LEAVE_SECONDS, own=found["node"] == here):
         raise JobFailedError(
-            f"{found['name']} has not left within {LEAVE_SECONDS:.0f} s: its layers could not move; `edged status` "
-            "tells what the job waits for"
+            f"{found['name']} has not left within {LEAVE_SECONDS:.0f} s: its layers still move, or cannot; "
+            "`edged status` tells what the job waits for"
         )
 
 

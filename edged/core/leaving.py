@@ -4,8 +4,10 @@
 
                  alone, or no jobs
     LeaveAsked ----------------------------------------------------> goes: membership says goodbye
-        |                                  LeaveGranted, 60 s,
-        +--> LeaveRequest, each second --> or asked a second time -->
+        |                                  LeaveGranted, asked a second time,
+        +--> LeaveRequest, each second --> or 60 s in which no layers moved -->
+
+While layers move it waits on, by 60 s more than a transfer is granted in all.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ REPEAT_SECONDS: Final = 1.0
 """A request or an order that shows no effect is sent again this often."""
 
 PATIENCE_SECONDS: Final = 60.0
-"""A node that is not granted its leave goes all the same after this time; an order is given up."""
+"""A node that is not granted its leave goes all the same when nothing has moved for so long; an order is given up."""
 
 
 class Leaving:
@@ -32,20 +34,32 @@ class Leaving:
     ``goes`` is true from the moment on at which nothing holds it any more.
     """
 
-    def __init__(self, node: NodeId, leader: Callable[[], NodeId | None], is_needed: Callable[[], bool]) -> None:
-        """Stay. ``leader``: who leads now; ``is_needed``: whether there are others, and jobs to be done."""
+    def __init__(
+        self,
+        node: NodeId,
+        leader: Callable[[], NodeId | None],
+        is_needed: Callable[[], bool],
+        moving_seconds: Callable[[], float],
+    ) -> None:
+        """Stay.
+
+        ``leader``: who leads now; ``is_needed``: whether there are others, and jobs to be done; ``moving_seconds``: how
+        long the layers that move just now are granted, 0.0 if none do.
+        """
         self.node = node
         self.goes = False
         self._leader = leader
         self._is_needed = is_needed
-        self._goes_by: float | None = None
+        self._moving_seconds = moving_seconds
+        self._asked_at: float | None = None
+        self._moved_at = 0.0
         self._orders: dict[NodeId, float] = {}
         self._repeat_at: float | None = None
 
     @property
     def asked(self) -> bool:
         """Whether this node wants to leave."""
-        return self._goes_by is not None
+        return self._asked_at is not None
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one fact, then ask again what is due."""
@@ -79,7 +93,7 @@ class Leaving:
         return self.asked and node == self.node and sender == self._leader()
 
     def _want(self, now: float) -> list[Effect]:
-        self._goes_by = now + PATIENCE_SECONDS
+        self._asked_at = self._moved_at = now
         if not self._is_needed():
             return self._go("nothing hangs on it")
         self._repeat_at = now
@@ -96,16 +110,19 @@ class Leaving:
             return []
         self._orders = {node: until for node, until in self._orders.items() if now < until}
         effects: list[Effect] = [SendMessage(node, LeaveOrder(node)) for node in self._orders]
-        if self._goes_by is not None and not self.goes:
-            effects += self._ask(self._goes_by, now)
+        if self._asked_at is not None and not self.goes:
+            effects += self._ask(self._asked_at, now)
         waits = bool(self._orders) or (self.asked and not self.goes)
         self._repeat_at = now + REPEAT_SECONDS if waits else None
         return effects
 
-    def _ask(self, goes_by: float, now: float) -> list[Effect]:
-        if now >= goes_by:
-            return self._go(f"nobody has taken over its layers within {PATIENCE_SECONDS:.0f} s")
+    def _ask(self, asked_at: float, now: float) -> list[Effect]:
+        leader = self._leader()
+        granted = 0.0 if leader is None else self._moving_seconds()
+        if now < asked_at + granted:
+            self._moved_at = now
+        if now >= self._moved_at + PATIENCE_SECONDS:
+            return self._go(f"nobody has taken over its layers within {now - asked_at:.0f} s")
         if not self._is_needed():
             return self._go("nothing hangs on it any more")
-        leader = self._leader()
         return [] if leader is None else [SendMessage(leader, LeaveRequest(self.node))]

@@ -50,6 +50,7 @@ from edged.core.events import (
 from edged.core.expelling import Expelling
 from edged.core.guard import Guard
 from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.inventory import transfer_seconds
 from edged.core.job import JobSpec
 from edged.core.jobs import JobBoard
 from edged.core.keeping import Keeping
@@ -177,7 +178,7 @@ class Node:
         self.keeping = Keeping(
             record.node, plan_of, self.running.standing, self.migration.has_program, self.sharing.has
         )
-        self.leaving = Leaving(record.node, lambda: self.board.leader, self._is_needed)
+        self.leaving = Leaving(record.node, lambda: self.board.leader, self._is_needed, self._moving_seconds)
         self._machines: tuple[_Machine, ...] = (
             self.membership,
             self.election,
@@ -361,6 +362,12 @@ class Node:
     def _is_needed(self) -> bool:
         """Whether there are others, and jobs that are not over."""
         return len(self.membership.alive()) > 1 and bool(self.board.jobs.unended())
+
+    def _moving_seconds(self) -> float:
+        """How long the layers that move just now are granted; 0.0 if none do."""
+        moving = {record.job for record in self.board.jobs.unended() if record.state is JobState.PREPARING}
+        granted = (transfer_seconds(known.spec) for job, known in self.board.plans.items() if job in moving)
+        return max(granted, default=0.0)
 
     def _say_goodbye(self, now: float) -> list[Effect]:
         """Nothing holds this node any more: membership tells the others."""

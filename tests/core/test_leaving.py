@@ -15,8 +15,8 @@ class Scene:
     """Node B; C leads."""
 
     def __init__(self):
-        self.leader, self.needed = C, True
-        self.machine = Leaving(B, lambda: self.leader, lambda: self.needed)
+        self.leader, self.needed, self.granted = C, True, 0.0
+        self.machine = Leaving(B, lambda: self.leader, lambda: self.needed, lambda: self.granted)
         self.now = 0.0
 
     def handle(self, event):
@@ -74,12 +74,34 @@ def test_the_second_asking_is_obeyed_at_once(scene):
     assert scene.machine.goes
 
 
-def test_nobody_waits_longer_than_a_minute_with_a_leader_or_without(scene):
-    scene.leader = None
+@pytest.mark.parametrize(("leader", "granted"), [(C, 0.0), (None, 0.0), (None, 900.0)])
+def test_nobody_waits_longer_than_a_minute_for_nothing_to_move(scene, leader, granted):
+    scene.leader, scene.granted = leader, granted
     scene.handle(LeaveAsked())
     while not scene.machine.goes:
-        assert scene.wake() == []
+        scene.wake()
     assert scene.now == PATIENCE_SECONDS
+
+
+def test_whoever_leaves_waits_while_layers_move_and_a_minute_more(scene):
+    scene.handle(LeaveAsked())
+    scene.wake()
+    scene.granted = 900.0
+    while scene.now < 600.0:
+        assert scene.wake() == [REQUEST]
+    scene.granted = 0.0
+    while scene.now < 600.0 + PATIENCE_SECONDS - 1.0:
+        assert scene.wake() == [REQUEST]
+    scene.handle(MessageReceived(C, LeaveGranted(B)))
+    assert scene.machine.goes
+
+
+def test_layers_that_move_for_ever_hold_nobody(scene):
+    scene.handle(LeaveAsked())
+    scene.granted = 900.0
+    while not scene.machine.goes:
+        scene.wake()
+    assert scene.now == pytest.approx(900.0 + PATIENCE_SECONDS, abs=1.0)
 
 
 def test_a_request_goes_to_whoever_leads_now(scene):

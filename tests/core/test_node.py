@@ -36,6 +36,7 @@ from edged.core.events import (
     TimerFired,
 )
 from edged.core.job import Phase, Work
+from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import (
     Activation,
     Committed,
@@ -575,6 +576,16 @@ def test_a_node_leaves_once_the_leader_has_granted_it(scene):
     while not departed:
         scene.now = scene.node.deadline()
         departed = [e for e in scene.handle(TimerFired()) if isinstance(e, Depart)]
+
+
+@pytest.mark.parametrize(("state", "goes"), [(JobState.RUNNING, True), (JobState.PREPARING, False)])
+def test_a_node_goes_at_last_but_not_while_its_layers_move(scene, state, goes):
+    scene.hear(C, PlanChosen(plan(stamp(), (A, B)), spec()))
+    scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, state, 0, 3, ""),)))
+    scene.handle(LeaveAsked())
+    for moment in (PATIENCE_SECONDS - 1.0, PATIENCE_SECONDS):
+        scene.node.leaving.handle(TimerFired(), moment)
+    assert scene.node.leaving.goes is goes
 
 
 def test_a_node_without_jobs_leaves_at_once(scene):
