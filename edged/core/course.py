@@ -259,6 +259,7 @@ class Course:
             replicas=lead.replicas,
             interval=lead.interval,
             apart=lead.links.apart,
+            members=self._members,
         )
         self.protection.inventory(node for node, its in self._inventories.items() if its.data)
         if told is not None:

@@ -48,7 +48,7 @@ from edged.core.messages import (
 from edged.core.orphans import Orphans
 from edged.core.phases import IN_FORCE, Stage
 from edged.core.procedure import Procedure
-from edged.core.protection import Interval, unmeasured
+from edged.core.protection import Interval, unmeasured, without
 from edged.core.queue import READY, Queue
 from edged.core.submissions import Submissions
 from edged.core.watch import GONE, present
@@ -276,6 +276,8 @@ class JobBoard:
         return self.procedure is not None and self.procedure.record.job == job
 
     def _member_changed(self, record: MemberRecord, before: MemberState | None) -> list[Effect]:
+        if self._members.get(record.node, record).boot != record.boot:
+            self.committed.update({job: without(told, record.node) for job, told in self.committed.items()})
         self._members[record.node] = record
         back = record.state is MemberState.ALIVE and before is not MemberState.ALIVE
         if not (self.leads and back and self.jobs.records) or record.node == self.node:
@@ -293,8 +295,7 @@ class JobBoard:
         if (leader, term) == (self.leader, self._term):
             return
         self.leader, self._term, self._confirmed = leader, term, False
-        self.procedure = None
-        self._list_at = self._plan_at = None
+        self.procedure = self._list_at = self._plan_at = None
         self._submissions.hasten()
         self._introduce_at = None if self.leads else now + REPEAT_SECONDS
         if not self.leads:
@@ -344,8 +345,7 @@ class JobBoard:
         known, told, spec = self.plans.get(job), self.committed.get(job), self._spec_of(job)
         live = (self._members, self._leavers, self._links)
         lead = Leadership(self.node, self._term, *live, self._replicas, self._interval)
-        before = None if known is None else known.plan
-        self.procedure = Procedure(record, lead, self._version, before)
+        self.procedure = Procedure(record, lead, self._version, None if known is None else known.plan)
         cause = self._causes.pop(job, "")
         if record.state is JobState.RUNNING:
             stamp, version = self._starts.get(job, (None, 0))

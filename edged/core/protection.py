@@ -9,12 +9,17 @@ Where copies travel more slowly than snapshots are taken, nodes would hold ever 
 complete. A node that has told of as many as it keeps, and none committed, makes the leader double the interval: the
 nodes let go of what does not fit, and meet at a coarser version. Each commit halves it again, down to what is wanted.
 What was said before the halving was heard may be gone: it counts when it is said again.
+
+What a node has said counts for the process that it was: one that was restarted has nothing in memory. So its word is
+void, and its name goes from what everyone is told, whether it works by the plan or only keeps copies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple
 
 from edged.core.effects import Effect, SendMessage
@@ -22,7 +27,7 @@ from edged.core.holdings import OTHERS_KEPT
 from edged.core.ids import NodeId
 from edged.core.inventory import Apart, never
 from edged.core.job import JobSpec
-from edged.core.messages import Committed, DataHeld, Held, Lying, Message, Start, StepReport, Stored
+from edged.core.messages import Committed, DataHeld, Held, Lying, MemberRecord, Message, Start, StepReport, Stored
 from edged.core.plan import Plan
 from edged.core.storing import Storing
 
@@ -56,6 +61,15 @@ def unmeasured(cost: Cost, step_seconds: float) -> int:
     return FIRST_EVERY
 
 
+def without(told: Committed, node: NodeId) -> Committed:
+    """Return what was ``told``, now that ``node`` is another process, which holds none of it."""
+    layers = (replace(each, holders=tuple(n for n in each.holders if n != node)) for each in told.layers)
+    return replace(told, layers=tuple(each for each in layers if each.holders))
+
+
+_NOBODY: Mapping[NodeId, MemberRecord] = MappingProxyType({})
+
+
 class Protection:
     """Counts copies of the layers of one plan and tells everyone the cadence and the newest version that is safe."""
 
@@ -69,10 +83,12 @@ class Protection:
         replicas: int,
         interval: Interval,
         apart: Apart = never,
+        members: Mapping[NodeId, MemberRecord] = _NOBODY,
     ) -> None:
         """Protect ``plan``, which goes on from ``version``. Nothing is held yet, nobody has been told.
 
-        Nobody keeps copies for a node that it cannot reach (``apart``, which changes with time).
+        Nobody keeps copies for a node that it cannot reach (``apart``, which changes with time). ``members``: the live
+        list, which tells a restarted process from the one before; who is not on it is taken for the same.
         """
         self.plan = plan
         self.version = version
@@ -84,6 +100,8 @@ class Protection:
         self._replicas = replicas
         self._interval = interval
         self._apart = apart
+        self._members = members
+        self._boots: dict[NodeId, int] = {}
         self._narrowed = -1  # the version at whose commit the interval last came to fit more versions than before
         self._storing = Storing()
         self._has_data: set[NodeId] = set()
@@ -101,6 +119,8 @@ class Protection:
         """Go on from what an earlier leader has told of this plan."""
         if known.stamp == self.plan.stamp:
             self.committed, self.every, self._lying = known.version, known.every, known.layers
+            for node in {node for lying in known.layers for node in lying.holders}:
+                self._meet(node)
             self._wanted = self._spec.replicate_every or known.every
             self._narrowed = known.version
             self.data_holder = known.data_holder
@@ -171,6 +191,8 @@ class Protection:
     ) -> list[Effect]:
         """Choose holders among ``staying``; say what has changed, or is due (``again``: all), to who is ``present``."""
         self._present, self._staying = tuple(present), tuple(staying)
+        for node in self._boots:
+            self._meet(node)
         self._choose_data_holder()
         self._commit()
         self._storing.look(present, now)
@@ -208,7 +230,17 @@ class Protection:
 
     # ------------------------------------------------------------------------------------------ small parts
 
+    def _meet(self, node: NodeId) -> None:
+        """What this node has said is void if it is another process now."""
+        boot = self._members[node].boot if node in self._members else 0
+        if self._boots.setdefault(node, boot) == boot:
+            return
+        self._boots[node] = boot
+        self._held = {v: {piece for piece in held if piece[0] != node} for v, held in self._held.items()}
+        self._lying = without(self.state(), node).layers
+
     def _count(self, sender: NodeId, held: Held) -> None:
+        self._meet(sender)
         if held.version < self.committed or held.committed < self._narrowed or not self._fits(held.version):
             return
         self._held.setdefault(held.version, set()).add((sender, held.first_layer, held.last_layer))
@@ -226,7 +258,7 @@ class Protection:
         version = next((version for version in newer if self._complete(self._held[version])), None)
         if version is None:
             return
-        self.committed = version
+        self.committed, self._lying = version, ()
         before, slow = self.every, self.every // self._wanted
         if not self._spec.replicate_every and self._costs and self._gaps:
             seconds, sizes = zip(*self._costs.values(), strict=True)

@@ -17,6 +17,7 @@ from edged.core.messages import (
     JobState,
     LeaveGranted,
     LeaveRequest,
+    Lying,
     MemberState,
     PauseRequest,
     PlanChosen,
@@ -230,9 +231,13 @@ def test_a_follower_remembers_what_is_committed_until_the_job_is_over():
     leader = Council()
     of = leader.run()
     council.hear(D, leader.board.jobs.message())
-    word = Committed(of, 16, 16, (), "")
+    word = Committed(of, 16, 16, (Lying(0, 1, (B, C)), Lying(2, 3, (C,))), "")
     council.hear(D, word)
     assert council.board.committed == {JOB: word}
+    council.join(D)
+    assert council.board.committed == {JOB: word}
+    council.join(C, boot=2)  # what it held in memory is gone, whoever leads next
+    assert council.board.committed == {JOB: replace(word, layers=(Lying(0, 1, (B,)),))}
     council.hear(D, StepReport(of, 5, 0, 0.5, 1.0, 0.1))
     assert council.record.step == 5
     council.hear(D, End(of, JobState.FINISHED, ""))

@@ -9,27 +9,32 @@ from edged.core.course import (
 from edged.core.events import PortProbed
 from edged.core.inventory import TRANSFER_SECONDS
 from edged.core.messages import (
+    Committed,
     Drained,
     End,
     Halt,
+    Held,
     JobDone,
     Jobs,
     JobState,
+    Lying,
     MemberState,
     PauseRequest,
     Prepare,
     Prepared,
     RecoveryReport,
     ResumeRequest,
+    StepReport,
     StopRequest,
     Stuck,
+    Submit,
     Transfer,
     Unwritten,
     WorkFailed,
 )
 from edged.core.phases import Stage
-from tests.core.council import Council, E, bring, inventory, receivers, snapshot
-from tests.core.job_sample import JOB, A, B, C, D, stamp
+from tests.core.council import FIRST, Council, E, bring, inventory, receivers, snapshot
+from tests.core.job_sample import JOB, A, B, C, D, spec, stamp
 
 
 @pytest.fixture
@@ -38,6 +43,22 @@ def council():
 
 
 # ------------------------------------------------------------------------------------------- a node dies
+
+
+def test_a_restarted_holder_outside_the_plan_changes_no_plan_and_holds_nothing():
+    council = Council(node=B, leader=B, nodes=(B, C), workers=(B,))
+    council.holdings, council.programs, council.data = {B: (FIRST,)}, {B}, {B}
+    council.hear(B, Submit(spec(source=B, steps=100)))
+    of = council.stamp
+    council.hear(B, StepReport(of, 1, 0, 0.5, 1.0, 0.1))
+    council.hear(C, Held(of, 0, 3, 16, 0.0, 100, -1))
+    council.lose(C)
+    council.join(C, boot=2)
+    council.hear(B, Held(of, 0, 3, 16, 0.0, 100, -1))
+    assert (council.stage, council.stamp) == (Stage.RUN, of)
+    assert council.told(Committed)[-1][1].version == -1
+    council.hear(C, Held(of, 0, 3, 16, 0.0, 100, -1))
+    assert council.told(Committed)[-1][1].layers == (Lying(0, 3, (B, C)),)
 
 
 def test_a_dead_node_costs_a_new_plan_from_the_newest_whole_version(council):

@@ -6,8 +6,8 @@ import pytest
 
 from edged.core.effects import SendMessage
 from edged.core.messages import Committed, DataHeld, Held, Lying, Start, StepReport
-from edged.core.protection import FIRST_EVERY, START_SECONDS, VERSIONS, Protection
-from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, plan, spec, stamp
+from edged.core.protection import FIRST_EVERY, START_SECONDS, VERSIONS, Protection, unmeasured
+from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, member, plan, spec, stamp
 
 ALL = (A, B, C, D)
 
@@ -85,6 +85,40 @@ def test_a_version_is_safe_when_all_owners_and_their_holders_have_it():
     word = told(effects, Committed)
     assert set(word) == set(ALL)
     assert word[A].layers == (Lying(0, 1, (A, B, D)), Lying(2, 3, (B, C, D)), Lying(4, 5, (A, C, D)))
+
+
+def test_what_a_holder_outside_the_plan_has_said_is_void_once_it_is_another_process():
+    members = {node: member(node) for node in (B, C)}
+    made = Protection(
+        plan(stamp(), (B,), layers=6), spec(layers=6), 8, B, replicas=1, interval=unmeasured, members=members
+    )
+    made.arrange((B, C), (B, C), 0.0)
+    assert made.holders(B) == (C,)
+    hold(made, C, 16, 0, 5)
+    members[C] = member(C, boot=2)
+    hold(made, B, 16, 0, 5)
+    made.arrange((B, C), (B, C), 0.1)
+    assert made.committed == -1
+    hold(made, C, 16, 0, 5)
+    made.arrange((B, C), (B, C), 0.2)
+    assert (made.committed, made.state().layers) == (16, (Lying(0, 5, (B, C)),))
+    members[C] = member(C, boot=3)
+    word = told(made.arrange((B, C), (B, C), 0.3), Committed)
+    assert word[B].layers == (Lying(0, 5, (B,)),)
+    assert not made.safe_without(B)
+    hold(made, C, 16, 0, 5)
+    assert made.state().layers == (Lying(0, 5, (B, C)),)
+
+
+def test_what_an_earlier_leader_has_told_of_a_process_is_void_with_it():
+    members = {node: member(node) for node in ALL}
+    made = Protection(
+        plan(stamp(), (A, B), layers=6), spec(layers=6), 8, D, replicas=1, interval=unmeasured, members=members
+    )
+    made.remember(Committed(stamp(), 16, 16, (Lying(0, 2, (A, D)), Lying(3, 5, (C,))), ""))
+    members[C] = member(C, boot=2)
+    word = told(made.arrange(ALL, ALL, 0.0), Committed)
+    assert word[A].layers == (Lying(0, 2, (A, D)),)
 
 
 def test_a_newer_version_may_be_safe_before_an_older_one_and_never_goes_back():
