@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,25 @@ def test_jobs_queue_and_one_runs_at_a_time(desk: Path, laptop: Path, tmp_path: P
     failed = edged("attach", "next", "--json", home=laptop)
     assert failed.status == 1
     assert failed.objects[-1] == {"event": "failed", "reason": "enough"}
+
+
+def test_a_result_that_cannot_be_written_is_waited_for_and_costs_nothing(
+    desk: Path, laptop: Path, tmp_path: Path
+) -> None:
+    ahead, job = detached(desk, "slow"), detached(desk, "job", "--set", "epochs=1")
+    result = desk / "jobs" / job / "result.safetensors"
+    (result / "in the way").mkdir(parents=True)
+    edged("stop", ahead, home=desk)
+    wait_until(lambda: "the result cannot be written" in edged("status", home=laptop).out)
+    stands = edged("status", "--json", home=laptop).object["job"]
+    assert (stands["state"], stands["step"]) == ("running", stands["steps"])
+    assert str(result) in stands["reason"]
+    exported = edged("export", job, "--output", tmp_path / "beside.safetensors", "--json", home=desk).object
+    shutil.rmtree(result)
+    followed = edged("attach", job, "--json", home=laptop)
+    assert followed.status == 0
+    assert followed.objects[-1]["state_sha256"] == exported["state_sha256"]
+    assert result.read_bytes() == (tmp_path / "beside.safetensors").read_bytes()
 
 
 def test_a_name_that_two_jobs_have_means_the_newest(trained: Outcome, desk: Path) -> None:
