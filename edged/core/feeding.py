@@ -343,8 +343,7 @@ class Feeding:
             failed = WorkFailed(self._stamp, self._data_lost, final=False, peer=self._node)
             effects.append(SendMessage(self._leader, failed))
         elif self._leader is not None and not self._drained:
-            stuck = [node for node in self._patience.stuck(now) if node != self._node]
-            effects += [SendMessage(self._leader, Stuck(self._stamp, node)) for node in stuck]
+            effects += [SendMessage(self._leader, Stuck(self._stamp, node)) for node in self._patience.stuck(now)]
         return effects
 
     def _tell_leader(self, done: JobDone, now: float) -> list[Effect]:

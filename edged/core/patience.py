@@ -1,7 +1,8 @@
 """How long the source waits for a word from a node of the plan before it calls it stuck.
 
-Membership finds nodes that died; this finds those that live and say nothing: a stopped process, a link cut one way. A
-pipeline that moves proves that all its nodes live, so only while it stands still is anyone's silence counted.
+Membership finds nodes that died; this finds those that live and say nothing: a stopped process, a link cut one way, a
+computation that never ends (``pace.py``). A pipeline that moves proves that all its nodes live, so only while it stands
+still is anyone's silence counted.
 """
 
 from __future__ import annotations

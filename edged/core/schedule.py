@@ -50,6 +50,7 @@ from edged.core.events import (
     Event,
     ForwardDone,
     LeaderChanged,
+    LoopWasLate,
     MessageReceived,
     NormsTaken,
     ParcelArrived,
@@ -73,14 +74,13 @@ from edged.core.messages import (
     WorkFailed,
 )
 from edged.core.norms import NormExchange, Verdict
+from edged.core.pace import Computing, Pace
 from edged.core.plan import Plan
 from edged.core.stage import Stage
 from edged.errors import BrokenInvariantError
 
 REPEAT_SECONDS = 0.5
 _TRACE = 64
-
-_Computing = RunForward | RunBackward | TakeNorms | RunUpdate
 
 
 class Schedule:
@@ -90,7 +90,8 @@ class Schedule:
     than ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all
     others are ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with
     ``WantProgress``, ``GradientNorms``, ``WantState``; ``ParcelLost`` with a ``StateParcel``; ``ForwardDone``,
-    ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``; ``TimerFired``.
+    ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``; ``LoopWasLate``;
+    ``TimerFired``.
 
     It takes a snapshot of what it begins with, and of every version that ``snapshots.every`` divides (0: of no other).
 
@@ -110,7 +111,8 @@ class Schedule:
         self._account = Account(plan.stamp, spec.source)
         self._norms = NormExchange(plan.stamp, node, plan.nodes())
         self._copying = Copying()
-        self._computing: _Computing | None = None
+        self._computing: Computing | None = None
+        self._pace = Pace(plan.predicted_step_seconds)
         self._joining = False
         self._skips = False
         self._compute_seconds = 0.0
@@ -136,7 +138,7 @@ class Schedule:
             case ParcelArrived(sender=sender, parcel=parcel):
                 effects = self._take_parcel(sender, parcel)
             case MessageReceived(sender=sender, message=message):
-                effects = self._take_message(sender, message)
+                effects = self._take_message(sender, message, now)
             case ForwardDone() | BackwardDone() | NormsTaken() | UpdateDone() if event.stamp == self._stamp:
                 effects = self._take_answer(event, now)
             case ComputeFailed(stamp=stamp, reason=reason) if stamp == self._stamp:
@@ -145,6 +147,8 @@ class Schedule:
                 self._copying.lost(node)
             case LeaderChanged(leader=leader):
                 self._leader = leader
+            case LoopWasLate():
+                self._pace.forgive(now)
             case _:
                 pass
         return [*self._go_on(now), *effects, *self._repeat(now)]  # what computes next must not wait for what is sent
@@ -194,10 +198,11 @@ class Schedule:
         stage = self._stage(parcel.route, parcel.hop)
         return "this node has no such hop" if stage is None else stage.refusal(sender, self._spec.source, parcel)
 
-    def _take_message(self, sender: NodeId, message: Message) -> list[Effect]:
+    def _take_message(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         match message:
             case WantProgress(stamp=stamp) if stamp == self._stamp and sender == self._spec.source:
-                return self._account.again(message) or self._sign_of_life()
+                late = self._pace.late(now)
+                return self._pace.complain(now) if late else self._account.again(message) or self._sign_of_life()
             case GradientNorms(stamp=stamp) if stamp == self._stamp:
                 return self._norms.receive(sender, message, self._version + 1)
             case WantState() if message.stamp.job == self._stamp.job:
@@ -210,7 +215,7 @@ class Schedule:
                 return []
 
     def _sign_of_life(self) -> list[Effect]:
-        """Nothing is new here, but whoever says nothing at all is taken for stuck."""
+        """Nothing is new here, but whoever says nothing at all is taken for stuck (and is, if it computes for ever)."""
         stage = self._stages[0]
         return [self._account.say(Updated(self._stamp, stage.route, stage.index, self._version, 0.0, 0.0))]
 
@@ -218,6 +223,7 @@ class Schedule:
         if self._problem:  # nothing goes on from here
             return []
         asked, self._computing = self._computing, None
+        self._pace.end(now)
         match asked, event:
             case RunForward(), ForwardDone() if (asked.route, asked.hop, asked.work) == (
                 event.route,
@@ -290,9 +296,12 @@ class Schedule:
         if self._computing is None and self._may_skip and not self._spec.clips and not self._joining and self._flushes:
             copies += self._join((), now)
             self._computing = self._next_flush()
-        return [*copies, self._computing] if self._computing else copies
+        if self._computing is None:
+            return copies
+        self._pace.begin(self._computing, now)
+        return [*copies, self._computing]
 
-    def _next(self) -> _Computing | None:
+    def _next(self) -> Computing | None:
         return self._next_backward() or self._next_forward() or self._next_flush()
 
     def _next_backward(self) -> RunBackward | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edged.core.effects import RunForward, RunUpdate, SendMessage, WriteWeights
+from edged.core.effects import RunBackward, RunForward, RunUpdate, SendMessage, WriteWeights
 from edged.core.events import (
     DataLost,
     ExportAsked,
@@ -312,6 +312,31 @@ def test_a_node_that_says_nothing_while_nothing_moves_is_told_to_the_leader():
     job.silence(node(1), at=20.0)
     job.run_until(80.0)
     assert {stuck.node for stuck in told(job, Stuck)} == {node(1)}
+
+
+@pytest.mark.parametrize("hung", [0, 1, 2])
+def test_a_node_whose_computation_never_ends_is_told_to_the_leader_though_it_answers(hung):
+    def seconds(effect):
+        return 1e9 if isinstance(effect, RunBackward) and (effect.hop, effect.work.version) == (hung, 3) else 1.0
+
+    job = Miniature(pipeline(3, 4), make_spec(3, steps=30), seconds=seconds)
+    job.run_until(40.0)
+    assert told(job, Stuck) == []
+    job.run_until(300.0)
+    assert {stuck.node for stuck in told(job, Stuck)} == {node(hung)}
+
+
+def test_nobody_is_stuck_who_is_slow():
+    def seconds(effect):
+        if not isinstance(effect, RunForward | RunBackward):
+            return 10.0
+        first = effect.work.micro_batch == 0
+        return (500.0 if effect.work.version == 0 else 300.0) if first else 100.0
+
+    spec = make_spec(3, steps=3)
+    job = Miniature(pipeline(3, 4), spec, seconds=seconds)
+    assert_whole(job.run())
+    assert told(job, Stuck) == []
 
 
 def test_a_source_that_was_away_calls_nobody_stuck():
