@@ -8,7 +8,8 @@
                                         "digests": {"train-0.rows": SHA-256, ...}}, and in a second line its own digest
 
 Rows come in order and are appended. ``copy.json`` is written last, when all the rest is safely on the disk: a folder
-without it is half a copy, and goes. Digests are taken of what came, before it goes to the disk.
+without it is half a copy, and goes. A whole one goes with its job only; one that cannot be read, or that another
+version of edged wrote, is left where it is. Digests are taken of what came, before it goes to the disk.
 
 All functions wait for the disk: call them on a thread of their own, one at a time.
 """
@@ -28,10 +29,7 @@ from edged.core.ids import JobId
 from edged.core.job import Phase
 from edged.core.messages import TensorSpec
 from edged.errors import MalformedError
-from edged.replication.tensor_file import sync_folder, write_file
-
-MOST_COPIES: Final = 4
-"""Folders; where one more is found at the start, the oldest goes."""
+from edged.replication.tensor_file import OtherFormError, sync_folder, write_file
 
 CHECK_BYTES: Final = 32 * 2**20
 """So much of a copy is compared at once: what else waits for the disk waits no longer than that takes."""
@@ -103,7 +101,8 @@ def remove(folder: Path) -> None:
 def read_copy(folder: Path) -> SampleCopy:
     """The copy in a folder; of the rows, only their number is looked at.
 
-    Raises ``MalformedError`` if it is damaged, ``OSError`` if it cannot be read.
+    Raises ``MalformedError`` if it is damaged, ``OtherFormError`` if another version of edged wrote it, ``OSError`` if
+    it cannot be read.
     """
     path = folder / "copy.json"
     try:
@@ -112,7 +111,7 @@ def read_copy(folder: Path) -> SampleCopy:
             raise MalformedError(f"{path} is damaged: its digest is not that of its content")
         document = json.loads(text)
         if document["form"] != _FORM:
-            raise MalformedError(f"{path} was written by another version of edged")
+            raise OtherFormError(f"{path} was written by another version of edged")
         layouts = {phase: tuple(map(_spec, document["layouts"][name])) for phase, name in _NAMES.items()}
         spec = dict(document["spec"])
         digests = {folder / str(name): str(each) for name, each in document["digests"].items()}
@@ -146,24 +145,26 @@ def check(copy: SampleCopy) -> Iterator[bool]:
 
 
 def scan(home: Path) -> tuple[dict[JobId, SampleCopy], tuple[str, ...]]:
-    """The whole copies of a home, not yet checked; half ones, damaged ones and those that are too many go.
+    """The whole copies of a home, not yet checked; half ones and damaged ones go, what cannot be read is passed over.
 
-    Also, in sentences, which were damaged. Raises ``OSError``.
+    Also, in sentences, which were damaged or passed over. Raises ``OSError`` where not even the folder can be read.
     """
     found: dict[JobId, SampleCopy] = {}
     problems = []
     folders = [path for path in (home / "samples").glob("*") if path.is_dir() and set(path.name) <= _ID_DIGITS]
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        copy = None
-        if len(found) < MOST_COPIES and (folder / "copy.json").exists():
-            try:
-                copy = read_copy(folder)
-            except (MalformedError, OSError) as error:
-                problems.append(f"{error}; this copy of samples was removed")
-        if copy is None:
+    for folder in sorted(folders):
+        try:
+            if (folder / "copy.json").exists():
+                found[JobId(folder.name)] = read_copy(folder)
+            else:
+                remove(folder)
+        except OtherFormError as error:
+            problems.append(f"{error}; it is left alone")
+        except MalformedError as error:
+            problems.append(f"{error}; this copy of samples was removed")
             remove(folder)
-        else:
-            found[JobId(folder.name)] = copy
+        except OSError as error:
+            problems.append(f"the copy of samples in {folder} cannot be read: {error.strerror}; it is left where it is")
     return found, tuple(problems)
 
 

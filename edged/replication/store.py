@@ -6,9 +6,9 @@
     program.msgpack                    the program, if this node has it
     VERSION-FIRST-LAST.safetensors     layers FIRST to LAST at VERSION
 
-Every file is there whole or not at all. Bounded: whoever writes a version says which others stay, and the few jobs that
-were written to last; a job's folder goes with the job. All functions wait for the disk: call them on a thread of
-their own, one at a time.
+Every file is there whole or not at all. Bounded: whoever writes a version says which others stay; a job's folder goes
+with the job, and never to make room for another job. What another version of edged wrote stays as long, and does not
+count. All functions wait for the disk: call them on a thread of their own, one at a time; ``scan`` first.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,15 +25,28 @@ from typing import Any, Final
 from edged.core.ids import JobId
 from edged.core.job import JobSpec
 from edged.core.messages import Holding
-from edged.errors import MalformedError
+from edged.errors import EdgedError, MalformedError
 from edged.replication.snapshots import HeldState, cut
-from edged.replication.tensor_file import look, read, sync_folder, verify, write, write_file
+from edged.replication.tensor_file import (
+    OtherFormError,
+    look,
+    read,
+    sync_folder,
+    verify,
+    write,
+    write_file,
+)
 
-MOST_JOBS: Final = 8
-"""Folders; where one more is begun, that which was written to least recently goes."""
+MOST_JOBS: Final = 50
+"""Folders, as many as jobs are listed; nothing is written of one more."""
 
 _SUFFIX: Final = ".safetensors"
+_NAMES: Final = f"[0-9]*-*-*{_SUFFIX}"
 _ID_DIGITS: Final = frozenset("0123456789abcdef")
+
+
+class FullError(EdgedError):
+    """No further job has room here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +69,15 @@ class Store:
     def __init__(self, home: Path) -> None:
         """Touch nothing yet."""
         self._folder = home / "held"
+        self._unread: set[Path] = set()  # they are there, but cannot be read
+        self._foreign: set[Path] = set()  # another version of edged can
 
     def save(
         self, spec: JobSpec, program: bytes | None, states: Sequence[HeldState], keep: Collection[int] = ()
     ) -> None:
-        """Write states of one version, and what else it takes to go on from them. Raises ``OSError``.
+        """Write states of one version, and what else it takes to go on from them.
+
+        Raises ``OSError``, and ``FullError`` where as many other jobs lie here as may.
 
         Of what is there already of this job only the versions of ``keep`` stay; the rest makes room first.
         What is there already is not written again: layers at a version have the same bits whoever computed them.
@@ -69,6 +87,8 @@ class Store:
         for path in [path for path in self._files(spec.job) if _version(path) not in kept]:
             path.unlink(missing_ok=True)
         if not folder.exists():
+            if sum(any(self._files(JobId(other.name))) for other in self._folders()) >= MOST_JOBS:
+                raise FullError(f"{MOST_JOBS} other jobs that are not over lie in {self._folder}")
             folder.mkdir(parents=True, mode=0o700)
             sync_folder(self._folder)
         document = json.dumps({"spec": asdict(spec)}).encode()
@@ -78,26 +98,31 @@ class Store:
             write_file(folder / "program.msgpack", [program])
         for state in states:
             path = folder / f"{state.version}-{state.first_layer}-{state.last_layer}{_SUFFIX}"
-            if not path.exists():
+            if path in self._unread | self._foreign or not path.exists():
                 write(path, state)
+                self._unread.discard(path)
+                self._foreign.discard(path)
         sync_folder(folder)
-        self._make_room(folder)
 
     def load(self, job: JobId, version: int, first_layer: int, last_layer: int) -> HeldState | None:
-        """These layers, verified; ``None`` if they are not here.
+        """These layers, verified, from any file that has them; ``None`` if they are not here.
 
         Raises ``OSError``, or ``MalformedError`` if the file is damaged; it is gone then.
         """
-        for path in self._files(job):
+        problem: Exception | None = None
+        for path in [path for path in self._files(job) if _version(path) == version]:
             try:
                 holding = look(path)
-                if holding.version != version or not holding.first_layer <= first_layer <= last_layer:
-                    continue
-                if last_layer <= holding.last_layer:
+                if holding.first_layer <= first_layer <= last_layer <= holding.last_layer:
                     return cut(read(path), first_layer, last_layer)
-            except MalformedError:
-                path.unlink(missing_ok=True)
-                raise
+            except MalformedError as error:
+                _discard(path)
+                problem = error
+            except OSError as error:
+                self._unread.add(path)
+                problem = error
+        if problem is not None:
+            raise problem
         return None
 
     def program(self, job: JobId) -> bytes | None:
@@ -113,19 +138,28 @@ class Store:
         shutil.rmtree(self._place(job), ignore_errors=True)
 
     def scan(self) -> tuple[Found, ...]:
-        """What lies here; half-written and damaged files go. Reads every file. Raises ``OSError``."""
+        """What lies here; half-written and damaged files go, and those that cannot be read are passed over.
+
+        Reads every file. Raises ``OSError`` where not even the folder can be read.
+        """
         return tuple(self._look(JobId(folder.name)) for folder in self._folders())
 
     def _look(self, job: JobId) -> Found:
         for part in self._place(job).glob(".*.part"):
-            part.unlink(missing_ok=True)
+            _discard(part)
         holdings, problems = [], []
-        for path in self._files(job):
+        for path in sorted(self._place(job).glob(_NAMES)):
             try:
                 holdings.append(verify(path))
+            except OtherFormError as error:
+                problems.append(f"{error}; it is left alone")
+                self._foreign.add(path)
             except MalformedError as error:
                 problems.append(f"{error}; it was removed")
-                path.unlink(missing_ok=True)
+                _discard(path)
+            except OSError as error:
+                problems.append(f"{path} cannot be read: {error.strerror}; it is left where it is")
+                self._unread.add(path)
         ordered = sorted(holdings, key=lambda holding: (holding.version, holding.first_layer))
         return Found(job, tuple(ordered), self.program(job), tuple(problems), _spec_in(self._place(job)))
 
@@ -141,13 +175,7 @@ class Store:
         return sorted(path for path in self._folder.iterdir() if set(path.name) <= _ID_DIGITS and path.is_dir())
 
     def _files(self, job: JobId) -> Iterator[Path]:
-        return iter(sorted(self._place(job).glob(f"[0-9]*-*-*{_SUFFIX}")))
-
-    def _make_room(self, folder: Path) -> None:
-        """Keep as many jobs as may be, this one among them."""
-        others = sorted((path for path in self._folders() if path != folder), key=_written_at)
-        for path in others[: max(0, len(others) + 1 - MOST_JOBS)]:
-            shutil.rmtree(path, ignore_errors=True)
+        return iter(sorted(path for path in self._place(job).glob(_NAMES) if path not in self._foreign))
 
 
 def _version(path: Path) -> int:
@@ -155,8 +183,10 @@ def _version(path: Path) -> int:
     return int(text) if text.isdecimal() else -1
 
 
-def _written_at(path: Path) -> int:
-    return path.stat().st_mtime_ns
+def _discard(path: Path) -> None:
+    """Remove a file that nobody counts on, if the disk lets it go."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _content(path: Path) -> bytes | None:

@@ -45,6 +45,10 @@ _NAMES: Final = {
 """Names of types in the format, and bytes of one element; others (complex numbers) are written as bytes."""
 
 
+class OtherFormError(MalformedError):
+    """The file is sound, and another version of edged wrote it."""
+
+
 def write(path: Path, held: HeldState) -> None:
     """Write a file that is there whole or not at all: temporary file, fsync, rename, fsync of the folder.
 
@@ -121,8 +125,10 @@ def look(path: Path) -> Holding:
 
 
 def verify(path: Path) -> Holding:
-    """As ``look``, and the digest is compared; the file is read, but not held in memory. Raises as ``read`` does."""
-    holding = look(path)
+    """As ``look``, but the digest is compared first; the file is read, and not held in memory.
+
+    Raises as ``read`` does, and ``OtherFormError``.
+    """
     with path.open("rb") as file:
         text, expected = _header(file)
         digest = hashlib.sha256(text.encode())
@@ -130,7 +136,7 @@ def verify(path: Path) -> Holding:
             digest.update(piece)
     if digest.hexdigest() != expected:
         raise MalformedError(f"{path} is damaged: its digest is not that of its content")
-    return holding
+    return look(path)
 
 
 def _described(held: HeldState) -> dict[str, Any]:
@@ -179,7 +185,7 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise MalformedError(f"{path} is damaged: {error}") from error
     if form != _FORM or not isinstance(document, dict):
-        raise MalformedError(f"{path} was written by another version of edged")
+        raise OtherFormError(f"{path} was written by another version of edged")
     return document
 
 

@@ -20,6 +20,7 @@ from edged.core.events import DataCopied, HeldFound
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec, Phase
 from edged.core.messages import DataParcel, DataWanted, Message, TensorSpec
+from edged.errors import MalformedError
 from edged.replication.samples import Incoming, SampleCopy, check, folder_of, read_copy, remove, scan
 from edged.roles.disk import Disk
 from edged.roles.pump import Post
@@ -93,7 +94,7 @@ class Copies:
             topic_logger("copies").warning("%s", problem)
         for job, copy in copies.items():
             self._found[job] = None
-            self._check(copy, partial(self._is_sound, job, copy), partial(self._is_damaged, job))
+            self._check(job, copy, partial(self._is_sound, job, copy), partial(self._is_unsound, job))
 
     def _is_sound(self, job: JobId, copy: SampleCopy) -> None:
         if job in self._found:
@@ -101,21 +102,30 @@ class Copies:
             self._whole[job] = copy
             self._post(HeldFound(job, (), program=False, data=True, spec=known_spec(job, copy.spec)))
 
-    def _is_damaged(self, job: JobId, reason: str) -> None:
+    def _is_unsound(self, job: JobId, reason: str) -> None:
         if job not in self._found:
             return
         source = self._found.pop(job)
-        topic_logger("copies").warning("%s; this copy of samples was removed", reason)
-        self._disk.run(lambda: remove(self.folder(job)), _nothing, _complain)
+        topic_logger("copies").warning("the copy of samples in %s is not used: %s", self.folder(job), reason)
         if source is not None:
             self._send(source, DataWanted(job, Phase.TRAIN, 0, ""))
 
-    def _check(self, copy: SampleCopy, sound: Callable[[], None], damaged: Callable[[str], None]) -> None:
-        """Compare with the digests, in pieces, so that whatever else waits for the disk has its turn."""
+    def _check(self, job: JobId, copy: SampleCopy, sound: Callable[[], None], damaged: Callable[[str], None]) -> None:
+        """Compare with the digests, in pieces, so that whatever else waits for the disk has its turn.
+
+        A damaged copy is removed; one that cannot be read, now, is not.
+        """
         checking = check(copy)
 
+        def piece() -> bool:
+            try:
+                return next(checking, True)
+            except MalformedError:
+                remove(self.folder(job))
+                raise
+
         def look() -> None:
-            self._disk.run(lambda: next(checking, True), lambda done: sound() if done else look(), damaged)
+            self._disk.run(piece, lambda done: sound() if done else look(), damaged)
 
         look()
 
@@ -125,7 +135,7 @@ class Copies:
         if copy is None:
             return "there is no copy of its samples here"
         problem: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._check(copy, lambda: problem.set_result(""), problem.set_result)
+        self._check(job, copy, lambda: problem.set_result(""), problem.set_result)
         return await problem
 
     def whole(self, job: JobId) -> SampleCopy | None:

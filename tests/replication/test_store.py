@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from edged.core.messages import Holding, HoldingKind
 from edged.errors import MalformedError
 from edged.replication import tensor_file
 from edged.replication.snapshots import cut
-from edged.replication.store import MOST_JOBS, Store
+from edged.replication.store import MOST_JOBS, FullError, Store
 from tests.replication.held import JOB, held, same, tensors
 from tests.roles.conftest import spec_of
 
@@ -177,13 +177,77 @@ def test_an_id_that_could_leave_the_home_is_refused(tmp_path: Path, name: str) -
         store.save(spec_of(job), None, [])
 
 
-def test_old_jobs_make_room(tmp_path: Path) -> None:
+def test_no_job_makes_room_for_another(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for number in range(MOST_JOBS + 2):
-        job = JobId(f"{number:012x}")
+    jobs = [JobId(f"{number:012x}") for number in range(MOST_JOBS)]
+    for job in jobs:
         store.save(spec_of(job), None, [held(job=job)])
-        os.utime(tmp_path / "held" / job, ns=(number, number))
-    assert [found.job for found in store.scan()] == [f"{number:012x}" for number in range(2, MOST_JOBS + 2)]
+    with pytest.raises(FullError, match="50 other jobs"):
+        store.save(SPEC, None, [held()])
+    store.save(spec_of(jobs[0]), None, [held(64, job=jobs[0])])
+    assert [found.job for found in store.scan()] == jobs
+    store.drop_job(jobs[0])
+    store.save(SPEC, None, [held()])
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let the disk fail under these files."""
+    right = Path.open
+
+    def open_file(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name in names:
+            raise OSError(5, "Input/output error", str(path))
+        return right(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_file)
+
+
+def test_a_file_that_cannot_be_read_hides_nothing_else_and_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, disk = Store(tmp_path), HoldingKind.DISK
+    store.save(SPEC, PROGRAM, [held(32)])
+    store.save(SPEC, PROGRAM, [held(64)], keep=(32,))
+    store.save(spec_of("f" * 12), None, [held(job=JobId("f" * 12))])
+    unreadable(monkeypatch, "64-4-6.safetensors")
+    store = Store(tmp_path)
+    own, other = store.scan()
+    assert (own.holdings, other.holdings) == ((Holding(4, 6, 32, disk),), (Holding(4, 6, 32, disk),))
+    (problem,) = own.problems
+    assert "64-4-6.safetensors cannot be read: Input/output error" in problem
+    with pytest.raises(OSError, match="Input/output"):
+        store.load(JOB, 64, 4, 6)
+    assert store.load(JOB, 32, 4, 6) is not None
+    monkeypatch.undo()
+    path = tmp_path / "held" / JOB / "64-4-6.safetensors"
+    path.write_bytes(b"what the disk made of it")
+    store.save(SPEC, PROGRAM, [held(64)], keep=(32,))
+    assert store.load(JOB, 64, 4, 6) is not None
+
+
+def test_layers_are_read_from_another_file_that_has_them_where_one_is_damaged(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(SPEC, PROGRAM, [held(32, first=4), held(32, first=5)])
+    (tmp_path / "held" / JOB / "32-4-6.safetensors").write_bytes(b"damaged")
+    assert store.load(JOB, 32, 5, 6) is not None
+    assert store.load(JOB, 32, 4, 5) is None
+
+
+def test_files_of_another_version_of_edged_are_left_alone_and_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr(tensor_file, "_FORM", 2)
+        Store(tmp_path).save(SPEC, PROGRAM, [held(32)])
+    path, store = only_file(tmp_path), Store(tmp_path)
+    (found,) = store.scan()
+    assert found.holdings == ()
+    assert "another version of edged; it is left alone" in found.problems[0]
+    assert store.load(JOB, 32, 4, 6) is None
+    store.save(SPEC, PROGRAM, [held(64)])
+    assert path.exists()
+    store.save(SPEC, PROGRAM, [held(32)])
+    assert store.load(JOB, 32, 4, 6) is not None, "one that cannot be used does not stand for one that can"
 
 
 def test_neither_store_nor_keeper_bring_torch() -> None:
