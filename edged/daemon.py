@@ -159,6 +159,7 @@ class Daemon:
         self._observer: Observer | None = None
         self._source: Source | None = None
         self._copies: Copies | None = None
+        self._keeper: Keeper | None = None
         self._disk = Disk()
         self._server: LocalServer | None = None
         self._asked_to_leave = False
@@ -205,7 +206,7 @@ class Daemon:
             settings.home, path, engine, worker, shelf, copies, pump.post, pump.send, pump.send_parcel
         )
         store = Store(settings.home)
-        keeper = Keeper(
+        self._keeper = keeper = Keeper(
             engine,
             self._disk,
             store,
@@ -273,23 +274,25 @@ class Daemon:
                 mark_shut_out(self._settings.home, self.transport.own_record().node)
             raise
         finally:
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
             for end in ends:
                 end.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close everything that was opened; safe after a failed ``open``."""
+        """Close everything that was opened, once what is held is on the disk; safe after a failed ``open``."""
         if self._server is not None:
             await self._server.close()
         if self._source is not None:
             await self._source.close()
         if self._copies is not None:
             self._copies.close()
+        if self._keeper is not None:
+            await self._keeper.finish()
         await asyncio.to_thread(self._disk.stop)
         await self.transport.close()
         self.journal.close()
+        for number in SIGNALS:  # until now a second one ends the wait for the disk
+            asyncio.get_running_loop().remove_signal_handler(number)
 
     def _announce(self, own: MemberRecord) -> None:
         door = address(own)

@@ -169,11 +169,15 @@ class DropHeld:
 
 @dataclass(frozen=True, slots=True)
 class StoreHeld:
-    """Write what is held of this version to disk, where only ``keep`` stays besides. Answered by ``HeldStored``."""
+    """Write what is held of this version to disk, where only ``keep`` stays besides. Answered by ``HeldStored``.
+
+    ``down``: the job stands at it, so nothing is written instead.
+    """
 
     spec: JobSpec
     version: int
     keep: tuple[int, ...] = ()
+    down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,16 +196,22 @@ class HeldStored:
 
 @dataclass(frozen=True, slots=True)
 class HeldFound:
-    """At the start of the process: these parts of a job that is not over lie on this device's disk.
-
-    ``spec``: the job, if it lies there too.
-    """
+    """At the start: these parts of a job that is not over lie on this device's disk; ``spec``: so does the job."""
 
     job: JobId
     holdings: tuple[Holding, ...]
     program: bool
     data: bool
     spec: JobSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLost:
+    """These layers cannot be read from disk any more (kind DISK, or FIRST); ``reason`` in a sentence."""
+
+    job: JobId
+    layers: Holding
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +378,7 @@ Event = (
     | SnapshotTaken
     | HeldStored
     | HeldFound
+    | HeldLost
     | DataCopied
     | DataNotCopied
     | DataLost

@@ -32,6 +32,7 @@ from edged.core.effects import (
 from edged.core.events import (
     Event,
     HeldFound,
+    HeldLost,
     HeldStored,
     JobSubmitted,
     LeaderChanged,
@@ -104,6 +105,8 @@ class Keeping:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one fact, then say and send what is due."""
+        for kept in self._jobs.values():
+            kept.try_again(now)
         effects = self._take_in(event, now)
         return effects + self._replicate(now) + self._tell(now)
 
@@ -111,6 +114,7 @@ class Keeping:
         """Return when to say or send something again."""
         sendings = (kept.sending for kept in self._jobs.values())
         moments = [self._tell_at, *(sending.resend_at for sending in sendings if sending is not None)]
+        moments += [kept.again_at for kept in self._jobs.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def check(self) -> None:
@@ -145,9 +149,8 @@ class Keeping:
         return [] if kept is None else [*kept.put_down(version)]
 
     def part(self) -> list[Effect]:
-        """This node goes: the newest that it holds goes to disk; all others may go as well."""
-        newest = ((kept, max(kept.holdings.versions(), default=0)) for kept in self._jobs.values())
-        return [effect for kept, version in newest for effect in kept.put_down(version)]
+        """This node goes, once the newest that it holds is on the disk: all others may go as well."""
+        return [effect for kept in self._jobs.values() for effect in kept.part()]
 
     def drop(self, job: JobId) -> list[Effect]:
         """Forget the job, which is over."""
@@ -173,7 +176,10 @@ class Keeping:
                 kept.holdings.disk.found(holdings)
             case HeldStored(job, version, problem) if job in self._jobs:
                 self._tell_at = now
-                return [*self._jobs[job].written(version, problem)]
+                return [*self._jobs[job].written(version, problem, now)]
+            case HeldLost(job, layers, reason) if job in self._jobs:
+                self._jobs[job].lose(layers)
+                return [Log("warning", "keeping", f"{_in_words(layers)} cannot be read from disk: {reason}")]
             case JobSubmitted(spec):
                 kept = self._job(spec.job)
                 kept.spec, kept.home = spec, True
@@ -387,3 +393,8 @@ class Keeping:
     @staticmethod
     def _let_go(job: JobId, versions: tuple[int, ...]) -> list[Effect]:
         return [DropHeld(job, versions)] if versions else []
+
+
+def _in_words(held: Holding) -> str:
+    what = "the first weights" if held.kind is HoldingKind.FIRST else f"version {held.version}"
+    return f"{what} of {layers_in_words(held.first_layer, held.last_layer)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from edged.core.effects import StoreHeld
 from edged.core.holdings import Holdings
@@ -12,6 +13,9 @@ from edged.core.messages import Held, Holding, HoldingKind, Stored
 from edged.core.plan import Plan
 from edged.core.sending import Sending
 
+AGAIN_SECONDS: Final = 30.0
+"""What could not be put down is tried again this often: somebody may have made room."""
+
 
 @dataclass(slots=True)
 class Kept:
@@ -19,7 +23,8 @@ class Kept:
 
     ``home``: the job was handed in here. ``halted_by``: who waits for an ``Inventory``. ``taking``: pieces that are
     being copied for it. ``committed``: by the present leader; ``counted``: layers that it knows to lie here at that;
-    ``storing``: the version that it wants to be on disk.
+    ``storing``: the version that it wants to be on disk. ``down``: the version that was put down last, and ``again_at``
+    when that is to be tried again.
     """
 
     holdings: Holdings = field(default_factory=Holdings)
@@ -32,6 +37,8 @@ class Kept:
     committed: int = -1
     counted: frozenset[tuple[int, int]] = frozenset()
     storing: int = -1
+    down: int = -1
+    again_at: float | None = None
 
     def unheard(self) -> None:
         """Whoever leads, or plans, now has not been told anything, and has not said anything."""
@@ -56,19 +63,43 @@ class Kept:
         """Write what is in memory of a version to disk, once."""
         return self._write(version) if self.spec is not None and self.holdings.store(version) else []
 
-    def written(self, version: int, problem: str) -> list[StoreHeld]:
+    def written(self, version: int, problem: str, now: float) -> list[StoreHeld]:
         """The disk is through with a version; write what has come of it meanwhile."""
+        if problem and version == self.down:
+            self.again_at = now + AGAIN_SECONDS
         return self._write(version) if self.holdings.disk.written(version, problem) else []
+
+    def lose(self, layers: Holding) -> None:
+        """These layers cannot be read from disk any more: they are not held."""
+        if layers.kind is HoldingKind.FIRST:
+            self.home = False
+        else:
+            self.holdings.disk.lost(layers.first_layer, layers.last_layer, layers.version)
+
+    def try_again(self, now: float) -> None:
+        """What could not be put down may be once it has waited long enough."""
+        if self.again_at is not None and now >= self.again_at:
+            self.again_at = None
+            self.holdings.disk.forgive(self.down)
+
+    def part(self) -> list[StoreHeld]:
+        """Put the newest version down, whatever came of that before: there is no other time."""
+        version = max(self.holdings.versions(), default=0)
+        self.holdings.disk.forgive(version)
+        return self.put_down(version)
 
     def put_down(self, version: int) -> list[StoreHeld]:
         """Write a version, which stays: all do, and may be switched off."""
+        self.down = version
         effects = self.store(version)
         if self.holdings.disk.under_way(version):
             self.holdings.disk.stay(version)
         return effects
 
     def _write(self, version: int) -> list[StoreHeld]:
-        return [] if self.spec is None else [StoreHeld(self.spec, version, self.holdings.disk.staying)]
+        if self.spec is None:
+            return []
+        return [StoreHeld(self.spec, version, self.holdings.disk.staying, down=version == self.down)]
 
     def untold(self, plan: Plan) -> list[Held | Stored]:
         """Return what is held for the plan in force and not committed: taken or come under it, or where it began."""

@@ -32,6 +32,10 @@ class OnDisk:
         self.pieces |= found
         self.stay(*(version for *_, version in found))
 
+    def lost(self, first: int, last: int, version: int) -> None:
+        """Whatever has these layers at this version cannot be read."""
+        self.pieces = frozenset(p for p in self.pieces if not (p[0] <= first and last <= p[1] and p[2] == version))
+
     def stay(self, *versions: int) -> None:
         """These versions must stay besides: of several, the oldest, which most have, and the newest."""
         several = sorted({*self.staying, *versions})
@@ -59,6 +63,10 @@ class OnDisk:
             return False
         self._writing |= due
         return True
+
+    def forgive(self, version: int) -> None:
+        """What could not be written of this version may be tried again: there may be room now."""
+        self._failed = {piece: why for piece, why in self._failed.items() if piece[2] != version}
 
     def written(self, version: int, problem: str) -> bool:
         """The disk is through with a version: it lies there, and of others only what must stay; or nothing changed.

@@ -79,10 +79,18 @@ def lost_layers(
     nodes = () if before is None else before.nodes()
     culprits = [n for n in nodes if n not in inventories and before is not None and _ran(before, n, gaps)]
     if not culprits:
-        return f"nobody who is here holds {layers}; the job goes on when a node that does is back"
+        nobody = f"nobody who is here holds {layers}{_first(spec, inventories, members)}"
+        return f"{nobody}; the job goes on when a node that does is back"
     noun, pronoun = ("node", "it is") if len(culprits) == 1 else ("nodes", "they are")
     verb = "was" if len(gaps) == 1 and gaps[0][0] == gaps[0][1] else "were"
     return f"{layers} {verb} lost with {noun} {named(culprits, members)}; the job goes on when {pronoun} back"
+
+
+def _first(spec: JobSpec, inventories: Inventories, members: Mapping[NodeId, MemberRecord]) -> str:
+    """Say that the source lacks them too, where nobody has anything of the job."""
+    if spec.source not in inventories or any(its.holdings for its in inventories.values()):
+        return ""
+    return f", and node {named([spec.source], members)} does not have the first weights"
 
 
 def _ran(plan: Plan, node: NodeId, gaps: tuple[tuple[int, int], ...]) -> bool:

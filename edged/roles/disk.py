@@ -14,7 +14,7 @@ from edged.telemetry.logs import topic_logger
 T = TypeVar("T")
 
 STOP_SECONDS = 5.0
-"""How long a file that is being written may take at the end."""
+"""How long whatever else the disk is at may take at the end; for what is worth more, its owner waits before."""
 
 
 class Disk:
@@ -31,8 +31,11 @@ class Disk:
         self._thread.start()
 
     def stop(self) -> bool:
-        """Finish what was asked for; whether that came to an end in time."""
-        return self._loop is None or self._thread.stop(STOP_SECONDS)
+        """Wait a moment for what was asked for; return whether that came to an end, and say it if not."""
+        ended = self._loop is None or self._thread.stop(STOP_SECONDS)
+        if not ended:
+            topic_logger("disk").warning("the disk was not done with what it was asked for when this node stopped")
+        return ended
 
     def run(self, function: Callable[[], T], done: Callable[[T], None], failed: Callable[[str], None]) -> None:
         """Call ``function`` after all that was asked before; then ``done`` or, with a sentence, ``failed``."""
@@ -45,7 +48,7 @@ class Disk:
                 return
             if not isinstance(result, EdgedError | OSError):
                 topic_logger("disk").error("%s", sentence(result), exc_info=result)
-            failed(_words(result))
+            failed(words(result))
 
         def hand_over(result: T | BaseException) -> None:
             try:
@@ -56,7 +59,8 @@ class Disk:
         self._thread.submit(function, hand_over)
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """What went wrong, for people; of a file, which one."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return sentence(error)

@@ -18,12 +18,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
-from edged.core.events import HeldFound, HeldStored, SnapshotTaken
+from edged.core.events import HeldFound, HeldLost, HeldStored, SnapshotTaken
 from edged.core.ids import JobId, NodeId
-from edged.core.messages import Message, Parcel, ProgramParcel, Refused, StateParcel
+from edged.core.messages import Holding, HoldingKind, Message, Parcel, ProgramParcel, Refused, StateParcel
+from edged.errors import MalformedError
 from edged.replication.snapshots import HeldState, Snapshots, cut
 from edged.replication.store import Found, Store
-from edged.roles.disk import Disk
+from edged.roles.disk import Disk, words
 from edged.roles.engine import Engine
 from edged.roles.pump import Post, Table
 from edged.roles.source import Source
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 
 ENDED_KEPT = 64
 """Jobs of which what comes late is not held any more."""
+
+FINISH_SECONDS = 5.0
+"""How long a node that leaves waits for its disk, and ..."""
+
+SLOW_BYTES_PER_SECOND = 5e6
+"""... how fast it takes a disk to be at least: a poor memory card."""
 
 
 class DropParcels(Protocol):
@@ -76,7 +83,9 @@ class Keeper:
         self._worker = worker
         self._source = source
         self._ended: deque[JobId] = deque(maxlen=ENDED_KEPT)
-        self._storing: set[JobId] = set()
+        self._storing: dict[JobId, int] = {}  # bytes that are being written
+        self._all_written = asyncio.Event()
+        self._all_written.set()
         self._next_store: dict[JobId, StoreHeld] = {}
         self._told_of_disk = False
 
@@ -115,6 +124,23 @@ class Keeper:
         if self._worker.program(job) is not None:
             self._post(HeldFound(job, (), program=True, data=False))
 
+    async def finish(self) -> None:
+        """Wait until all that was to be stored is on the disk, or was refused; no longer than a slow disk takes."""
+        size = sum(self._storing.values()) + sum(
+            held.size_bytes
+            for job, waiting in self._next_store.items()
+            for held in self._snapshots.at(job, waiting.version)
+        )
+        if size:
+            topic_logger("keeper").info("%.1f MB of layers go to the disk before this node ends", size / 1e6)
+        try:
+            async with asyncio.timeout(FINISH_SECONDS + size / SLOW_BYTES_PER_SECOND):
+                await self._all_written.wait()
+        except TimeoutError:
+            topic_logger("keeper").warning(
+                "the disk was too slow for %.1f MB of layers that this node holds: they are lost with it", size / 1e6
+            )
+
     def drop_job(self, job: JobId) -> None:
         """The job is over: forget all of it, on disk too."""
         self._ended.append(job)
@@ -147,16 +173,23 @@ class Keeper:
         if held is not None:
             self._hand_on(effect, held)
             return
-        self._disk.run(
-            lambda: self._store.load(job, version, first, last),
-            lambda loaded: self._hand_on(effect, loaded),
-            lambda reason: self._refuse(effect, reason),
-        )
 
-    def _hand_on(self, effect: SendHeld, held: HeldState | None) -> None:
-        if held is None:
-            self._refuse(effect, "they are not here")
-            return
+        def load() -> HeldState | str:
+            try:
+                return self._store.load(job, version, first, last) or "they are not here"
+            except (MalformedError, OSError) as error:
+                return words(error)
+
+        def loaded(result: HeldState | str) -> None:
+            if isinstance(result, str):  # nobody is to ask for them again
+                self._post(HeldLost(job, Holding(first, last, version, HoldingKind.DISK), result))
+                self._refuse(effect, result)
+            else:
+                self._hand_on(effect, result)
+
+        self._disk.run(load, loaded, lambda reason: self._refuse(effect, reason))
+
+    def _hand_on(self, effect: SendHeld, held: HeldState) -> None:
         part = cut(held, effect.first_layer, effect.last_layer)
         if effect.replica:  # on a slow link, what is older and has not begun to travel never needs to
             self._drop_parcels(lambda header: _is_older(header, effect), to=effect.to, begun=False)
@@ -173,7 +206,7 @@ class Keeper:
         self._snapshots.drop(effect.job, effect.versions)
 
     def _store_held(self, effect: StoreHeld) -> None:
-        """Write a version; while one of the job is being written only the newest other waits, and none in memory."""
+        """Write a version; while one of the job is being written only one other waits, and none in memory."""
         spec, version = effect.spec, effect.version
         job, states = spec.job, self._snapshots.at(spec.job, version)
         if job in self._storing:
@@ -183,36 +216,43 @@ class Keeper:
             self._post(HeldStored(job, version, f"nothing is held of version {version}"))
             return
         program = self._worker.program(job)
-        self._storing.add(job)
+        self._storing[job] = sum(state.size_bytes for state in states)
+        self._all_written.clear()
 
         def done(_nothing: None) -> None:
             if self._told_of_disk:
                 topic_logger("keeper").info("copies of layers are on the disk again")
             self._told_of_disk = False
-            stored("")
+            self._stored(job, version, "")
 
         def failed(reason: str) -> None:
             if not self._told_of_disk:
                 topic_logger("keeper").warning("copies of layers stay in memory only: %s", reason)
             self._told_of_disk = True
-            stored(reason)
-
-        def stored(problem: str) -> None:
-            self._storing.discard(job)
-            self._post(HeldStored(job, version, problem))
-            if (waiting := self._next_store.pop(job, None)) is not None:
-                self._store_held(waiting)
+            self._stored(job, version, reason)
 
         def save() -> None:
             self._store.save(spec, program or self._source.program(job), states, effect.keep)
 
         self._disk.run(save, done, failed)
 
+    def _stored(self, job: JobId, version: int, problem: str) -> None:
+        del self._storing[job]
+        self._post(HeldStored(job, version, problem))
+        if (waiting := self._next_store.pop(job, None)) is not None:
+            self._store_held(waiting)
+        if not self._storing:
+            self._all_written.set()
+
     def _wait(self, effect: StoreHeld) -> None:
-        job = effect.spec.job
-        if (waited := self._next_store.get(job)) is not None:
-            self._post(HeldStored(job, waited.version, "another version is written instead"))
-        self._next_store[job] = effect
+        """The newest waits, except behind one that was put down: that has to be written whatever else is."""
+        job, waited = effect.spec.job, self._next_store.get(effect.spec.job)
+        keeps = waited is not None and waited.down and not effect.down
+        given_up = effect if keeps else waited
+        if not keeps:
+            self._next_store[job] = effect
+        if given_up is not None:
+            self._post(HeldStored(job, given_up.version, "another version is written instead"))
 
     # -- the program
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edged.core.effects import SendFirstState, WriteWeights
-from edged.core.events import WeightsWritten
+from edged.core.events import HeldLost, WeightsWritten
 from edged.core.ids import JobId, NodeId
-from edged.core.messages import Message, Refused, StateParcel
+from edged.core.messages import Holding, HoldingKind, Message, Refused, StateParcel
 from edged.errors import JobError
 from edged.roles.engine import Engine
 from edged.roles.handed import Handed
@@ -21,6 +21,7 @@ from edged.roles.worker import SendParcel, Worker
 from edged.telemetry.logs import topic_logger
 
 if TYPE_CHECKING:
+    from edged.compute.executor import Executor
     from edged.compute.state import StateCopy
 
 
@@ -54,12 +55,22 @@ class Weights:
         stamp, first, last = effect.stamp, effect.first_layer, effect.last_layer
         handed = self._jobs.get(stamp.job)
         if handed is None or not self.load_program(handed):
-            self._send(effect.to, Refused(stamp.job, "its first weights are not here"))
+            self._lose_first(effect, "they are not here")
             return
         path = handed.spool.state
 
-        def send(copy: StateCopy) -> None:
-            if self._jobs.get(stamp.job) is handed:
+        def read(executor: Executor) -> StateCopy | str:
+            try:
+                return executor.first_state(stamp.job, path, first, last)
+            except JobError as error:
+                return str(error)
+
+        def send(copy: StateCopy | str) -> None:
+            if self._jobs.get(stamp.job) is not handed:
+                return
+            if isinstance(copy, str):
+                self._lose_first(effect, copy)
+            else:
                 header = StateParcel(stamp, first, last, 0, copy.tensors, copy.extra, replica=False)
                 self._send_parcel(effect.to, header, copy.buffers)
 
@@ -67,7 +78,13 @@ class Weights:
             if self._jobs.get(stamp.job) is handed:
                 self._send(effect.to, Refused(stamp.job, reason))  # no schedule hears of it yet
 
-        self._engine.run(lambda executor: executor.first_state(stamp.job, path, first, last), send, refuse)
+        self._engine.run(read, send, refuse)
+
+    def _lose_first(self, effect: SendFirstState, reason: str) -> None:
+        """Nobody is to ask for them again: what is newer and lies elsewhere may do."""
+        job, first, last = effect.stamp.job, effect.first_layer, effect.last_layer
+        self._post(HeldLost(job, Holding(first, last, 0, HoldingKind.FIRST), reason))
+        self._send(effect.to, Refused(job, f"its first weights are lost: {reason}"))
 
     def _write_weights(self, effect: WriteWeights) -> None:
         stamp, token = effect.stamp, effect.token

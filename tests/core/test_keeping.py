@@ -10,6 +10,7 @@ from edged.core.copying import Standing
 from edged.core.effects import DropHeld, Log, SendFirstState, SendHeld, SendMessage, StoreHeld, TakeSnapshot
 from edged.core.events import (
     HeldFound,
+    HeldLost,
     HeldStored,
     JobSubmitted,
     LeaderChanged,
@@ -22,6 +23,7 @@ from edged.core.events import (
     TimerFired,
 )
 from edged.core.keeping import REPEAT_SECONDS, Keeping
+from edged.core.kept import AGAIN_SECONDS
 from edged.core.messages import (
     Committed,
     Halt,
@@ -109,6 +111,14 @@ def held(version=0, of=None, to=C, seconds=0.1):
 
 def snapshot(version, first=2, last=3):
     return Holding(first, last, version, HoldingKind.SNAPSHOT)
+
+
+def on_disk(version):
+    return Holding(2, 3, version, HoldingKind.DISK)
+
+
+def written(effects):
+    return [each.version for each in effects if isinstance(each, StoreHeld) and each.down]
 
 
 def inventories(effects):
@@ -303,16 +313,53 @@ def test_snapshots_without_commits_stay_within_their_bound(scene):
 def test_a_node_that_leaves_writes_the_newest_that_it_holds(scene):
     scene.taken(4)
     scene.taken(6)
-    assert scene.machine.part() == [StoreHeld(spec(steps=100), 6)]
+    assert scene.machine.part() == [StoreHeld(spec(steps=100), 6, down=True)]
     assert scene.machine.part() == []
 
 
 def test_what_a_paused_job_stands_at_goes_to_disk_once(scene):
     scene.taken(4)
     scene.taken(6)
-    assert scene.machine.stand(JOB, 6) == [StoreHeld(spec(steps=100), 6)]
+    assert scene.machine.stand(JOB, 6) == [StoreHeld(spec(steps=100), 6, down=True)]
     assert scene.machine.stand(JOB, 6) == []
     assert scene.machine.stand(OTHER_JOB, 6) == []
+
+
+def test_what_a_paused_job_stands_at_is_tried_again_after_a_while_and_when_the_node_goes(scene):
+    scene.taken(6)
+    scene.commit(6)
+    assert written(scene.machine.stand(JOB, 6)) == [6]
+    for _ in range(3):
+        scene.handle(HeldStored(JOB, 6, "the disk is full"))
+        failed_at = scene.now
+        assert scene.machine.stand(JOB, 6) == []
+        while scene.now < failed_at + AGAIN_SECONDS:
+            scene.wake()
+        assert scene.now == failed_at + AGAIN_SECONDS
+        assert written(scene.machine.stand(JOB, 6)) == [6]
+    scene.handle(HeldStored(JOB, 6, "the disk is full"))
+    assert written(scene.machine.part()) == [6]
+    scene.handle(HeldStored(JOB, 6, ""))
+    assert scene.machine.stand(JOB, 6) == scene.machine.part() == []
+
+
+def test_what_cannot_be_read_from_disk_is_not_named_any_more_and_what_is_older_is():
+    scene = Scene()
+    scene.handle(HeldFound(JOB, tuple(on_disk(v) for v in (8, 16)), program=True, data=False, spec=spec(steps=100)))
+    (log,) = scene.handle(HeldLost(JOB, Holding(3, 3, 16, HoldingKind.DISK), "Input/output error"))
+    assert log == Log("warning", "keeping", "version 16 of layer 3 cannot be read from disk: Input/output error")
+    (answer,) = inventories(scene.halt())
+    assert answer.holdings == (on_disk(8),)
+    (refused,) = scene.hear(WantSnapshot(stamp(version=2), 2, 3, 16), A)
+    assert isinstance(refused.message, Refused)
+
+
+def test_first_weights_that_cannot_be_read_are_not_named_any_more(scene):
+    scene.handle(JobSubmitted(spec(steps=100)))
+    assert [each.kind for each in scene.machine.holdings(JOB)] == [HoldingKind.FIRST]
+    (log,) = scene.handle(HeldLost(JOB, Holding(0, 1, 0, HoldingKind.FIRST), "no such file"))
+    assert log.text == "the first weights of layers 0–1 cannot be read from disk: no such file"
+    assert scene.machine.holdings(JOB) == ()
 
 
 # ------------------------------------------------------------------------------------------------------ halts

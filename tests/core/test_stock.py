@@ -71,6 +71,14 @@ def test_a_source_that_only_is_silent_is_waited_for():
         ),
         ({A: have()}, [], "node pi-a does not have the job's data, and nobody else does"),
         (
+            {A: have(data=True, program=True), B: have(), C: have()},
+            [],
+            (
+                "nobody who is here holds layers 0–3, and node pi-a does not have the first weights; "
+                "the job goes on when a node that does is back"
+            ),
+        ),
+        (
             {A: have(data=True), B: have(LATER)},
             [],
             "the program was lost with node pi-a; the job goes on when it is back",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,7 @@ from edged.core.effects import (
 )
 from edged.core.events import (
     HeldFound,
+    HeldLost,
     HeldStored,
     NormsTaken,
     ParcelArrived,
@@ -41,9 +44,11 @@ from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Holding, HoldingKind, ProgramParcel, Refused, StateParcel
 from edged.core.plan import Plan
+from edged.errors import MalformedError
 from edged.replication import tensor_file
 from edged.replication.snapshots import HeldState
 from edged.replication.store import Store
+from edged.roles import disk, keeper
 from edged.roles.cleaner import Cleaner
 from tests.roles.bench import OWN, Bench, hand_in, plan_of, write_job
 from tests.roles.conftest import spec_of
@@ -269,6 +274,80 @@ async def test_a_disk_slower_than_the_commits_keeps_no_more_than_one_version_wai
         assert {each.version for each in outcomes if each.problem} == {16, 32, 48}
         assert [each.version for each in outcomes if not each.problem] == [0, 64]
     assert saved == [0, 64]
+
+
+async def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[JobSpec, threading.Event]:
+    """Versions 0, 16 and 32 of a job are in memory, 0 is on its way to a disk that waits for the event."""
+    spec = hand_in(bench.home, write_job(bench.home))
+    plan = plan_of(spec)
+    begun, may_go_on, right = threading.Event(), threading.Event(), Store.save
+
+    def save(store: Store, *arguments: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(30)
+        right(store, *arguments)
+
+    monkeypatch.setattr(Store, "save", save)
+    await prepare(bench, spec, plan)
+    (_,) = await take(bench, plan, 0)
+    for version in (16, 32):
+        bench.snapshots.put(replace(bench.snapshots.at(spec.job, 0)[0], version=version))
+    bench.do(StoreHeld(spec, 0))
+    assert begun.wait(30)
+    return spec, may_go_on
+
+
+async def test_a_node_that_goes_waits_until_what_was_put_down_is_written_whatever_was_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Bench(tmp_path) as bench:
+        spec, may_go_on = await stuck(bench, monkeypatch)
+        bench.do(StoreHeld(spec, 32, (0,), down=True))
+        bench.do(StoreHeld(spec, 16, (0, 32)))  # the leader's word, from before
+        finishing = asyncio.ensure_future(bench.keeper.finish())
+        may_go_on.set()
+        await finishing
+        assert [holding.version for holding in Store(tmp_path).scan()[0].holdings] == [0, 32]
+
+
+async def test_a_node_that_goes_does_not_wait_for_ever_and_says_what_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeper, "FINISH_SECONDS", 0.0)
+    monkeypatch.setattr(disk, "STOP_SECONDS", 0.0)
+    async with Bench(tmp_path) as bench:
+        _, may_go_on = await stuck(bench, monkeypatch)
+        try:
+            await bench.keeper.finish()
+            assert not bench.disk.stop()
+        finally:
+            monkeypatch.undo()
+            may_go_on.set()
+    assert "the disk was too slow" in caplog.text
+    assert "the disk was not done" in caplog.text
+
+
+async def test_a_node_that_writes_nothing_goes_at_once(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        await bench.keeper.finish()
+
+
+@pytest.mark.parametrize("broken", [OSError(5, "Input/output error"), MalformedError("it is damaged"), None])
+async def test_what_cannot_be_read_is_told_to_the_core_before_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Exception | None
+) -> None:
+    def load(*_arguments: Any) -> None:
+        if broken is not None:
+            raise broken
+
+    monkeypatch.setattr(Store, "load", load)
+    stamp = Stamp(JobId("aa" * 6), 1, 1)
+    async with Bench(tmp_path) as bench:
+        bench.do(SendHeld(OTHER, stamp, 2, 3, 16, replica=False))
+        lost = await bench.until(HeldLost)
+        reason = {OSError: "Input/output error", MalformedError: "it is damaged"}.get(type(broken), "they are not here")
+        assert lost == HeldLost(stamp.job, Holding(2, 3, 16, HoldingKind.DISK), reason)
+        assert bench.messages == [(OTHER, Refused(stamp.job, f"layers 2..3 at version 16: {reason}"))]
 
 
 async def test_nothing_is_left_of_a_job_that_is_over(tmp_path: Path) -> None:

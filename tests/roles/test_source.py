@@ -21,13 +21,14 @@ from edged.core.events import (
     DataLost,
     ExportAsked,
     FeederFailed,
+    HeldLost,
     SampleDrawn,
     TimerFired,
     WeightsWritten,
 )
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
-from edged.core.messages import Inputs, Refused
+from edged.core.messages import Holding, HoldingKind, Inputs, Refused
 from edged.core.running import MOST_ASKED
 from edged.errors import JobError
 from edged.feeder import serve
@@ -261,6 +262,8 @@ async def test_first_weights_that_cannot_be_read_are_refused_with_the_reason(tmp
         assert isinstance(message, Refused)
         assert (to, message.job) == (PEER, spec.job)
         assert "cannot read the first weights" in message.reason
+        lost = await bench.until(HeldLost)
+        assert (lost.job, lost.layers) == (spec.job, Holding(0, 0, 0, HoldingKind.FIRST))
 
 
 async def test_an_export_ends_with_its_job(tmp_path: Path) -> None:

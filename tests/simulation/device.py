@@ -38,6 +38,7 @@ from edged.core.events import (
     FeederFailed,
     ForwardDone,
     HeldFound,
+    HeldLost,
     HeldStored,
     JobSubmitted,
     NormsTaken,
@@ -70,6 +71,7 @@ NO_MEMORY = "no memory is left"
 """Samples in one parcel of them."""
 
 WANT_SECONDS = 30.0
+DEPART_SECONDS = 5.0
 VERSIONS_ON_DISK = 3
 
 
@@ -135,13 +137,17 @@ class Stages:
 
 @dataclass
 class Troubles:
-    """What is wrong with a device: how often a build or a snapshot fails yet, how slow its disk is, if it is full."""
+    """What is wrong with a device: how often a build or a snapshot fails yet, how slow its disk is, if it is full.
+
+    ``unreadable``: versions that lie on its disk, and cannot be read.
+    """
 
     builds: int = 0
     snapshots: int = 0
     disk_seconds: float = WRITE_SECONDS
     disk_full: bool = False
     uncopyable: bool = False
+    unreadable: set = field(default_factory=set)
 
 
 class Device:
@@ -168,6 +174,8 @@ class Device:
         self.copying = {}
         self._compute_free = self._disk_free = 0.0
         self._writes = []
+        self._storing = set()
+        self._next_store = {}
 
     # ------------------------------------------------------------------------------------------------ time
 
@@ -195,20 +203,23 @@ class Device:
 
     def _write(self, function):
         self._disk_free = max(self._disk_free, self.world.sim.now) + self.troubles.disk_seconds
-        self._writes.append(function)
+        entry = (self._disk_free, function)
+        self._writes.append(entry)
 
         def write():
-            if function in self._writes:
-                self._writes.remove(function)
+            if entry in self._writes:
+                self._writes.remove(entry)
                 function()
 
         self._later(self._disk_free, write)
 
     def depart(self):
-        """A process that leaves lets the disk finish."""
-        writes, self._writes = self._writes, []
-        for function in writes:
+        """A process that leaves waits until what was to be stored is; what takes too long is lost."""
+        until = self.world.sim.now + DEPART_SECONDS
+        while self._writes and self._writes[0][0] <= until:
+            _, function = self._writes.pop(0)
             function()
+        self._writes = []
 
     def post(self, event):
         self.world.sim.post(self.node, event)
@@ -284,6 +295,7 @@ class Device:
     def drop_job(self, effect):
         job = effect.job
         self.ended.add(job)
+        self._next_store.pop(job, None)
         self.programs.discard(job)
         self.memory = {key: state for key, state in self.memory.items() if key[0] != job}
         self.rows.pop(job, None)
@@ -438,9 +450,18 @@ class Device:
                     return state[first - low : last - low + 1]
         return None
 
+    def is_readable(self, job, first, last, version):
+        """Whether memory has these layers, or the disk, and that can be read."""
+        pieces = [piece for of, piece in self.memory if of == job and piece[2] == version]
+        in_memory = any(low <= first and last <= high for low, high, _ in pieces)
+        return in_memory or version not in self.troubles.unreadable
+
     def send_held(self, effect):
         job, first, last, version = effect.stamp.job, effect.first_layer, effect.last_layer, effect.version
         state = self.find(job, first, last, version)
+        if not self.is_readable(job, first, last, version):
+            self.post(HeldLost(job, Holding(first, last, version, HoldingKind.DISK), "Input/output error"))
+            state = None
         if state is not None:
             self.world.compare(job, first, version, state, f"{self.node[0]} hands out")
             header = StateParcel(effect.stamp, first, last, version, (), b"", replica=effect.replica)
@@ -454,14 +475,30 @@ class Device:
 
     def store_held(self, effect):
         job, version = effect.spec.job, effect.version
+        if job in self._storing:
+            waited = self._next_store.get(job)
+            keeps = waited is not None and waited.down and not effect.down
+            given_up = effect if keeps else waited
+            self._next_store[job] = waited if keeps else effect
+            if given_up is not None:
+                self.post(HeldStored(job, given_up.version, "another version is written instead"))
+            return
         states = {key: state for key, state in self.memory.items() if key[0] == job and key[1][2] == version}
         if not states or job in self.ended:
             self.post(HeldStored(job, version, f"nothing is held of version {version}"))
             return
 
+        self._storing.add(job)
+
+        def stored(problem):
+            self._storing.discard(job)
+            self.post(HeldStored(job, version, problem))
+            if job in self._next_store:
+                self.store_held(self._next_store.pop(job))
+
         def written():
             if self.troubles.disk_full:
-                self.post(HeldStored(job, version, "the disk is full"))
+                stored("the disk is full")
                 return
             if job in self.programs or job in self.home.spool:
                 self.home.programs.add(job)
@@ -471,7 +508,7 @@ class Device:
             self.home.specs[job] = effect.spec
             versions = {key[1][2] for key in self.home.held if key[0] == job}
             self.world.expect(len(versions) <= VERSIONS_ON_DISK, f"{versions} are on one disk")
-            self.post(HeldStored(job, version, ""))
+            stored("")
 
         self._write(written)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from edged.core.events import LeaveAsked
 from edged.core.messages import JobState, Prepare
 from edged.core.node import NodeOptions
 from tests.core.job_sample import JOB, spec
@@ -107,3 +108,38 @@ def test_it_goes_on_from_what_lay_on_all_disks(disks, moment):
     blackout.fail()
     blackout.finish()
     assert blackout.begun_at[0] >= blackout.stored, blackout.cluster.picture()
+
+
+def test_it_goes_on_from_what_is_older_where_the_newest_cannot_be_read():
+    blackout = Blackout(EQUAL)
+    blackout.run_for(MOMENTS[1])
+    newest = blackout.on_disks()
+    assert newest > 0, blackout.cluster.picture()
+    for node in NODES:
+        blackout.cluster.troubles[node].unreadable.add(newest)
+    blackout.fail()
+    blackout.cluster.sim.run_for(10.0)
+    for node in NODES:
+        blackout.cluster.troubles[node].unreadable.clear()
+    blackout.finish()
+    assert newest in blackout.begun_at, "nobody has tried it"
+    assert 0 <= min(blackout.begun_at) < newest, blackout.cluster.picture()
+
+
+@pytest.mark.parametrize("disks", [pytest.param(EQUAL, id="equal"), pytest.param(UNEQUAL, id="unequal")])
+def test_all_leave_and_what_each_holds_is_on_its_disk(disks):
+    blackout = Blackout(disks)
+    blackout.run_for(MOMENTS[1])
+    for node in NODES:
+        blackout.cluster.sim.post(node, LeaveAsked())
+    held, limit = -1, blackout.cluster.sim.now + 30.0
+    while blackout.cluster.alive and blackout.cluster.sim.now < limit:
+        held = max(held, blackout.cluster.newest(JOB, NODES))
+        blackout.cluster.sim.run_for(LOOK_SECONDS)
+    assert not blackout.cluster.alive, blackout.cluster.picture()
+    assert blackout.on_disks() == held, blackout.cluster.picture()
+    blackout.begun_at.clear()
+    for node in NODES:
+        blackout.cluster.restart(node)
+    blackout.finish()
+    assert blackout.begun_at[0] == held
