@@ -146,7 +146,7 @@ class NodeCommands:
             raise ConfigError(f"--output {output}: the folder must exist and the path be absolute")
         if record.source != self._observer.own_id:
             source = self._observer.name(record.source)
-            raise JobError(f"job {record.name} was submitted on {source}: export it there")
+            raise JobError(f"{source} is the source of job {record.name} now: type `edged export` there")
         if record.state is JobState.FINISHED:
             return await self._copy_result(record, output)
         if record.state is not JobState.RUNNING:

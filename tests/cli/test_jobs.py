@@ -89,7 +89,7 @@ def test_a_finished_job_can_be_exported_on_its_source_only(
     outcome = edged("export", "small", "--output", copy, "--json", home=desk)
     assert set(outcome.object) == {"job", "output", "step", "state_sha256"}
     assert copy.read_bytes() == weights.read_bytes()
-    assert edged("export", "small", "--output", copy, home=laptop).refuses(1, "submitted on desk")
+    assert edged("export", "small", "--output", copy, home=laptop).refuses(1, "desk is the source of job small now")
 
 
 def test_stopping_a_finished_job_changes_nothing(trained: Outcome, desk: Path) -> None:

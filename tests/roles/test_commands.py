@@ -90,7 +90,7 @@ async def test_stopping_by_name_waits_for_the_leaders_word_but_not_for_ever(desk
     [
         (JobState.RUNNING, OWN, "relative", ConfigError, "absolute"),
         (JobState.RUNNING, OWN, "/no/such/folder/x", ConfigError, "must exist"),
-        (JobState.RUNNING, NodeId("b"), "/tmp/x", JobError, "export it there"),
+        (JobState.RUNNING, NodeId("b"), "/tmp/x", JobError, "b is the source of job tiny now: type"),
         (JobState.QUEUED, OWN, "/tmp/x", JobError, "is queued"),
         (JobState.FINISHED, OWN, "/tmp/x", JobError, "no longer in the home"),
         (JobState.RUNNING, OWN, "/tmp/x", JobError, "not submitted here"),
