@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,9 @@ from edged.client import Client
 from edged.compute.job_file import load
 from edged.compute.local import train_local
 from edged.compute.submission import submit
+from edged.compute.thread import ComputeThread
+from edged.config import Settings
+from edged.daemon import Daemon
 from edged.errors import ConfigError, JobFailedError, NoNodeError
 from edged.transport.security import new_cluster_key
 from tests.roles.bench import write_job
@@ -340,3 +344,36 @@ def test_a_damaged_vote_is_a_clear_error(cluster: Cluster) -> None:
     cluster.nodes.append(node)
     assert node.process.wait(PATIENCE_SECONDS) == 2
     assert "vote.json is damaged" in node.logged()
+
+
+async def test_a_node_closes_when_its_disk_has_what_was_put_down(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path,
+        name="a",
+        cluster="test",
+        key=new_cluster_key(),
+        listen=("127.0.0.1", 0),
+        seeds=(),
+        discovery=False,
+        memory_bytes=10**9,
+        threads=1,
+        device="cpu",
+        slowdown=1.0,
+        replicas=1,
+        forks=True,
+        tui=False,
+        log_format="json",
+    )
+    daemon, order = Daemon(settings, ComputeThread(), list), []
+
+    class SlowKeeper:
+        async def finish(self) -> None:
+            daemon._disk.run(lambda: order.append("written"), order.append, order.append)
+            await asyncio.sleep(0)
+            order.append("finished")
+
+    daemon._disk.start()
+    daemon._keeper = SlowKeeper()
+    await daemon.close()
+    assert sorted(map(str, order[:2])) == ["finished", "written"]
+    assert daemon._disk.stop()
