@@ -24,7 +24,7 @@ from edged.transport.identity import Identity
 from edged.transport.interfaces import is_loopback
 from edged.transport.knocking import Finding, Finished, Knocking, new_nonce
 from edged.transport.notices import Notices
-from edged.transport.search import Address, Search, read_peers
+from edged.transport.search import Address, Hint, Search, read_peers
 from edged.transport.security import parse_token, read_cluster_key, retire_cluster_key, write_cluster_key
 from edged.transport.sockets import DOOR_KIND, Context, bound_router
 
@@ -86,9 +86,9 @@ class Entrance:
         """Look for others: behind ``seeds``, behind the doors that the home remembers, and by mDNS."""
         self.search = Search(self._knock, self._content, self._found)
         for seed in seeds:
-            self.search.add(seed, lasting=True)
+            self.search.add(seed, hint=Hint.SEED)
         for node, address in () if self._home is None else read_peers(self._home):
-            self.search.add(address, node)
+            self.search.add(address, node, Hint.MEMORY)
         if discovery:
             self._announce()
 

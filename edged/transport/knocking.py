@@ -25,10 +25,15 @@ PATIENCE_SECONDS = 5.0
 
 
 class Finding(Enum):
-    """How an attempt to get in ended."""
+    """How an attempt to get in ended.
+
+    ``CUT``: the other side ended the handshake at once. A door of another key does so, but also one that is just being
+    closed: one such end proves nothing (see ``search.py``).
+    """
 
     MET = "met"
     UNREACHABLE = "unreachable"
+    CUT = "cut"
     WRONG_KEY = "key"
     WRONG_VERSION = "version"
     REFUSED = "refused"
@@ -88,19 +93,20 @@ class Knocking:
         self._done(Finished(finding, self._address, record, reason))
 
     def _silence(self) -> None:
-        self._end(Finding.UNREACHABLE, "no answer at the door")
+        where = f"{self._address[0]}:{self._address[1]}"
+        self._end(Finding.UNREACHABLE, f"{where} does not let anybody in within {PATIENCE_SECONDS:.0f} s")
 
     def _told(self, _attempt: Attempt, outcome: Outcome) -> None:
         where = f"{self._address[0]}:{self._address[1]}"
         if outcome is Outcome.UP:
             self._pump = Pump(self._attempt.socket, self._answered)
             self._knock(b"")
-        elif outcome in (Outcome.STRANGER, Outcome.DENIED):
+        elif outcome is Outcome.STRANGER:
             reason = (
                 f"{where} answers, but not to this cluster key; compare `edged key show` on both devices. If the key "
                 "was changed there (`edged key rotate`), join with the new one: `edged join --key ...`"
             )
-            self._end(Finding.WRONG_KEY, reason)
+            self._end(Finding.CUT, reason)
         else:
             self._end(Finding.UNREACHABLE, f"nobody answers at {where}")
 

@@ -12,6 +12,8 @@ libzmq never reconnects by itself here: what had been sent on a lost connection 
 from __future__ import annotations
 
 import asyncio
+import errno
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, cast
@@ -26,6 +28,10 @@ from edged.transport.sockets import Context, Kind, Socket, endpoint, new_dealer
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 MOST_ADDRESSES = 6
+PROMPT_SECONDS = 2.0
+"""Who cuts a handshake later than this may just be slow: its own time for the handshake is over."""
+
+CUT = (errno.EPIPE, errno.ECONNRESET)
 WATCHED = (
     zmq.EVENT_CLOSED
     | zmq.EVENT_DISCONNECTED
@@ -37,7 +43,10 @@ WATCHED = (
 
 
 class Outcome(Enum):
-    """What became of an attempt or a connection, the most telling last."""
+    """What became of an attempt or a connection, the most telling last.
+
+    ``STRANGER``: the other side cut the handshake at once, as who holds another key does. It may also have just ended.
+    """
 
     UNREACHABLE = 1
     STRANGER = 2
@@ -63,6 +72,7 @@ class Attempt:
         self._tell = tell
         self._up = False
         self._closed = False
+        self._begun_at = time.monotonic()
         self.socket: Socket = new_dealer(context, kind, identity, server_key, address[0])
         self._monitor = Pump(self.socket.get_monitor_socket(WATCHED), self._happened)
         try:
@@ -80,7 +90,8 @@ class Attempt:
             self._monitor.close()
 
     def _happened(self, frames: Frames) -> None:
-        event = cast("dict[str, Any]", parse_monitor_message([frame.bytes for frame in frames]))["event"]
+        told = cast("dict[str, Any]", parse_monitor_message([frame.bytes for frame in frames]))
+        event = told["event"]
         if self._closed:
             return
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -88,10 +99,12 @@ class Attempt:
             self._tell(self, Outcome.UP)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._end(Outcome.DENIED)
-        elif event == zmq.EVENT_CLOSED and not self._up:
-            self._end(Outcome.UNREACHABLE)
+        elif self._up:
+            self._end(Outcome.LOST)
         else:
-            self._end(Outcome.LOST if self._up else Outcome.STRANGER)
+            cut = event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and told["value"] in CUT
+            prompt = time.monotonic() - self._begun_at < PROMPT_SECONDS
+            self._end(Outcome.STRANGER if cut and prompt else Outcome.UNREACHABLE)
 
     def _end(self, outcome: Outcome) -> None:
         if not self._closed:

@@ -1,4 +1,8 @@
-"""Trying doors: seeds, mDNS hints and remembered addresses, each dialled again and again until its node is known."""
+"""Trying doors: seeds, mDNS hints and remembered addresses, each dialled again and again until its node is known.
+
+Seeds and remembered members are looked for as long as the node runs, the latter ever more slowly; hints only for a
+while. Doors that cut the handshake are taken for doors of another key only when they did it several times in a row.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 
 from edged.core.ids import NodeId
@@ -16,8 +22,18 @@ from edged.transport.private import read_private, write_private
 
 FILE_NAME = "peers.json"
 MOST_HINTS = 256
+MOST_REMEMBERED = MOST_HINTS // 2
+"""These are looked for as long as the node runs, and must leave room for new hints."""
+
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
+SLOW_PAUSE_SECONDS = 30.0
+"""Between two attempts at the door of a remembered member that has not answered for ``HOPE_SECONDS``."""
+
+HOPE_SECONDS = 60.0
+"""A hint that leads nowhere is given up after this long."""
+
+CUTS_OF_ANOTHER_KEY = 3
 PATIENCE_SECONDS = 2.0
 """A seed that does not answer is spoken of after this long: it may just be starting."""
 
@@ -25,6 +41,14 @@ CONTENT_SECONDS = 1.0
 """How often a hint whose node is known is looked at again."""
 
 Address = tuple[str, int]
+
+
+class Hint(Enum):
+    """Where an address comes from: told by the user, remembered from an earlier run, or heard of while running."""
+
+    SEED = "seed"
+    MEMORY = "memory"
+    HEARSAY = "hearsay"
 
 
 class Search:
@@ -38,18 +62,18 @@ class Search:
     ) -> None:
         """Nothing to look for yet.
 
-        ``found`` hears of every finding, but of unreachable doors only where the hint is lasting, and once in a row.
+        ``found`` hears of every finding, but of unreachable doors only where the hint is a seed, and once in a row.
         """
         self._knock = knock
         self._known = known
         self._found = found
         self._tasks: dict[Address, asyncio.Task[None]] = {}
 
-    def add(self, address: Address, node: NodeId | None = None, *, lasting: bool = False) -> None:
-        """Look behind this door. ``node`` is whom to expect; a ``lasting`` hint (a seed) is never given up."""
+    def add(self, address: Address, node: NodeId | None = None, hint: Hint = Hint.HEARSAY) -> None:
+        """Look behind this door. ``node`` is whom to expect; only hearsay is ever given up."""
         running = self._tasks.get(address)
         if (running is None or running.done()) and len(self._tasks) < MOST_HINTS:
-            task = asyncio.get_running_loop().create_task(self._pursue(address, node, lasting=lasting))
+            task = asyncio.get_running_loop().create_task(self._pursue(address, node, hint))
             self._tasks[address] = task
             task.add_done_callback(lambda done: self._ended(address, done))
 
@@ -64,16 +88,19 @@ class Search:
         if self._tasks.get(address) is task:
             del self._tasks[address]
 
-    async def _pursue(self, address: Address, node: NodeId | None, *, lasting: bool) -> None:
-        pause, silent, told = FIRST_PAUSE_SECONDS, 0.0, False
-        while lasting or silent < 12 * LONGEST_PAUSE_SECONDS:
+    async def _pursue(self, address: Address, node: NodeId | None, hint: Hint) -> None:
+        pause, silent, cuts, told = FIRST_PAUSE_SECONDS, 0.0, 0, False
+        while hint is not Hint.HEARSAY or silent < HOPE_SECONDS:
             if node is not None and self._known(node):
                 pause, silent = FIRST_PAUSE_SECONDS, 0.0
                 await asyncio.sleep(CONTENT_SECONDS)
                 continue
             finished = await self._try(address)
+            cuts = cuts + 1 if finished.finding is Finding.CUT else 0
+            if cuts:
+                finished = _judged(finished, cuts)
             unreachable = finished.finding is Finding.UNREACHABLE
-            if not unreachable or (lasting and not told and silent > PATIENCE_SECONDS):
+            if not unreachable or (hint is Hint.SEED and not told and silent > PATIENCE_SECONDS):
                 told = unreachable
                 self._found(finished)
             if finished.finding is Finding.MYSELF:
@@ -83,13 +110,14 @@ class Search:
                 continue
             await asyncio.sleep(pause)
             silent += pause
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            slow = hint is Hint.MEMORY and silent >= HOPE_SECONDS
+            pause = min(2 * pause, SLOW_PAUSE_SECONDS if slow else LONGEST_PAUSE_SECONDS)
 
     async def _try(self, address: Address) -> Finished:
         last = Finished(Finding.UNREACHABLE, address, None, "the name is unknown")
         for host in await resolve(address):
             last = await self._once((host, address[1]))
-            if last.finding is not Finding.UNREACHABLE:
+            if last.finding not in (Finding.UNREACHABLE, Finding.CUT):
                 break
         return last
 
@@ -105,6 +133,14 @@ class Search:
             return await done
         finally:
             knocking.close()
+
+
+def _judged(cut: Finished, times: int) -> Finished:
+    """What a door that has cut the handshake so many times in a row is taken for."""
+    if times >= CUTS_OF_ANOTHER_KEY:
+        return replace(cut, finding=Finding.WRONG_KEY)
+    where = f"{cut.address[0]}:{cut.address[1]}"
+    return replace(cut, finding=Finding.UNREACHABLE, reason=f"{where} answers, but breaks the handshake off")
 
 
 async def resolve(address: Address) -> list[str]:
@@ -126,7 +162,7 @@ def read_peers(home: Path) -> tuple[tuple[NodeId, Address], ...]:
             (NodeId(str(entry["node"])), (str(entry["host"]), int(entry["port"])))
             for entry in entries
             if 0 < int(entry["port"]) < 1 << 16
-        )[:MOST_HINTS]
+        )[:MOST_REMEMBERED]
     except (ConfigError, ValueError, KeyError, TypeError):
         return ()
 
@@ -138,4 +174,4 @@ def write_peers(home: Path, records: Iterable[MemberRecord]) -> None:
         for record in records
         for host in record.addresses[:4]
     ]
-    write_private(home / FILE_NAME, json.dumps(entries[:MOST_HINTS]).encode() + b"\n")
+    write_private(home / FILE_NAME, json.dumps(entries[:MOST_REMEMBERED]).encode() + b"\n")
