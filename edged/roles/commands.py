@@ -150,10 +150,7 @@ class NodeCommands:
         if record.state is JobState.FINISHED:
             return await self._copy_result(record, output)
         if record.state is not JobState.RUNNING:
-            raise JobError(
-                f"job {record.name} is {record.state.name.lower()}: weights can be exported while it runs and when it "
-                "is finished"
-            )
+            raise JobError(f"weights are exported from a job that runs or is finished; {_next_step(record)}")
         return await self._source.export(record.job, output)
 
     async def _copy_result(self, record: JobRecord, output: Path) -> Answer:
@@ -224,6 +221,17 @@ class NodeCommands:
             known = ", ".join(f"{record.job} ({record.name})" for record in jobs.values()) or "none"
             raise JobError(f"no job is called {wanted!r}; known jobs: {known}")
         return named[-1]
+
+
+def _next_step(record: JobRecord) -> str:
+    """What to do who wants to export the weights of a job that neither runs nor is finished."""
+    what = f"job {record.name} is {record.state.name.lower()}"
+    if record.state in ENDED:
+        return f"{what}, and its weights were let go: train it again"
+    if record.state is JobState.PAUSED:
+        return f"{what}: `edged resume {record.job}`, export when it runs, and pause it again"
+    why = f" ({record.reason})" if record.reason else ""
+    return f"{what}{why}: export when it runs, `edged attach {record.job}` follows it"
 
 
 def _text(request: Answer, name: str) -> str:
