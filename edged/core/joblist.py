@@ -22,13 +22,14 @@ KEPT = 50
 
 
 class JobList:
-    """Job records in the order of submission, numbered by (term, number)."""
+    """Job records in the order of submission, numbered by (term, number); ``followed``: the last one taken over."""
 
     def __init__(self, written: Iterable[JobRecord] = ()) -> None:
         """Begin below every leader's first list, with what an earlier process has ``written`` (see ``unwritten``)."""
         self.term = 0
         self.number = 0
         self.leads = False
+        self.followed: tuple[int, int] | None = None
         self.records: dict[JobId, JobRecord] = {record.job: record for record in written}
         self._written = self._lasting()
 
@@ -69,7 +70,7 @@ class JobList:
         """Take over a leader's list unless it is older than ours; return whether the leader must be corrected."""
         if (message.term, message.number) < (self.term, self.number):
             return False
-        self.term, self.number = message.term, message.number
+        self.term, self.number = self.followed = message.term, message.number
         listed = {theirs.job: self._joined(theirs) for theirs in message.jobs}
         full = len(message.jobs) >= KEPT
         ours = [r for r in self.records.values() if r.job not in listed and not (full and r.state in ENDED)]

@@ -247,14 +247,14 @@ class JobBoard:
                 self._begin_again()
                 return self._overruled(now)
             return []
-        effects: list[Effect] = []
         self._introduce_at = None if sender == self.leader else self._introduce_at
-        if self.jobs.follow(message):
-            effects.append(SendMessage(sender, self.jobs.message()))
-        for job, known in self.plans.items():
-            if not self._confirmed and sender == self.leader and self.may_tell(self.node, job):
-                effects.append(SendMessage(sender, known))
-        return effects
+        before = self.jobs.followed
+        effects: list[Effect] = [SendMessage(sender, self.jobs.message())] if self.jobs.follow(message) else []
+        again = self.jobs.followed == before  # a leader confirms only what runs: what stands is told it once
+        stands = {record.job for record in message.jobs if again and record.state is JobState.PAUSED}
+        asks = sender == self.leader and not self._confirmed
+        told = [job for job in self.plans if asks and job not in stands and self.may_tell(self.node, job)]
+        return effects + [SendMessage(sender, self.plans[job]) for job in told]
 
     def _introduce(self, now: float) -> list[Effect]:
         """Tell a leader that shows no list which jobs there are, and were: its process may have begun after that."""

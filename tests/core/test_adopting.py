@@ -1,5 +1,7 @@
 """A new leader goes on with the job that an earlier one has begun."""
 
+from dataclasses import replace
+
 import pytest
 
 from edged.core.course import (
@@ -10,6 +12,7 @@ from edged.core.events import LeaderChanged, PlanMade
 from edged.core.messages import (
     Committed,
     Halt,
+    Jobs,
     JobState,
     PlanChosen,
     Prepare,
@@ -110,6 +113,19 @@ def test_a_new_leader_that_missed_the_plan_learns_it_from_the_source():
     assert council.stage is Stage.ADOPT
     effects = council.hear(A, PlanChosen(old.plan, old.board.procedure.spec))
     assert receivers(effects, Start) == {A, B, C}
+
+
+def test_the_plan_of_a_paused_job_is_told_a_new_leader_once_and_again_when_the_job_is_to_go_on():
+    old = Council()
+    old.run(step=5)
+    source = Council(node=A, leader=D)
+    source.hear(D, PlanChosen(old.plan, old.board.procedure.spec))
+    source.handle(LeaderChanged(C, 2))
+    stands = Jobs(2, 0, (replace(old.record, state=JobState.PAUSED),))
+    told = [receivers(source.hear(C, stands), PlanChosen) for _ in range(3)]
+    assert told == [{C}, set(), set()]
+    goes_on = Jobs(2, 1, (replace(old.record, state=JobState.QUEUED),))
+    assert [receivers(source.hear(C, goes_on), PlanChosen) for _ in range(2)] == [{C}, {C}]
 
 
 def test_a_plan_that_nobody_tells_sends_the_job_back_to_the_queue():
