@@ -50,14 +50,18 @@ class Orders:
         return self._answer(record.job)
 
     def leave(self, wanted: object) -> dict[str, Any]:
-        """Let this node (``wanted`` is ``None``) or another one leave gracefully; the answer names it."""
+        """Let this node (``wanted`` is ``None``) or another one leave gracefully; the answer names it.
+
+        One that has gone already is left as it is.
+        """
         member = self._own() if wanted is None else self.find(wanted)
-        self._post(LeaveAsked() if member.node == self._observer.own_id else LeaveNodeAsked(member.node))
+        if member.state in _PRESENT:
+            self._post(LeaveAsked() if member.node == self._observer.own_id else LeaveNodeAsked(member.node))
         return {"node": member.node, "name": member.name}
 
     async def expel(self, wanted: object) -> dict[str, Any]:
         """Shut another node out for good, also one that is not there."""
-        member = self.find(wanted, present=False)
+        member = self.find(wanted)
         if member.node == self._observer.own_id:
             raise ConfigError("a node cannot expel itself: `edged leave` takes it out; or expel it from another node")
         self._post(ExpelAsked(member.node))
@@ -75,10 +79,10 @@ class Orders:
         absent = (member for member in self._observer.members.values() if member.state not in _PRESENT)
         return {"absent": sorted(member.name for member in absent if not member.expelled)}
 
-    def find(self, wanted: object, *, present: bool = True) -> MemberRecord:
+    def find(self, wanted: object) -> MemberRecord:
         """The member with this id (or its beginning) or name; those that are there win over those that have gone.
 
-        Raises ``ConfigError`` if there is none, more than one, or (with ``present``) it is not there.
+        Raises ``JobFailedError`` if there is none or more than one, ``ConfigError`` if ``wanted`` is no text.
         """
         if not isinstance(wanted, str) or not wanted:
             raise ConfigError("the request lacks 'node': a node's name or id (see `edged status`)")
@@ -89,12 +93,10 @@ class Orders:
         found = [member for member in found if member.state in _PRESENT] or found
         if len(found) > 1:
             ids = ", ".join(sorted(member.node for member in found))
-            raise ConfigError(f"{len(found)} nodes are called {wanted!r}: type one of their ids, {ids}")
+            raise JobFailedError(f"{len(found)} nodes are called {wanted!r}: type one of their ids, {ids}")
         if not found:
             known = ", ".join(sorted(f"{member.name} ({member.node})" for member in members))
-            raise ConfigError(f"no node is called {wanted!r}; known nodes: {known}")
-        if present and found[0].state not in _PRESENT:
-            raise ConfigError(f"node {found[0].name} is not there ({found[0].state.name.lower()}); nothing to do")
+            raise JobFailedError(f"no node is called {wanted!r}; known nodes: {known}")
         return found[0]
 
     def _own(self) -> MemberRecord:

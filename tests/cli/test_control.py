@@ -82,6 +82,13 @@ def test_another_node_leaves_and_its_progress_is_told(node: type[Scripted]) -> N
     assert node.asked == [("leave", {"node": "pi"})]
 
 
+def test_where_nothing_is_to_do_leaving_is_done(node: type[Scripted]) -> None:
+    node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}
+    node.statuses = [[{**IDLE, "state": "left"}]]
+    told = edged("leave", "pi")
+    assert (told.status, told.err) == (0, "edged: pi: has left\n")
+
+
 def test_a_node_that_does_not_leave_in_time_is_told(node: type[Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "LEAVE_SECONDS", 0.01)
     node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}

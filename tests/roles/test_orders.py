@@ -12,7 +12,7 @@ from edged.core.effects import TellMember
 from edged.core.events import ExpelAsked, KeyRotateAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
 from edged.core.ids import NodeId
 from edged.core.messages import JobState, MemberState
-from edged.errors import ConfigError, JobError, JobFailedError
+from edged.errors import ConfigError, JobError, JobFailedError, UserError
 from edged.roles import orders
 from edged.transport.security import parse_token
 from tests.roles.conftest import record_of
@@ -120,15 +120,23 @@ async def test_a_new_key_is_made_here_and_told_to_nobody(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
-    [("bb", "type one of their ids|no node"), ("nobody", "known nodes: desk"), ("", "'node'"), (7, "'node'"),
-     ("old", "is not there")],
-)  # fmt: skip
-async def test_a_node_that_cannot_be_meant_is_told(desk: Desk, wanted: object, words: str) -> None:
+    ("wanted", "words", "status"),
+    [("bb", "type one of their ids|no node", 1), ("nobody", "known nodes: desk", 1), ("", "'node'", 2), (7, "'node'", 2)],
+)
+@pytest.mark.parametrize("command", ["leave", "expel"])
+async def test_a_node_that_cannot_be_meant_is_told(
+    desk: Desk, wanted: object, words: str, status: int, command: str
+) -> None:
     if wanted == "bb":
         desk.observer.table()[TellMember](TellMember(record_of("bb" + "e" * 14, "x", MemberState.ALIVE), None, ""))
-    with pytest.raises(ConfigError, match=words):
-        await desk.ask("leave", node=wanted)
+    with pytest.raises(UserError, match=words) as refused:
+        await desk.ask(command, node=wanted)
+    assert refused.value.exit_status == status, "like a job that is not known: the command failed"
+
+
+async def test_who_has_gone_already_is_not_told_to_leave(desk: Desk) -> None:
+    assert await desk.ask("leave", node="old") == {"node": GONE, "name": "old"}
+    assert desk.posted == []
 
 
 def test_a_name_that_a_dead_node_had_means_the_living_one(desk: Desk) -> None:
