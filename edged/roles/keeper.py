@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
@@ -100,9 +99,10 @@ class Keeper:
         }
 
     async def open(self) -> None:
-        """Post a ``HeldFound`` for each job of which something lies on the disk; another once its program is loaded.
+        """Post a ``HeldFound`` for each job of which something lies on the disk.
 
-        A node that is asked before that does not have the program yet. The worker must have been started.
+        A program that lies there counts at once: it can be handed on, and what is built waits until it is loaded. That
+        may take long on a small device, where torch comes first. The worker must have been started.
         """
         found: asyncio.Future[tuple[Found, ...]] = asyncio.get_running_loop().create_future()
 
@@ -115,14 +115,11 @@ class Keeper:
             for problem in each.problems:
                 topic_logger("keeper").warning("%s", problem)
             if each.program is not None:
-                self._worker.load_program(each.job, each.program, partial(self._loaded, each.job))
-            if each.holdings:
-                spec = known_spec(each.job, each.spec)
-                self._post(HeldFound(each.job, each.holdings, program=False, data=False, spec=spec))
-
-    def _loaded(self, job: JobId) -> None:
-        if self._worker.program(job) is not None:
-            self._post(HeldFound(job, (), program=True, data=False))
+                self._worker.load_program(each.job, each.program, _loaded)
+            if each.holdings or each.program is not None:
+                spec = known_spec(each.job, each.spec) if each.holdings else None
+                program = each.program is not None
+                self._post(HeldFound(each.job, each.holdings, program=program, data=False, spec=spec))
 
     async def finish(self) -> None:
         """Wait until all that was to be stored is on the disk, or was refused; no longer than a slow disk takes."""
@@ -281,6 +278,10 @@ def _is_older(header: Parcel, effect: SendHeld) -> bool:
         return False
     same = (header.first_layer, header.last_layer) == (effect.first_layer, effect.last_layer)
     return same and (header.stamp, header.version) < (effect.stamp, effect.version)
+
+
+def _loaded() -> None:
+    """Building waits for it by itself; a program that was refused is named then."""
 
 
 def _nothing(_result: None) -> None:

@@ -115,11 +115,14 @@ async def test_snapshots_survive_the_process_and_another_cut_goes_on_from_them(t
         await train(bench, spec, plan, 2, 4)
         assert await go_on(bench, spec, 2, [(0, 0), (1, 1), (2, last)], 1) == expected
     async with Bench(tmp_path) as bench:  # a new process: all it has is on the disk
+        busy = threading.Event()
+        bench.engine.run(lambda _executor: busy.wait(20.0), lambda _done: None, pytest.fail)
         await bench.keeper.open()
         disk = HoldingKind.DISK
         found = (Holding(0, 1, 2, disk), Holding(2, last, 2, disk))
-        assert await bench.until(HeldFound) == HeldFound(spec.job, found, program=False, data=False, spec=spec)
-        assert await bench.until(HeldFound) == HeldFound(spec.job, (), program=True, data=False)
+        assert await bench.until(HeldFound) == HeldFound(spec.job, found, program=True, data=False, spec=spec)
+        assert bench.worker.program(spec.job) is None  # it counts before it is loaded, and building waits for it
+        busy.set()
         bench.source.take_on(spec.job)
         bench.do(StartFeeder(spec))
         assert await go_on(bench, spec, 2, [(0, 1), (2, last)]) == expected
