@@ -86,6 +86,7 @@ class Observer:
         self.tentative = ""
         self.waiting: Mapping[JobId, str] = {}
         self.safekeeping = Safekeeping(clock)
+        self._led = ""
         self._going_on: tuple[Stamp, int] | None = None
         self._clock = clock
         self._unreported: dict[JobId, float] = {}
@@ -214,7 +215,7 @@ class Observer:
         known = self.plans.get(spec.job)
         if known is None or known.stamp <= plan.stamp:
             self.plans[spec.job] = plan
-        if self.history.planned(plan, self.names()):
+        if self.history.planned(plan, self.names()) and (known is None or known.reason != plan.reason):
             self.tell(f"job {spec.name}: {plan.reason}")
 
     def _forget(self) -> None:
@@ -245,7 +246,7 @@ class Observer:
     def _log(self, effect: Log) -> None:
         topic_logger(effect.topic).log(LEVELS[effect.level], "%s", effect.text)
         if effect.topic == "election":
-            self.election_says = effect.text
+            self.election_says = effect.text.removeprefix("waiting: ").removeprefix("steps down: ")
         elif effect.level != "info":
             self.tell(effect.text)
 
@@ -275,6 +276,9 @@ class Observer:
             me = " (this node)" if effect.leader == self.own_id else ""
             text = f"{self.name(effect.leader)}{me} leads (term {effect.term})"
         topic_logger("election").info("%s", text)
+        if self.events and self.events[-1][1] == self._led:
+            self.events.pop()  # of an election that took several rounds only the outcome is news
+        self._led = text
         self.tell(text)
 
     def _tell_lineage(self, effect: TellLineage) -> None:

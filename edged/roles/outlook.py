@@ -117,10 +117,9 @@ class _Words:
         where = f"{runs} {_listed([self._observer.name(node) for node in cover.live])}" if cover.live else "not live"
         what = f"{layers_in_words(cover.first_layer, cover.last_layer)}: {where}"
         if cover.replicas:
-            version = f"(version {self._standing.version})"
-            first, *others = [self._called(node) for node in cover.replicas]
-            word = "replicas" if others else "replica"
-            return f"{what}, {word} on {_listed([f'{first} {version}', *others])}"
+            word = "replica" if len(cover.replicas) == 1 else "replicas"
+            holders = _listed([self._called(node) for node in cover.replicas])
+            return f"{what}, {word} of version {self._standing.version} on {holders}"
         return f"{what}, no replica yet"
 
     def samples(self) -> str:

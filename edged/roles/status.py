@@ -126,7 +126,7 @@ def _seconds_left(observer: Observer, job: JobRecord | None, step: int, speed: f
 
 def _waiting(observer: Observer, job: JobRecord | None) -> str:
     if observer.leader is None:
-        return observer.election_says or "no leader yet"
+        return observer.election_says or "nobody is elected yet"
     if job is None:
         return ""
     return why_it_stands(job) or observer.waiting.get(job.job, "")

@@ -72,11 +72,21 @@ def _head(status: Mapping[str, Any], width: int) -> list[str]:
     if job and job.get("reason") and job["state"] in {"finished", "failed", "stopped"}:
         what += f" ({job['reason']})"
     head = [f"edged · {status.get('cluster', '')} · {alive} of {len(belonging)} nodes alive · {leads}", what]
-    waiting = status.get("view", {}).get("waiting")
-    head += [f"waiting: {waiting}"] if waiting else []
+    head += _waiting(status, width)
     head += [status["tentative"]] if status.get("tentative") else []
     invitation = status.get("invitation")
     return [*head, *textwrap.wrap(invitation, width, break_on_hyphens=False)] if invitation and alive == 1 else head
+
+
+def _waiting(status: Mapping[str, Any], width: int) -> list[str]:
+    """Why nothing goes on, wrapped: what follows from it stands at the end of the sentence."""
+    why = status.get("view", {}).get("waiting")
+    if not why:
+        return []
+    job = status.get("job")
+    is_paused = bool(job and job["state"] == "paused")
+    what = "no leader: " if not status.get("leader") else "" if is_paused else "waiting: "
+    return textwrap.wrap(f"{what}{why}", width, subsequent_indent="  ")
 
 
 def _progress(status: Mapping[str, Any], width: int) -> list[str]:
@@ -87,8 +97,9 @@ def _progress(status: Mapping[str, Any], width: int) -> list[str]:
     loss = view["loss"][-1][1] if view.get("loss") else None
     text = f" step {step}/{steps}"
     text += f"  loss {loss:.4f}" if loss is not None else ""
-    text += f"  {words.count(view.get('samples_per_second') or 0)} samples/s"
-    text += f"  {words.duration(view.get('seconds_left'))} left" if job["state"] == "running" else ""
+    if job["state"] == "running":
+        text += f"  {words.count(view.get('samples_per_second') or 0)} samples/s"
+        text += f"  {words.duration(view.get('seconds_left'))} left"
     return [words.bar(step / steps, max(width - len(text) - 1, 8)) + text, safety.headline(status)]
 
 
@@ -135,7 +146,7 @@ def _duty(member: Mapping[str, Any]) -> str:
     what = layers_in_words(*layers) if layers else "no layers"
     held = safety.replicas(member)
     roles = [role for role in member.get("roles", ()) if role != "worker"]
-    return ", ".join([what, *([held] if held else []), *roles])
+    return ", ".join([*roles, what, *([held] if held else [])])
 
 
 def _events(status: Mapping[str, Any], width: int, height: int) -> list[str]:

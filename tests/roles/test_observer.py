@@ -159,8 +159,20 @@ def test_who_waits_is_told_why(stage: Stage) -> None:
     stage.do(Log("info", "election", "waiting: 1 of 3 members agree"))
     stage.do(TellLeader(None, 4))
     stage.do(TellLeader(None, 4))
-    assert stage.status()["view"]["waiting"] == "waiting: 1 of 3 members agree"
+    assert stage.status()["view"]["waiting"] == "1 of 3 members agree"
+    stage.do(Log("warning", "election", "steps down: a majority of the voters does not answer"))
+    assert stage.status()["view"]["waiting"] == "a majority of the voters does not answer"
     assert stage.words()[-1] == "no leader (term 4)"
+
+
+def test_of_an_election_of_several_rounds_only_the_outcome_stays(stage: Stage) -> None:
+    *before, _ = stage.words()  # the last: that another one leads
+    for leader, term in ((None, 40), (None, 41), (stage.observer.own_id, 42)):
+        stage.do(TellLeader(leader, term))
+    assert stage.words() == [*before, "desk (this node) leads (term 42)"]
+    stage.do(Log("warning", "feeding", "the feeder ended"))
+    stage.do(TellLeader(None, 43))
+    assert stage.words()[-3:] == ["desk (this node) leads (term 42)", "the feeder ended", "no leader (term 43)"]
 
 
 def test_warnings_reach_the_live_view_and_news_of_little_weight_does_not(stage: Stage) -> None:
@@ -260,6 +272,16 @@ def test_a_job_that_waits_is_the_current_one_and_a_paused_one_gives_way(stage: S
     for number in (3, 2, 0, 1):
         assert stage.observer.current().name == f"job {number}"
         del stage.records[str(number)]
+
+
+def test_an_equal_plan_of_another_leader_is_no_news(stage: Stage) -> None:
+    stage.hear(PlanChosen(PLAN, SPEC))
+    before = stage.words()
+    again = replace(PLAN, stamp=Stamp(SPEC.job, PLAN.stamp.term + 1, 1))
+    stage.hear(PlanChosen(again, SPEC))
+    assert stage.words() == before
+    stage.hear(PlanChosen(replace(again, stamp=Stamp(SPEC.job, PLAN.stamp.term + 1, 2), reason="without pi-4"), SPEC))
+    assert stage.words() == [*before, "job tiny: without pi-4"]
 
 
 def test_a_plan_that_goes_on_begins_with_its_version(stage: Stage) -> None:

@@ -69,7 +69,7 @@ def test_a_committed_version_with_its_replicas_and_their_age(stage: Stage) -> No
         "last_layer": 1,
         "live": [PEER],
         "replicas": [OWN],
-        "text": "layer 1: live on pi-4, replica on desk (version 2)",
+        "text": "layer 1: live on pi-4, replica of version 2 on desk",
     }
     assert found["samples"] == {"source": OWN, "copies": [PEER], "text": "samples: on desk, copy on pi-4"}
     assert found["if_died"][0] == {
@@ -88,7 +88,7 @@ def test_several_replicas_are_listed_and_the_leader_is_named(stage: Stage) -> No
     stage.do(TellMember(record_of(third, "shelf"), None, "joined"))
     layers = (Lying(0, 0, (OWN, third, PEER)), Lying(1, 1, (PEER, OWN)))
     stage.hear(Committed(STAMP, 3, 1, layers, ""))
-    assert sentences(stage)[0] == "layer 0: live on desk, replicas on shelf (version 3) and pi-4 (leader)"
+    assert sentences(stage)[0] == "layer 0: live on desk, replicas of version 3 on shelf and pi-4 (leader)"
     assert sentences(stage)[-1] == "if shelf died: nothing is lost, no step is done again"
 
 
@@ -118,7 +118,7 @@ def test_those_who_have_gone_hold_nothing(stage: Stage) -> None:
     stage.job(JobState.WAITING, "layer 1 waits")
     assert sentences(stage) == [
         "layer 0: last run by desk, no replica yet",
-        "layer 1: not live, replica on desk (version 2)",
+        "layer 1: not live, replica of version 2 on desk",
         "samples: only on desk: if it dies the job waits for it",
         "if desk died the job would wait for desk, because no other node is there",
     ]

@@ -45,7 +45,7 @@ def test_a_report_goes_to_all_that_are_there_with_layers_and_links() -> None:
         "event": "waiting",
         "reason": "waiting for the data of tiny",
     }
-    assert status_document(observer, "test")["view"]["waiting"] == "no leader yet"
+    assert status_document(observer, "test")["view"]["waiting"] == "nobody is elected yet"
     observer.leader = OWN
     assert status_document(observer, "test")["view"]["waiting"] == "waiting for the data of tiny"
 

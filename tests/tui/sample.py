@@ -24,8 +24,8 @@ def protection(ids: list[str]) -> dict[str, Any]:
         "age_steps": 8,
         "age_seconds": 2.4,
         "layers": [
-            {"text": f"layers {3 * index}–{3 * index + 2}: live on {name}, replica on {names[(index + 1) % len(ids)]}"
-                     " (version 112)", "replicas": [ids[(index + 1) % len(ids)]]}
+            {"text": f"layers {3 * index}–{3 * index + 2}: live on {name}, replica of version 112"
+                     f" on {names[(index + 1) % len(ids)]}", "replicas": [ids[(index + 1) % len(ids)]]}
             for index, name in enumerate(names)
         ],
         "samples": {"source": ids[0], "copies": [], "text": "samples: only on desk: if it dies the job waits for it"},

@@ -59,7 +59,7 @@ def test_the_summary_has_a_line_for_each_range_the_samples_and_each_node(width: 
     told = summary(status(3), width)
     assert max(map(len, told)) <= width
     joined = " ".join(" ".join(told).split())
-    assert "layers 6–8: live on pi-5, replica on desk (version 112)" in joined
+    assert "layers 6–8: live on pi-5, replica of version 112 on desk" in joined
     assert "samples: only on desk" in joined
     assert "because only desk can draw the samples" in joined
     assert "if pi-5 died: 8 steps are done again" in joined

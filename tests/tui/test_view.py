@@ -77,9 +77,27 @@ def test_colour_changes_no_character() -> None:
 
 
 def test_a_reason_to_wait_is_shown() -> None:
-    waiting = status(2, job=False)
+    waiting = status(2)
     waiting["view"]["waiting"] = "2 of 3 members known"
     assert "waiting: 2 of 3 members known" in lines(waiting, 80, 24)
+
+
+def test_a_cluster_without_a_leader_says_why_and_what_follows() -> None:
+    why = "1 of 3 voters agree; laptop does not answer; pi-5 does not answer; goes on as a fork after 15 s"
+    led_by_none = {**status(2), "leader": None}
+    led_by_none["view"]["waiting"] = why
+    assert lines(led_by_none, 80, 24)[2:4] == [
+        "no leader: 1 of 3 voters agree; laptop does not answer; pi-5 does not answer;",
+        "  goes on as a fork after 15 s",
+    ]
+
+
+def test_roles_stand_before_the_layers() -> None:
+    document = status()
+    (of_desk,) = (member for member in document["members"] if member["name"] == "desk")
+    of_desk["roles"] = ["leader", "source", "worker"]
+    (desk,) = (line for line in summary(document, 100) if line.startswith("● desk"))
+    assert desk.split(maxsplit=2)[2].startswith("leader, source, layers ")
 
 
 def test_svg_holds_the_picture(tmp_path: Path) -> None:
@@ -146,7 +164,9 @@ def test_a_job_that_stands_shows_why(state: str) -> None:
     stands["job"] = {**stands["job"], "state": state, "reason": "layers 3–5 were lost"}
     stands["view"]["waiting"] = "layers 3–5 were lost with node pi-4; the job goes on when it is back"
     drawn = lines(stands, 100, 30)
-    assert drawn[1:3] == [f"job digits: {state}", f"waiting: {stands['view']['waiting']}"]
+    label = "waiting: " if state == "waiting" else ""
+    assert drawn[1:3] == [f"job digits: {state}", label + stands["view"]["waiting"]]
+    assert "samples/s" not in "\n".join(drawn)
     assert "waiting for work" in "\n".join(drawn)
 
 
