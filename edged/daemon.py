@@ -65,6 +65,7 @@ from edged.transport.banned import is_shut_out, mark_shut_out
 from edged.transport.identity import load_identity
 from edged.transport.network import ZmqTransport
 from edged.transport.notices import Notice
+from edged.transport.search import read_names
 from edged.transport.security import is_retired, new_cluster_key, read_cluster_key, write_cluster_key
 
 try:
@@ -189,7 +190,7 @@ class Daemon:
         await self.transport.open()
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
-        self._observer = observer = Observer(own, lambda: node.board.jobs.records)
+        self._observer = observer = Observer(own, lambda: node.board.jobs.records, remembered=read_names(settings.home))
         election = ElectionOptions(forks=settings.forks)
         options = NodeOptions(election=election, interval=interval, replicas=settings.replicas)
         rng, expelled = Random(SystemRandom().getrandbits(64)), self.transport.expelled()

@@ -6,9 +6,11 @@ It decides nothing. Its picture of the cluster is made of the same events and ef
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edged.core.effects import Log, TellLeader, TellLineage, TellMember, TellReach
@@ -52,6 +54,7 @@ _VERBS = {
     MemberState.LEFT: "has left",
     MemberState.DEAD: "died",
 }
+_NODE = re.compile(r"\b[0-9a-f]{16}\b")
 _PLAIN_REASONS = {"", "joined", "left"}
 """Reasons that say no more than the verb does."""
 
@@ -67,14 +70,16 @@ class Observer:
         own: MemberRecord,
         jobs: Callable[[], Mapping[JobId, JobRecord]],
         clock: Callable[[], float] = time.monotonic,
+        remembered: Mapping[NodeId, str] | None = None,
     ) -> None:
-        """``jobs`` gives the core's job list."""
+        """``jobs`` gives the core's job list; ``remembered`` are names of nodes from an earlier run."""
         self.own_id = own.node
         self.members: dict[NodeId, MemberRecord] = {own.node: own}
         self.reports: dict[NodeId, NodeReport] = {}
         self.leader: NodeId | None = None
         self.term = 0
-        self.jobs = jobs
+        self._jobs = jobs
+        self._remembered = remembered or {}
         self.history = History()
         self.specs: dict[JobId, JobSpec] = {}
         self.plans: dict[JobId, Plan] = {}
@@ -128,7 +133,15 @@ class Observer:
         """What people call a node."""
         if node is None:
             return "nobody"
-        return self.members[node].name if node in self.members else node
+        return self.members[node].name if node in self.members else self._remembered.get(node, node)
+
+    def in_words(self, text: str) -> str:
+        """The sentence with names in place of nodes' ids: who wrote it may not have met those nodes."""
+        return _NODE.sub(lambda found: self.name(NodeId(found[0])), text)
+
+    def jobs(self) -> Mapping[JobId, JobRecord]:
+        """The core's job list, its reasons in words."""
+        return {job: replace(record, reason=self.in_words(record.reason)) for job, record in self._jobs().items()}
 
     def tell(self, text: str) -> None:
         """Add an event in words, unless it is the one that was told last."""
@@ -244,6 +257,7 @@ class Observer:
         )
 
     def _log(self, effect: Log) -> None:
+        effect = replace(effect, text=self.in_words(effect.text))
         topic_logger(effect.topic).log(LEVELS[effect.level], "%s", effect.text)
         if effect.topic == "election":
             self.election_says = effect.text.removeprefix("waiting: ").removeprefix("steps down: ")
@@ -258,7 +272,8 @@ class Observer:
         verb = _VERBS[record.state]
         if record.state is MemberState.ALIVE and effect.before is MemberState.SUSPECT:
             verb = "answers again"
-        text = f"{record.name} {verb}" + (f": {effect.reason}" if effect.reason not in _PLAIN_REASONS else "")
+        reason = "" if effect.reason in _PLAIN_REASONS else f": {self.in_words(effect.reason)}"
+        text = f"{record.name} {verb}{reason}"
         if record.expelled:
             text = f"{record.name} was expelled"
         topic_logger("membership").info("%s", text)

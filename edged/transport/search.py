@@ -167,10 +167,20 @@ def read_peers(home: Path) -> tuple[tuple[NodeId, Address], ...]:
         return ()
 
 
+def read_names(home: Path) -> dict[NodeId, str]:
+    """What the members of earlier runs are called; none if there is no such file or it is damaged."""
+    try:
+        data = read_private(home / FILE_NAME)
+        entries = json.loads(data) if data is not None else []
+        return {NodeId(str(entry["node"])): str(entry["name"]) for entry in entries if "name" in entry}
+    except (ConfigError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def write_peers(home: Path, records: Iterable[MemberRecord]) -> None:
-    """Remember these members' doors. Raises ``ConfigError`` if the home cannot be written."""
+    """Remember these members' names and doors. Raises ``ConfigError`` if the home cannot be written."""
     entries = [
-        {"node": record.node, "host": host, "port": record.door_port}
+        {"node": record.node, "name": record.name, "host": host, "port": record.door_port}
         for record in records
         for host in record.addresses[:4]
     ]

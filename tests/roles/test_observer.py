@@ -249,6 +249,19 @@ def test_an_evaluation_that_is_repeated_is_told_once(stage: Stage) -> None:
     assert [text for text in stage.words() if text.startswith("epoch")] == ["epoch 1: evaluation loss 0.25"]
 
 
+def test_what_others_wrote_of_nodes_that_are_not_here_names_them_as_they_were_called() -> None:
+    records = {}
+    gone = NodeId("d" * 16)
+    observer = Observer(record_of(OWN, "desk"), lambda: records, remembered={gone: "laptop", OWN: "old"})
+    reason = f"the program was lost with node {gone}; nothing is known of {'c' * 16}"
+    records[SPEC.job] = JobRecord(SPEC.job, SPEC.name, gone, JobState.WAITING, 2, SPEC.steps, reason)
+    said = f"the program was lost with node laptop; nothing is known of {'c' * 16}"
+    assert json.loads(json.dumps(status_document(observer, "home")))["job"]["reason"] == said
+    assert (observer.name(gone), observer.name(OWN)) == ("laptop", "desk")
+    observer.table()[Log](Log("warning", "jobs", f"job waits: {reason}"))
+    assert observer.events[-1][1] == f"job waits: {said}"
+
+
 @pytest.mark.parametrize("state", [JobState.PAUSED, JobState.WAITING])
 def test_a_job_that_stands_is_not_over_and_says_why(stage: Stage, state: JobState) -> None:
     stage.job(state, "layer 1 was lost with node pi-4", step=2)

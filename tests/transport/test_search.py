@@ -13,7 +13,7 @@ from edged.transport.road import Attempt, Outcome
 from edged.transport.search import Hint, Search
 from edged.transport.security import parse_token
 from edged.transport.sockets import DOOR_KIND, new_context
-from tests.transport.nodes import KEY
+from tests.transport.nodes import KEY, build, running
 
 PLACE = ("192.0.2.1", 7000)
 HOUR = 3600.0
@@ -146,3 +146,15 @@ async def test_a_handshake_that_runs_out_of_time_or_meets_no_node_tells_nothing_
     monkeypatch.setattr(sockets, "HANDSHAKE_MILLISECONDS", 200)
     async with a_server(serve) as place:
         assert await outcome_at(place) is Outcome.UNREACHABLE
+
+
+async def test_members_are_remembered_by_name_also_beside_entries_that_have_none(tmp_path):
+    async with running(build("one")) as (one,):
+        record = one.own_record()
+        search.write_peers(tmp_path, [record])
+        assert search.read_names(tmp_path) == {record.node: "one"}
+        assert search.read_peers(tmp_path)[0][0] == record.node
+    (tmp_path / "peers.json").write_text('[{"node": "a", "host": "192.0.2.1", "port": 7000}]', encoding="utf-8")
+    assert search.read_names(tmp_path) == {}
+    (tmp_path / "peers.json").write_text("{", encoding="utf-8")
+    assert search.read_names(tmp_path) == {}
