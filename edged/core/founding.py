@@ -25,6 +25,8 @@ from edged.core.recovery import Recovery
 from edged.core.stock import Stock, lost_layers, take_stock
 
 _NOBODY = "nobody is left"
+_LESSER = frozenset({"paused", "leader"})
+"""Causes that say less than that all nodes were restarted meanwhile."""
 
 
 class Founding(Course):
@@ -70,7 +72,8 @@ class Founding(Course):
         self._consulted = frozenset((member.node, member.boot) for member in self._alive())
         if stock.version > record.step:
             self.record = replace(record, step=stock.version)
-        if stock.version > 0 and newly_started(inventories) and (self._recovery is None or not record.step):
+        lesser = self._recovery is None or not record.step or self._recovery.cause in _LESSER
+        if stock.version > 0 and lesser and newly_started(inventories):
             self._recovery = Recovery("restarted", {}, None, stock.version, self._since)
 
     def _late(self) -> list[NodeId]:

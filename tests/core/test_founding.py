@@ -1,5 +1,7 @@
 """From the queue to a plan: who is asked, what is enough, what is waited for and in which words."""
 
+from dataclasses import replace
+
 import pytest
 
 from edged.core.course import (
@@ -8,6 +10,7 @@ from edged.core.course import (
     MEASURE_SECONDS,
 )
 from edged.core.events import LeaderChanged, MemberChanged, PlanMade
+from edged.core.joblist import queued
 from edged.core.messages import (
     Committed,
     EvalReport,
@@ -20,6 +23,7 @@ from edged.core.messages import (
     Prepare,
     Prepared,
     RecoveryReport,
+    ResumeRequest,
     Start,
     Transfer,
     WorkFailed,
@@ -28,7 +32,7 @@ from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
 from edged.core.stock import BEGINNING_SECONDS
 from tests.core.council import FIRST, Council, E, bring, inventory, messages, receivers, snapshot
-from tests.core.job_sample import JOB, A, B, C, D, member, plan, stamp
+from tests.core.job_sample import JOB, A, B, C, D, member, plan, spec, stamp
 
 
 @pytest.fixture
@@ -453,3 +457,15 @@ def test_an_answer_counts_that_comes_before_the_one_to_an_older_question():
     assert council.record.reason == "too little memory"
     council.handle(PlanMade(trial.stamp, plan(trial.stamp, (B, C, E)), ""))
     assert council.stage is Stage.WAIT
+
+
+@pytest.mark.parametrize(("kind", "cause"), [(HoldingKind.DISK, "restarted"), (HoldingKind.SNAPSHOT, "paused")])
+def test_a_job_that_stood_while_everything_was_restarted_says_so_when_it_is_resumed(kind, cause):
+    council = Council(listed=[replace(queued(spec(steps=100)), state=JobState.PAUSED, step=16)])
+    council.holdings[B] = (Holding(0, 3, 16, kind),)
+    council.submit(steps=100)
+    council.hear(A, ResumeRequest(JOB))
+    council.wait(2.0)
+    council.step(17)
+    report = council.told(RecoveryReport)[-1][1]
+    assert (report.cause, report.rolled_back_to, report.lost_steps) == (cause, 16, 0)
