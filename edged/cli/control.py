@@ -12,6 +12,7 @@ import typer
 from edged.cli.jobs import JobArgument
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
+from edged.core.plan import layers_in_words
 from edged.errors import JobFailedError, NoNodeError
 
 LEAVE_SECONDS = 75.0
@@ -106,7 +107,7 @@ def _look(client: Client, node: str, *, own: bool) -> tuple[str, bool]:
         return {"left": "has left", "dead": "is gone"}.get(member["state"], str(member["state"])), True
     if member["layers"]:
         first, last = member["layers"]
-        return f"still runs layer {first}" if first == last else f"still runs layers {first}–{last}", False
+        return f"still runs {layers_in_words(first, last)}", False
     return "runs no layers any more, says goodbye", False
 
 

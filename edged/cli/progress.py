@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edged.core.plan import layer_numbers
 from edged.tui import words
 
 QUIET_SECONDS = 5.0
@@ -52,7 +53,7 @@ def in_words(event: Mapping[str, Any]) -> str:
         return f"{event['name']}: {numbers} (job {event['job']})"
     if kind == "plan":
         hops = event["routes"][0]["hops"] if event["routes"] else []
-        road = " ─▶ ".join(f"{hop['name']} {hop['first_layer']}–{hop['last_layer']}" for hop in hops)
+        road = " ─▶ ".join(f"{hop['name']} {layer_numbers(hop['first_layer'], hop['last_layer'])}" for hop in hops)
         return f"plan {event['term']}.{event['version']} ({event['strategy']}): {road}. {event['reason']}"
     if kind == "eval":
         metrics = "  ".join(f"{name} {value:.4f}" for name, value in event["metrics"].items())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edged.core.effects import Effect, SendMessage, SendState, TakeSnapshot
 from edged.core.ids import NodeId, Stamp
 from edged.core.messages import Refused, WantState
+from edged.core.plan import layers_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Copying:
             if want.version > version:
                 still.append((sender, want))
             elif want.version < version or trains:
-                reason = f"version {want.version} of layers {want.first_layer}..{want.last_layer} has been trained on"
+                what = layers_in_words(want.first_layer, want.last_layer)
+                reason = f"version {want.version} of {what} has been trained on"
                 effects.append(SendMessage(sender, Refused(want.stamp.job, reason)))
             else:
                 self._met.add((sender, want))

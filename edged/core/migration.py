@@ -43,6 +43,7 @@ from edged.core.messages import (
     WantSnapshot,
     WorkFailed,
 )
+from edged.core.plan import layers_in_words
 from edged.core.watch import GONE
 
 REPEAT_SECONDS = 1.0
@@ -310,5 +311,5 @@ class Migration:
 def _why_refused(parcel: ProgramParcel | StateParcel) -> str:
     if isinstance(parcel, ProgramParcel):
         return f"its program of {parcel.size_bytes} bytes is more than a node takes"
-    layers = f"layers {parcel.first_layer}..{parcel.last_layer}"
+    layers = layers_in_words(parcel.first_layer, parcel.last_layer)
     return f"the state of {layers} is not that of the program, or more than its memory holds"

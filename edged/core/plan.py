@@ -80,7 +80,12 @@ class Plan:
 
 def layers_in_words(first: int, last: int) -> str:
     """How people read a range of layers: ``layer 3``, ``layers 3–7``."""
-    return f"layer {first}" if first == last else f"layers {first}–{last}"
+    return f"{'layer' if first == last else 'layers'} {layer_numbers(first, last)}"
+
+
+def layer_numbers(first: int, last: int) -> str:
+    """The same where a word stands before it, or none is needed: ``3``, ``3–7``."""
+    return f"{first}" if first == last else f"{first}–{last}"
 
 
 def _check_route(route: Route, layers: int) -> None:

@@ -43,7 +43,7 @@ from edged.core.messages import (
     StateParcel,
     WorkFailed,
 )
-from edged.core.plan import Plan
+from edged.core.plan import Plan, layers_in_words
 from edged.core.schedule import Schedule
 
 MOST_ASKED = 16
@@ -230,7 +230,7 @@ class Running:
 
 def _in_words(parcel: Inputs | Activation | Gradient | StateParcel) -> str:
     if isinstance(parcel, StateParcel):
-        return f"the weights of layers {parcel.first_layer}..{parcel.last_layer} at version {parcel.version}"
+        return f"the weights of {layers_in_words(parcel.first_layer, parcel.last_layer)} at version {parcel.version}"
     what = {Inputs: "the inputs", Activation: "the activations", Gradient: "the gradients"}[type(parcel)]
     tensors = ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in parcel.tensors[:_MOST_NAMED])
     return f"{what} of {parcel.work.in_words()} ({tensors or 'no tensors'})"

@@ -75,7 +75,7 @@ from edged.core.messages import (
 )
 from edged.core.norms import NormExchange, Verdict
 from edged.core.pace import Computing, Pace
-from edged.core.plan import Plan
+from edged.core.plan import Plan, layers_in_words
 from edged.core.stage import Stage
 from edged.errors import BrokenInvariantError
 
@@ -209,7 +209,7 @@ class Schedule:
                 if self._holds(message.first_layer, message.last_layer):
                     self._copying.ask(sender, message)
                     return []
-                reason = f"layers {message.first_layer}..{message.last_layer} are not on this node"
+                reason = f"{layers_in_words(message.first_layer, message.last_layer)} are not on this node"
                 return [SendMessage(sender, Refused(self._stamp.job, reason))]
             case _:
                 return []

@@ -20,6 +20,7 @@ from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeS
 from edged.core.events import HeldFound, HeldLost, HeldStored, SnapshotTaken
 from edged.core.ids import JobId, NodeId
 from edged.core.messages import Holding, HoldingKind, Message, Parcel, ProgramParcel, Refused, StateParcel
+from edged.core.plan import layers_in_words
 from edged.errors import MalformedError
 from edged.replication.snapshots import HeldState, Snapshots, cut
 from edged.replication.store import Found, Store
@@ -193,7 +194,7 @@ class Keeper:
         self._send_parcel(effect.to, part.parcel(effect.stamp, replica=effect.replica), part.buffers)
 
     def _refuse(self, effect: SendHeld, why: str) -> None:
-        reason = f"layers {effect.first_layer}..{effect.last_layer} at version {effect.version}: {why}"
+        reason = f"{layers_in_words(effect.first_layer, effect.last_layer)} at version {effect.version}: {why}"
         if effect.replica:  # nobody waits for it
             topic_logger("keeper").warning("a replica was not sent: %s", reason)
         else:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from edged.core.ids import Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord, MemberState
-from edged.core.plan import Hop, Plan, Route
+from edged.core.plan import Hop, Plan, Route, layers_in_words
 from edged.strategies.apart import Apart, Division
 from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, levelled, slowness_of
 from edged.strategies.partition import partition
@@ -135,7 +135,8 @@ def _plan(
 def _reason(order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]) -> str:
     """One sentence: who runs what, who does not, and why."""
     shares = [
-        f"{record.name} layers {hop.first_layer}..{hop.last_layer}" for record, hop in zip(order, hops, strict=True)
+        f"{record.name} {layers_in_words(hop.first_layer, hop.last_layer)}"
+        for record, hop in zip(order, hops, strict=True)
     ]
     by = "by measured speed and free memory" if len(order) > 1 else "alone"
     without = f"; without {', '.join(left_out)}" if left_out else ""

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from edged.core.plan import layer_numbers
 from edged.tui import words
 
 
@@ -44,4 +45,4 @@ def outlook(status: Mapping[str, Any], width: int) -> list[str]:
 def replicas(member: Mapping[str, Any]) -> str:
     """The layers that a member holds replicas of: ``holds 7–11``; empty if none. The headline tells their version."""
     ranges = [each["layers"] for each in member.get("replicas") or ()]
-    return "holds " + ", ".join(f"{a}–{b}" if a != b else f"{a}" for a, b in ranges) if ranges else ""
+    return "holds " + ", ".join(layer_numbers(a, b) for a, b in ranges) if ranges else ""

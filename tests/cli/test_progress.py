@@ -22,7 +22,7 @@ RECOVERY = {"event": "recovery", "cause": "died", "nodes": ["b"], "rolled_back_t
     ("event", "text"),
     [
         (STARTED, "digits: 7 layers, 25.5 k parameters, 440 steps (job 00aa)"),
-        (PLAN, "plan 1.2 (pipeline): desk 0–3 ─▶ pi-4 4–4. by speed"),
+        (PLAN, "plan 1.2 (pipeline): desk 0–3 ─▶ pi-4 4. by speed"),
         ({"event": "eval", "epoch": 1, "loss": 0.5, "metrics": {"accuracy": 0.9}},
          "epoch 2: evaluation loss 0.5000  accuracy 0.9000"),
         ({"event": "finished", "steps": 4, "seconds": 83.0, "loss": 0.5, "output": "/x"},

@@ -381,7 +381,7 @@ def test_state_that_cannot_be_taken_is_a_problem_of_preparing(scene):
     effects = scene.handle(ParcelRefused(A, StateParcel(stamp(), 2, 3, 0, (), b"", replica=False)))
     (told,) = [e.message for e in effects if isinstance(e, SendMessage)]
     assert isinstance(told, Prepared)
-    assert told.problem.startswith("the state of layers 2..3 is not")
+    assert told.problem.startswith("the state of layers 2–3 is not")
 
 
 def lose_activation(scene):

@@ -238,7 +238,7 @@ def test_state_is_copied_before_anything_trains_from_it():
     assert copy == first - 1
     assert schedule.handle(MessageReceived(node(2), want), 0.0) == []
     (refused,) = schedule.handle(MessageReceived(node(4), want), 0.0)
-    assert refused == SendMessage(node(4), Refused(STAMP.job, "version 1 of layers 0..0 has been trained on"))
+    assert refused == SendMessage(node(4), Refused(STAMP.job, "version 1 of layer 0 has been trained on"))
 
 
 def test_a_copy_waits_until_nothing_computes():
@@ -255,7 +255,7 @@ def test_a_copy_waits_until_nothing_computes():
 def test_layers_that_are_elsewhere_are_refused():
     schedule = alone()
     (refused,) = schedule.handle(MessageReceived(node(2), WantState(STAMP, 0, 3, 1)), 0.0)
-    assert refused == SendMessage(node(2), Refused(STAMP.job, "layers 0..3 are not on this node"))
+    assert refused == SendMessage(node(2), Refused(STAMP.job, "layers 0–3 are not on this node"))
 
 
 def test_a_parcel_for_a_hop_that_is_not_here_is_dropped_with_a_warning():

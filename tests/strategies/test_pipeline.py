@@ -51,7 +51,7 @@ def shape(plan) -> list[tuple[str, int, int, int]]:
 def test_one_member_runs_everything():
     plan = plan_pipeline(even(4), (member(0),), STAMP)
     assert shape(plan) == [("source", 0, 3, 1)]
-    assert plan.reason == "one pipeline alone: device0 layers 0..3"
+    assert plan.reason == "one pipeline alone: device0 layers 0–3"
     assert plan.predicted_step_seconds == 4 * 12.0
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.core.plan import layers_in_words
+from edged.core.plan import layer_numbers, layers_in_words
 from edged.tui.curve import curve
 from edged.tui.live import write_svg
 from edged.tui.view import lines, render, summary
@@ -195,3 +195,4 @@ def test_the_summary_lists_members_in_the_order_of_the_pipeline() -> None:
 
 def test_one_layer_is_no_range() -> None:
     assert (layers_in_words(3, 3), layers_in_words(3, 7)) == ("layer 3", "layers 3–7")
+    assert (layer_numbers(3, 3), layer_numbers(3, 7)) == ("3", "3–7")
