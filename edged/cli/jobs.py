@@ -23,7 +23,9 @@ from edged.errors import ConfigError, JobError, JobFailedError
 
 _ACTIVE = {"queued", "preparing", "running", "waiting"}
 
-JobArgument = Annotated[str, typer.Argument(help="A job's id, its beginning, or name (see `edged jobs`).")]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id, its beginning, or name (see `edged jobs`).")
+]
 
 
 def train(

@@ -193,7 +193,7 @@ class Ledger:
             elif was_present:
                 effects.append(Dismiss(node))
         if before is None or replace(before, accusers=record.accusers) != record:
-            text = reason or _describe(record, before)
+            text = reason or self._describe(record, before)
             effects.append(TellMember(record, None if before is None else before.state, text))
 
     def _marks_for(self, node: NodeId) -> list[Effect]:
@@ -256,17 +256,19 @@ class Ledger:
             return record
         return replace(record, state=MemberState.SUSPECT, accusers=(sender,))
 
-
-def _describe(record: MemberRecord, before: MemberRecord | None) -> str:
-    if record.expelled:
-        return "it was expelled"
-    match record.state:
-        case MemberState.ALIVE:
-            came_back = before is None or not is_present(before)
-            return "came back" if came_back else "answered" if before is not None and before.state else "changed"
-        case MemberState.SUSPECT:
-            return "is suspected by " + ", ".join(record.accusers)
-        case MemberState.LEFT:
-            return "left"
-        case MemberState.DEAD:
-            return "died: its process is gone" if record.proven else "died: it fell silent"
+    def _describe(self, record: MemberRecord, before: MemberRecord | None) -> str:
+        """Why ``record`` is what it is; that it died, or does not answer, its state says itself."""
+        if record.expelled:
+            return "it was expelled"
+        match record.state:
+            case MemberState.ALIVE:
+                came_back = before is None or not is_present(before)
+                return "came back" if came_back else "answered" if before is not None and before.state else "changed"
+            case MemberState.SUSPECT:
+                accusers = (self.records.get(node) for node in record.accusers)
+                names = [known.name if known is not None else "a node unknown here" for known in accusers]
+                return f"so {'says' if len(names) == 1 else 'say'} {' and '.join(names)}"
+            case MemberState.LEFT:
+                return "left"
+            case MemberState.DEAD:
+                return "its process is gone" if record.proven else "it fell silent"

@@ -327,7 +327,7 @@ class Membership:
             detector.drop()
         elif probe is not None and now >= probe.give_up:
             target = detector.give_up(known_silent=self._ledger.is_suspect(probe.target))
-            self._ledger.accuse(target, now, effects, "does not answer pings")
+            self._ledger.accuse(target, now, effects, "no answer to pings")
             self._inquire(target, now, effects)
         elif probe is not None:
             chosen = self._roster.some(self._options.helpers, without=probe.target)

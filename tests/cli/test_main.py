@@ -41,6 +41,7 @@ def test_the_version_is_printed() -> None:
         (["nonsense"], ["no such command 'nonsense'", "`edged --help`"]),
         (["status", "--bogus"], ["--bogus", "`edged status --help`"]),
         (["train"], ["missing argument", "JOB.py", "`edged train --help`"]),
+        (["pause"], ["missing argument 'JOB'", "`edged pause --help`"]),
         (["export", "x"], ["--output", "`edged export --help`"]),
         (["demo", "--nodes", "99"], ["--nodes", "16"]),
         (["key", "lose"], ["lose", "`edged key --help`"]),

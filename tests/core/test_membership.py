@@ -433,3 +433,12 @@ def test_the_order_of_news_does_not_matter(records: list[MemberRecord], chance: 
     shuffled = list(records)
     chance.shuffle(shuffled)
     assert belief(records) == belief(shuffled)
+
+
+def test_a_reason_names_nodes_as_people_do_and_does_not_repeat_the_state() -> None:
+    bench = Bench()
+    name = bench.machine.members[node_id(2)].name
+    suspected = bench.hear(member(1, state=MemberState.SUSPECT, accusers=(node_id(2),)))
+    dead = bench.hear(member(1, state=MemberState.DEAD, proven=True))
+    told = [effect.reason for effect in (*suspected, *dead) if isinstance(effect, TellMember)]
+    assert told == [f"so says {name}", "its process is gone"]

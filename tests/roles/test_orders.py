@@ -121,8 +121,9 @@ async def test_a_new_key_is_made_here_and_told_to_nobody(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "words", "status"),
-    [("bb", "type one of their ids|no node", 1), ("nobody", "known nodes: desk", 1), ("", "'node'", 2), (7, "'node'", 2)],
-)
+    [("bb", "type one of their ids|no node", 1), ("nobody", "known nodes: desk", 1), ("", "'node'", 2),
+     (7, "'node'", 2)],
+)  # fmt: skip
 @pytest.mark.parametrize("command", ["leave", "expel"])
 async def test_a_node_that_cannot_be_meant_is_told(
     desk: Desk, wanted: object, words: str, status: int, command: str
