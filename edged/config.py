@@ -54,13 +54,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its kebab-case name, how text or TOML becomes a value, its default, and what it is for."""
+    """One option: its kebab-case name, how text or TOML becomes a value, its default, and what it is for.
+
+    ``unset`` says what happens where the default is no value that a person would write.
+    """
 
     name: str
     parse: Callable[[Any], Any]
     default: Any
     text: str
     secret: bool = False
+    unset: str = ""
 
     @property
     def variable(self) -> str:
@@ -159,15 +163,21 @@ def _name(value: object) -> str:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("name", _name, None, "what people call this device (default: its host name)"),
+    Option("name", _name, None, "what people call this device", unset="the host's name"),
     Option("cluster", _name, "edged", "only nodes with the same cluster name and key join each other"),
-    Option("key", str, "", "the cluster key's token; better kept in a file", secret=True),
-    Option("key-file", Path, None, "a file that holds the cluster key's token"),
+    Option("key", str, "", "the cluster key's token; better kept in a file", secret=True, unset="the home's"),
+    Option("key-file", Path, None, "a file that holds the cluster key's token", unset="the home's key"),
     Option("listen", parse_address, ("0.0.0.0", 0), "HOST:PORT to listen on"),  # noqa: S104 - encrypted and admitted
     Option("seed", _seeds, (), "HOST:PORT of a node to join; may be repeated"),
     Option("discovery", _flag, True, "look for nodes on the local network (mDNS)"),
-    Option("memory", parse_size, 0, "memory that training may use, such as 2GB (default: what is free)"),
-    Option("threads", lambda value: _at_least(value, 0), 0, "compute threads (default: OMP_NUM_THREADS, or all)"),
+    Option("memory", parse_size, 0, "memory that training may use, such as 2GB", unset="what is free"),
+    Option(
+        "threads",
+        lambda value: _at_least(value, 0),
+        0,
+        "compute threads",
+        unset="OMP_NUM_THREADS, else all cores that the process may use",
+    ),
     Option("device", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where to compute"),
     Option("slowdown", _slowdown, 1.0, "emulate a device so many times slower"),
     Option("replicas", _replicas, 1, "other nodes that keep a copy of each layer, besides the leader"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import typer
 
 from edged.cli.keys import join_line, own_address
 from edged.cli.options import HomeOption, JsonOption, home, print_json
-from edged.config import Settings, resolve, settings
+from edged.config import Setting, Settings, resolve, settings
 from edged.telemetry.logs import LOG_NAME
 
 ORPHAN_SECONDS = 5.0
@@ -122,21 +123,48 @@ def _invitation(chosen: Settings) -> Callable[[Mapping[str, Any]], str]:
 def show(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
     """Every option, its value, and where it came from."""
     folder = home(home_flag)
-    rows = []
-    for setting in resolve(folder, {}, os.environ):
-        value = "(hidden)" if setting.option.secret and setting.value else setting.value
-        rows.append({"option": setting.option.name, "value": _plain(value), "origin": setting.origin})
+    found = resolve(folder, {}, os.environ)
     if as_json:
+        rows = []
+        for setting in found:
+            value = "(hidden)" if setting.option.secret and setting.value else setting.value
+            rows.append({"option": setting.option.name, "value": _plain(value), "origin": setting.origin})
         print_json({"home": str(folder), "options": rows})
         return
-    print(f"home = {folder}")
-    for row in rows:
-        print(f"{row['option']} = {row['value']}  ({row['origin']})")
+    print(f"# home: {folder}")
+    has_key_file = any(setting.value for setting in found if setting.option.name == "key-file")
+    for setting in found:
+        print(_key_line(folder, setting, has_key_file=has_key_file) if setting.option.secret else _toml_line(setting))
+
+
+def _toml_line(setting: Setting) -> str:
+    """An option as ``config.toml`` has it, and where the value came from; one without a value as a comment."""
+    name, unset = setting.option.name, setting.option.unset
+    if unset and setting.origin == "default":
+        return f"# {name}: {unset}"
+    return f"{name} = {json.dumps(_plain(setting.value), ensure_ascii=False)}  # {setting.origin}"
+
+
+def _key_line(folder: Path, setting: Setting, *, has_key_file: bool) -> str:
+    """Where the cluster key comes from: it is never shown, and ``config.toml`` does not take it."""
+    from edged.transport.security import FILE_NAME
+
+    name = setting.option.name
+    if setting.value:
+        return f"# {name}: from the variable {setting.option.variable}"
+    if has_key_file:
+        return f"# {name}: from key-file"
+    if (folder / FILE_NAME).exists():
+        return f"# {name}: in {folder / FILE_NAME}; `edged key show` prints it"
+    return f"# {name}: none yet, `edged join` makes one"
 
 
 def _plain(value: object) -> object:
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, tuple) and value:
+        host, port = value
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if isinstance(value, tuple):
-        return f"{value[0]}:{value[1]}" if value else []
+        return []
     return str(value) if isinstance(value, Path) else value

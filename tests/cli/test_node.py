@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -19,7 +20,7 @@ from typing import Self
 import pytest
 
 from edged.cli.demo_nodes import DemoNode
-from edged.transport.security import read_cluster_key
+from edged.transport.security import new_cluster_key, read_cluster_key, write_cluster_key
 from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, edged_process, wait_until
 
 LONELY = ["--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1"]
@@ -269,8 +270,34 @@ def test_config_show_tells_where_each_value_comes_from(tmp_path: Path, monkeypat
     assert found["key"] == ("(hidden)", "variable")
     assert "secret-token" not in shown.out
     text = edged("config", "show", home=tmp_path)
-    assert "name = shelf  (file)" in text.out
+    assert 'name = "shelf"  # file' in text.out
+    assert "# key: from the variable EDGED_KEY" in text.out
     assert "secret-token" not in text.out
+
+
+def test_config_show_prints_what_config_toml_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EDGED_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "config.toml").write_text('seed = ["[fe80::1]:7077"]\nmemory = "2GB"\ndiscovery = false\n')
+    out = edged("config", "show", home=tmp_path).out
+    comments = [line for line in out.splitlines() if line.startswith("#")]
+    assert comments == [
+        f"# home: {tmp_path}",
+        "# name: the host's name",
+        "# key: none yet, `edged join` makes one",
+        "# key-file: the home's key",
+        "# threads: OMP_NUM_THREADS, else all cores that the process may use",
+    ]
+    taken = tomllib.loads(out)
+    assert (taken["memory"], taken["discovery"], taken["tui"]) == (2 * 10**9, False, True)
+    assert (taken["cluster"], taken["slowdown"], taken["seed"]) == ("edged", 1.0, ["[fe80::1]:7077"])
+    (tmp_path / "config.toml").write_text(out)
+    again = edged("config", "show", home=tmp_path).out
+    assert tomllib.loads(again) == taken
+    write_cluster_key(tmp_path, new_cluster_key())
+    shown = edged("config", "show", home=tmp_path).out
+    assert f"# key: in {tmp_path / 'cluster.key'}; `edged key show` prints it" in shown
+    assert (read_cluster_key(tmp_path) or "?") not in shown
 
 
 def test_a_bad_variable_is_named_by_config_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
