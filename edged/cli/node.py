@@ -147,15 +147,15 @@ def _toml_line(setting: Setting) -> str:
 
 def _key_line(folder: Path, setting: Setting, *, has_key_file: bool) -> str:
     """Where the cluster key comes from: it is never shown, and ``config.toml`` does not take it."""
-    from edged.transport.security import FILE_NAME
+    from edged.transport.private import CLUSTER_KEY_NAME
 
     name = setting.option.name
     if setting.value:
         return f"# {name}: from the variable {setting.option.variable}"
     if has_key_file:
         return f"# {name}: from key-file"
-    if (folder / FILE_NAME).exists():
-        return f"# {name}: in {folder / FILE_NAME}; `edged key show` prints it"
+    if (folder / CLUSTER_KEY_NAME).exists():
+        return f"# {name}: in {folder / CLUSTER_KEY_NAME}; `edged key show` prints it"
     return f"# {name}: none yet, `edged join` makes one"
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from edged.errors import ConfigError
 
+CLUSTER_KEY_NAME = "cluster.key"
+"""The file in a home with the cluster key's token."""
+
 
 def write_private(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` with mode 0600: temporary file, fsync, rename, fsync of the folder.

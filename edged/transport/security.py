@@ -18,9 +18,8 @@ import zmq
 from zmq.utils import z85
 
 from edged.errors import ConfigError
-from edged.transport.private import read_private, write_private
+from edged.transport.private import CLUSTER_KEY_NAME, read_private, write_private
 
-FILE_NAME = "cluster.key"
 RETIRED_NAME = "retired-keys"
 KEY_BYTES = 32
 CHECKSUM_BYTES = 3
@@ -90,7 +89,7 @@ def parse_token(token: str) -> ClusterKey:
 
 def read_cluster_key(home: Path) -> str | None:
     """The token kept in this home, or ``None``. Raises ``ConfigError`` if the file holds no valid token."""
-    path = home / FILE_NAME
+    path = home / CLUSTER_KEY_NAME
     data = read_private(path)
     if data is None:
         return None
@@ -105,7 +104,7 @@ def read_cluster_key(home: Path) -> str | None:
 def write_cluster_key(home: Path, token: str) -> None:
     """Keep a token in this home (mode 0600). Raises ``ConfigError`` if it is none, or the home cannot be written."""
     parse_token(token)
-    write_private(home / FILE_NAME, token.encode("ascii") + b"\n")
+    write_private(home / CLUSTER_KEY_NAME, token.encode("ascii") + b"\n")
 
 
 def retire_cluster_key(home: Path, token: str) -> None:
