@@ -220,8 +220,6 @@ class Keeping:
                 return self._committed(message, now)
             case WantSnapshot():
                 return self._serve(sender, message)
-            case _:
-                pass
         return []
 
     def _job(self, job: JobId) -> Kept:
@@ -278,6 +276,8 @@ class Keeping:
 
     def _started(self, start: Start, now: float) -> None:
         kept = self._follow(start.stamp)
+        if kept.stamp != start.stamp:  # a new leader adopts a plan, and has not heard that there is a newer one
+            return
         kept.halted_by = None
         self._tell_at = now if kept.sending is None else self._tell_at
         kept.sending = kept.sending or Sending(start)

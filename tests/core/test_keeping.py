@@ -133,6 +133,13 @@ def test_a_snapshot_goes_to_every_holder_and_is_told_to_the_leader(scene):
     assert scene.taken() == [copy(A), copy(C), held()]
 
 
+def test_the_start_of_an_older_plan_than_one_has_heard_of_sends_nothing(scene):
+    scene.halt(stamp(version=3))
+    scene.taken()
+    assert not [each for each in scene.start(A, of=stamp(version=2)) if isinstance(each, SendHeld)]
+    assert inventories(scene.halt(stamp(version=3)))  # it still answers the newer one
+
+
 def test_a_snapshot_that_was_taken_before_start_goes_when_the_holders_are_known(scene):
     assert scene.taken() == [held()]
     assert copy(A) in scene.start(A)
