@@ -23,6 +23,7 @@ PROCESSES = {"cli", "equality", "examples", "scripts", "system", "test_api.py", 
 """Tests of real nodes: one after the other, also where several workers run tests."""
 
 
+@pytest.hookimpl(tryfirst=True)  # the workers read the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What shares processes or a module's fixtures runs in one worker."""
     for item in items:

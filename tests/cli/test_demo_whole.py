@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -26,13 +27,18 @@ def command_of(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder of a short name: sockets lie in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_four_nodes_learn_the_digits_through_a_kill_and_a_join_and_the_weights_equal_one_devices(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, temporary: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     outcome = edged_process("demo", "--json", cwd=tmp_path, patience=MOST_SECONDS, TMPDIR=str(temporary))
     assert outcome.status == 0, outcome.err
     summary = outcome.objects[-1]
@@ -51,7 +57,7 @@ def test_four_nodes_learn_the_digits_through_a_kill_and_a_join_and_the_weights_e
     record_property("seconds", summary["seconds"])
     assert 0.0 < summary["seconds"] <= MOST_SECONDS
     assert Path(summary["output"]) == tmp_path / "edged-demo.safetensors"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["edged-demo.safetensors", "temporary"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["edged-demo.safetensors"]
     assert not [path for path in temporary.rglob("*") if not path.is_dir()], "a file or a socket is left"
     assert not list(temporary.glob("edged-demo-*")), "the demo's folder is left"
     assert not processes_with(str(temporary)), "a process is left"
