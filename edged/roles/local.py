@@ -64,7 +64,8 @@ class LocalServer:
             self._server = await asyncio.start_unix_server(self._accept, str(self._path), limit=LINE_BYTES)
             self._path.chmod(MODE)
         except OSError as error:
-            raise ConfigError(f"cannot listen on {self._path}: {error.strerror or error}; choose another --home") from error
+            why = error.strerror or error
+            raise ConfigError(f"cannot listen on {self._path}: {why}; choose another --home") from error
 
     async def close(self) -> None:
         """End all connections and remove the socket file."""
