@@ -30,7 +30,7 @@ demo: $(VENV)/user
 	@$(BIN)/edged demo $(ARGS)
 
 test: $(VENV)/dev
-	$(BIN)/pytest --numprocesses=2 --dist=loadgroup $(ARGS)
+	$(BIN)/pytest $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -166,7 +166,7 @@ def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(clust
     exported = first.ask("export", job="small", output=str(copy))
     assert (exported["step"], exported["state_sha256"]) == (8, events[-1]["state_sha256"])
     assert copy.read_bytes() == output.read_bytes()
-    with pytest.raises(JobFailedError, match="submitted on a"):
+    with pytest.raises(JobFailedError, match="a is the source of job small now"):
         second.ask("export", job="small", output=str(copy))
     wait_until(lambda: not children(first.process.pid))
 
