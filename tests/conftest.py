@@ -19,17 +19,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("edged", deadline=None)  # how long an example takes says nothing on a busy machine
 hypothesis.settings.load_profile("edged")
 
-PROCESSES = {"cli", "equality", "examples", "scripts", "system", "test_api.py", "test_daemon.py"}
-"""Tests of real nodes: one after the other, also where several workers run tests."""
-
-
-@pytest.hookimpl(tryfirst=True)  # the workers read the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What shares processes or a module's fixtures runs in one worker."""
-    for item in items:
-        path = item.path.relative_to(config.rootpath / "tests")
-        item.add_marker(pytest.mark.xdist_group("processes" if path.parts[0] in PROCESSES else str(path)))
-
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> dict[int, set[str]]:

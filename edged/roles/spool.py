@@ -16,22 +16,23 @@ Reading it needs no torch.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
 from edged.core.ids import JobId
 from edged.core.job import JobSpec, LayerProfile
 from edged.errors import JobError
-from edged.replication.tensor_file import sync_folder
+from edged.replication.tensor_file import sync_folder, write_file
 from edged.roles.samples import Kind
 from edged.telemetry.logs import topic_logger
 
 LONGEST_ID = 64
 _ID_DIGITS = frozenset("0123456789abcdef")
+_AT_ONCE_BYTES = 1 << 20
 
 
 class Drawing(Protocol):
@@ -237,16 +238,8 @@ def copy_file(origin: Path, target: Path) -> None:
     Raises ``OSError`` if the disk refuses; nothing is left behind then.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.copyfile(origin, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
+    with origin.open("rb") as file:
+        write_file(target, iter(partial(file.read, _AT_ONCE_BYTES), b""))
 
 
 def feeder_from_json(document: dict[str, Any] | None) -> Feeder | None:

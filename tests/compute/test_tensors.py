@@ -75,7 +75,7 @@ def test_every_allowed_type_crosses(dtype: str) -> None:
     assert arrived.dtype == DTYPES[dtype]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_any_permutation_of_a_block_is_dense(shape: list[int], rng) -> None:
     order = list(range(len(shape)))

@@ -383,7 +383,7 @@ def jobs(draw):
     return plan, spec
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(jobs(), st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.4]))
 def test_any_plan_with_any_timing_runs_to_its_end(made, seed, loss):
     plan, spec = made

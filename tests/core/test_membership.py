@@ -420,7 +420,7 @@ RECORDS = st.builds(
 ).map(lambda record: replace(record, proven=record.proven and record.state is MemberState.DEAD))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(RECORDS, max_size=12), st.randoms(use_true_random=False))
 def test_the_order_of_news_does_not_matter(records: list[MemberRecord], chance: random.Random) -> None:
     def belief(news: list[MemberRecord]) -> set:

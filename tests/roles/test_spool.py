@@ -139,14 +139,14 @@ def test_a_copy_is_on_the_disk_and_leaves_no_partial_file(tmp_path: Path, synced
 
 
 def test_a_copy_for_which_there_is_no_room_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_origin: Path, target: Path) -> None:
-        target.write_bytes(b"123")
+    def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("edged.roles.spool.shutil.copyfile", full)
+    (tmp_path / "a").write_bytes(b"12345")
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         copy_file(tmp_path / "a", tmp_path / "b")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_that_a_job_was_taken_on_survives_a_loss_of_power(

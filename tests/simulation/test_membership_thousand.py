@@ -18,7 +18,7 @@ from edged.core.simulate import Network, Simulation
 from tests.core.records import member, node_id
 
 SIZE = 1000
-TEN_MINUTES = 600.0
+TWO_MINUTES = 120.0
 DEATHS = 101
 """So many that more than one of them lies beyond the 99th percentile."""
 
@@ -97,11 +97,10 @@ def test_a_killed_process_is_known_to_all_in_one_and_a_half_seconds(figure: list
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_nobody_is_called_dead_when_one_message_in_twenty_is_lost() -> None:
     cluster = Thousand(seed=13, loss=0.05)
     with no_collection():
-        cluster.simulation.run_for(TEN_MINUTES)
+        cluster.simulation.run_for(TWO_MINUTES)
     assert cluster.wrong == [], "seed 13"
     for host in cluster.simulation.hosts.values():
         host.machine.check()

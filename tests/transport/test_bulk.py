@@ -322,7 +322,7 @@ class Judged(Scene):
 
 
 @given(st.lists(ACTIONS, max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_parcel_arrives_whole_and_once_and_in_its_class_in_order_or_is_known_not_to(actions):
     scene = Judged()
     for action in actions:

@@ -28,7 +28,7 @@ def test_every_message_has_exactly_one_number():
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_every_message_survives_the_wire(kind):
-    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=15, derandomize=True, database=None)
     @given(of_type(kind))
     def round_trip(value):
         got = decode(encode(value))
@@ -40,7 +40,7 @@ def test_every_message_survives_the_wire(kind):
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_a_missing_a_further_and_an_exchanged_field_are_refused(kind):
-    @settings(max_examples=3, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=3, derandomize=True, database=None)
     @given(of_type(kind))
     def refuse(value):
         data = encode(value)

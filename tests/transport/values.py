@@ -85,7 +85,7 @@ def frames_of(kind):
     """Some sound frames of a kind, the same ones in every run."""
     found = []
 
-    @settings(max_examples=6, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=6, derandomize=True, database=None)
     @given(of_type(kind))
     def collect(value):
         found.append(encode(value))
