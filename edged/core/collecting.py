@@ -5,17 +5,19 @@
     result:  version = steps           every hop gets there, and stays
     export:  a version that no hop can have begun to train from yet; if one has all the same (the question was
              long on its way), it refuses, and a later version is chosen, twice as far ahead each time
+    kept:    a version that every hop has copied; the job fails, and nothing else will come of it
 """
 
 from __future__ import annotations
 
 from edged.core.effects import Effect, SendMessage, WriteWeights
 from edged.core.ids import NodeId
-from edged.core.messages import StateParcel, WantState
+from edged.core.messages import StateParcel, WantSnapshot, WantState
 from edged.core.plan import Hop, Plan
 
 REPEAT_SECONDS = 1.0
 RESULT_TOKEN = 0
+KEPT_TOKEN = -1
 
 
 class Collecting:
@@ -34,10 +36,16 @@ class Collecting:
         self._missing: dict[int, list[Hop]] = {}
         self._ahead = 1
         self._repeat_at: float | None = None
+        self._kept: int | None = None
 
     def begin_result(self, now: float) -> list[Effect]:
         """Every step is done: collect the result."""
         return self._begin(self._steps, RESULT_TOKEN, now)
+
+    def begin_kept(self, version: int, now: float) -> list[Effect]:
+        """The job fails: collect what every hop has copied of this version. No export can be met any more."""
+        self._tokens, self._missing, self._kept = {}, {}, version
+        return self._begin(version, KEPT_TOKEN, now)
 
     def begin_export(self, token: int, newest: int, now: float) -> list[Effect]:
         """Somebody wants weights soon; training works up to version ``newest`` have been fed."""
@@ -48,7 +56,7 @@ class Collecting:
 
     def tokens(self) -> tuple[int, ...]:
         """The exports that nothing has been written for yet."""
-        return tuple(token for tokens in self._tokens.values() for token in tokens if token != RESULT_TOKEN)
+        return tuple(token for tokens in self._tokens.values() for token in tokens if token > RESULT_TOKEN)
 
     def refused(self, newest: int, now: float) -> list[Effect]:
         """A hop was past the export's version: choose one further ahead."""
@@ -109,4 +117,5 @@ class Collecting:
         return [WriteWeights(self._stamp, version, token) for token in self._tokens.pop(version, [])]
 
     def _ask(self, hop: Hop, version: int) -> SendMessage:
-        return SendMessage(hop.node, WantState(self._stamp, hop.first_layer, hop.last_layer, version))
+        want = WantState if version != self._kept else WantSnapshot
+        return SendMessage(hop.node, want(self._stamp, hop.first_layer, hop.last_layer, version))

@@ -73,7 +73,7 @@ class Copying:
             elif want.version < version or trains:
                 what = layers_in_words(want.first_layer, want.last_layer)
                 reason = f"version {want.version} of {what} has been trained on"
-                effects.append(SendMessage(sender, Refused(want.stamp.job, reason)))
+                effects.append(SendMessage(sender, Refused(want.stamp.job, reason, want.version)))
             else:
                 self._met.add((sender, want))
                 effects.append(SendState(sender, want.stamp, want.first_layer, want.last_layer, want.version))

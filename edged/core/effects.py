@@ -338,7 +338,7 @@ class DropSample:
 class WriteWeights:
     """All layers at ``version`` have been collected: write them as one file. Answered by ``WeightsWritten``.
 
-    ``token`` 0 is the job's result; any other is an export.
+    ``token``: 0 is the job's result, -1 what is kept of a job that fails, any other an export.
     """
 
     stamp: Stamp

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from edged.core.collecting import RESULT_TOKEN, Collecting
+from edged.core.collecting import KEPT_TOKEN, RESULT_TOKEN, Collecting
 from edged.core.dealing import Dealing, inputs_of
 from edged.core.effects import DrawSample, DropSample, Effect, Log, SendInputs, SendMessage, StartFeeder, WriteWeights
 from edged.core.events import (
@@ -33,6 +33,7 @@ from edged.core.events import (
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import (
+    Committed,
     Drain,
     Drained,
     End,
@@ -71,8 +72,10 @@ class Feeding:
     ``End`` or a newer plan. It reads (all others are ignored): ``SampleDrawn``, ``FeederFailed`` (``detail`` empty: the
     process merely died and is started again; else the user's code raised and the job ends), ``DataLost``,
     ``ExportAsked``; ``MessageReceived`` with ``Taken``, ``Result``, ``Updated``, ``WorkFailed`` (a final one ends the
-    job, any other is the leader's to mend), ``Refused``, ``Drain``, ``End``; ``ParcelArrived`` with a ``StateParcel``,
-    ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
+    job, any other is the leader's to mend), ``Committed``, ``Refused``, ``Drain``, ``End``; ``ParcelArrived`` with a
+    ``StateParcel``, ``WeightsWritten``, ``LeaderChanged``, ``LoopWasLate``, ``TimerFired``.
+
+    A job that fails does so once what its nodes have copied last has been brought home and written.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Feeding:
         self._drawn: set[Work] = set()
         self._queue_limit = _DRAWN_AHEAD + sum(route.hops[0].window + 2 for route in plan.routes)
         self._newest = version
+        self._copied = version
         self._boundary = version
         self._drains = False
         self._drained = False
@@ -114,6 +118,7 @@ class Feeding:
         self._began: float | None = None
         self._ask_at = 0.0
         self._collects = False
+        self._failure = ""
         self._write_at: float | None = None
         self._unwritten = ""
         self._done: JobDone | None = None
@@ -141,7 +146,7 @@ class Feeding:
 
     def fail(self, reason: str, now: float) -> list[Effect]:
         """Something that the source cannot feed without has broken; the first verdict stands."""
-        return [*self._finish(reason, now), *self._go_on(now)]
+        return [*self._fail(reason, now), *self._go_on(now)]
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; 0.0 before the first ``handle``."""
@@ -151,7 +156,8 @@ class Feeding:
             return None
         if self._done is not None:
             return self._repeat_at
-        moments = (None if self._progress.complete else self._ask_at, self._collecting.deadline(), self._write_at)
+        asks = not (self._failure or self._progress.complete)
+        moments = (self._ask_at if asks else None, self._collecting.deadline(), self._write_at)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def check(self) -> None:
@@ -184,7 +190,7 @@ class Feeding:
                 return self._take_message(sender, message, now)
             case ParcelArrived(sender, StateParcel() as parcel) if self.expects(sender, parcel):
                 return self._collecting.arrived(parcel.version, parcel.first_layer, parcel.last_layer)
-            case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token == RESULT_TOKEN:
+            case WeightsWritten(stamp=stamp, token=token) if stamp == self._stamp and token <= RESULT_TOKEN:
                 return self._written(event, now)
             case LeaderChanged(leader=leader):
                 self._leader = leader
@@ -200,11 +206,13 @@ class Feeding:
             case Taken(stamp=stamp) | Result(stamp=stamp) | Updated(stamp=stamp) if stamp == self._stamp:
                 self._take_word(sender, message, now)
             case WorkFailed(stamp=stamp, final=True) if stamp == self._stamp and sender in self._plan.nodes():
-                return self._finish(message.reason, now)
+                return self._fail(message.reason, now)
+            case Committed(stamp=stamp, version=version) if stamp == self._stamp and not self._failure:
+                self._copied = max(self._copied, version)
             case Drain(stamp=stamp) if stamp == self._stamp:
                 self._drains, self._drained = True, False
             case Refused(job=job) if job == self._stamp.job:
-                return self._collecting.refused(self._newest, now)
+                return self._refused(message, now)
             case End(stamp=stamp) if stamp >= self._stamp and stamp.job == self._stamp.job:
                 self._ended = True
             case _:
@@ -226,10 +234,10 @@ class Feeding:
 
     def _feeder_failed(self, failed: FeederFailed, now: float) -> list[Effect]:
         """Start a feeder that merely died once more, unless it has delivered nothing since the last time."""
-        if self._done is not None or self._collects or self._data_lost:
+        if self._done is not None or self._collects or self._data_lost or self._failure:
             return []
         if failed.detail or not self._feeder_delivers:
-            return self._finish(f"the job's data could not be read: {failed.reason}", now)
+            return self._fail(f"the job's data could not be read: {failed.reason}", now)
         self._feeder_delivers = False
         again = [DrawSample(self._stamp.job, work) for work in self._queue if work not in self._drawn]
         log = Log("warning", "feeding", f"the feeder ended ({failed.reason}); it is started again")
@@ -240,6 +248,8 @@ class Feeding:
             return []
         if written.problem:
             return self._hold_on(written.problem, now)
+        if written.token == KEPT_TOKEN:
+            return self._finish(f"{self._failure}; {_weights_at(self._copied)} are kept in {written.output}", now)
         seconds = now - self._began if self._began is not None else 0.0
         report = FinishedReport(
             stamp=self._stamp,
@@ -252,20 +262,40 @@ class Feeding:
         return [*self._broadcast(report), *self._finish("", now)]
 
     def _hold_on(self, problem: str, now: float) -> list[Effect]:
-        """All work is done, and every copy of it is kept until there is room for the result."""
+        """There is nothing left to do, and every copy is kept until there is room for what is to be written."""
         self._write_at = now + WRITE_SECONDS
         news, self._unwritten = problem != self._unwritten, problem
-        text = f"job {self._spec.name}: the result cannot be written, and is tried again: {problem}"
-        effects: list[Effect] = [Log("warning", "feeding", text)] if news else []
+        what = f"{self._failure}; {_weights_at(self._copied)}" if self._failure else "the result"
+        text = f"{what} cannot be written, which is tried again: {problem}"
+        effects: list[Effect] = [Log("warning", "feeding", f"job {self._spec.name}: {text}")] if news else []
         if self._leader is not None:
-            effects.append(SendMessage(self._leader, Unwritten(self._stamp, self._spec.steps, problem)))
+            effects.append(SendMessage(self._leader, Unwritten(self._stamp, self.step, text)))
         return effects
 
     def _write_again(self, now: float) -> list[Effect]:
         if self._write_at is None or now < self._write_at:
             return []
         self._write_at = None
+        if self._failure:
+            return [WriteWeights(self._stamp, self._copied, KEPT_TOKEN)]
         return [WriteWeights(self._stamp, self._spec.steps, RESULT_TOKEN)]
+
+    def _fail(self, problem: str, now: float) -> list[Effect]:
+        """The job ends with this, once the newest weights that all hops have copied are here. The first verdict stands.
+
+        A failure while they are collected changes nothing: they are copies.
+        """
+        if self._failure or self._done is not None:
+            return []
+        self._failure = problem
+        return self._collecting.begin_kept(self._copied, now) if self._copied > 0 else self._finish(problem, now)
+
+    def _refused(self, refused: Refused, now: float) -> list[Effect]:
+        if not self._failure:
+            return self._collecting.refused(self._newest, now)
+        if refused.version != self._copied:
+            return []
+        return self._finish(f"{self._failure}; {_weights_at(self._copied)} are lost: {refused.reason}", now)
 
     def _finish(self, problem: str, now: float) -> list[Effect]:
         """Nothing more to do but to tell the leader, until it says ``End``. The first verdict stands."""
@@ -281,6 +311,8 @@ class Feeding:
             return []
         if self._done is not None:
             return self._tell_leader(self._done, now)
+        if self._failure:
+            return [*self._collecting.remind(now), *self._write_again(now)]
         effects: list[Effect] = []
         for report in self._progress.reports(now):
             if isinstance(report, StepReport):
@@ -354,6 +386,10 @@ class Feeding:
 
     def _broadcast(self, report: Message) -> list[Effect]:
         return [SendMessage(node, report) for node in dict.fromkeys((self._node, *self._members()))]
+
+
+def _weights_at(version: int) -> str:
+    return f"the weights after step {version}"
 
 
 def _all_works(dealing: Dealing, version: int, steps: int) -> Iterator[Work]:

@@ -150,7 +150,11 @@ class WantState:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Answers a ``WantProgram`` or ``WantState`` that can never be met."""
+    """Answers a ``WantProgram``, ``WantState`` or ``WantSnapshot`` that can never be met.
+
+    ``version`` is the one that was wanted; -1: a program.
+    """
 
     job: JobId
     reason: str
+    version: int = -1

@@ -278,11 +278,11 @@ class Keeping:
         kept = self._follow(start.stamp)
         if kept.stamp != start.stamp:  # a new leader adopts a plan, and has not heard that there is a newer one
             return
-        kept.halted_by = None
-        self._tell_at = now if kept.sending is None else self._tell_at
-        kept.sending = kept.sending or Sending(start)
+        kept.halted_by, kept.holdings.every = None, max(1, start.every)
+        if kept.sending is None:
+            kept.sending, self._tell_at = Sending(start), now
+            self._served.clear()  # all have what they built from; who asks from now on wants what is kept
         kept.sending.follow(start)
-        kept.holdings.every = max(1, start.every)
 
     def _replicate(self, now: float) -> list[Effect]:
         """Send the newest of this node's own layers to the holders that were not sent it."""
@@ -327,8 +327,8 @@ class Keeping:
         elif kept is not None and kept.home and want.version == 0:
             answer = SendFirstState(sender, want.stamp, first, last)
         else:
-            reason = f"{layers_in_words(first, last)} at version {want.version} are not held on node {self.node}"
-            return [SendMessage(sender, Refused(want.stamp.job, reason))]
+            reason = f"node {self.node} does not hold {layers_in_words(first, last)} at version {want.version}"
+            return [SendMessage(sender, Refused(want.stamp.job, reason, want.version))]
         if (sender, want) in self._served:
             return []
         self._served.add((sender, want))

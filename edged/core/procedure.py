@@ -187,9 +187,7 @@ class Procedure(Founding):
                 return self._end(state, problem, now, step)
             case Unwritten(stamp, step, problem) if stamp == self.stamp and sender == self.record.source:
                 return self._held_up(step, problem, now)
-            case WorkFailed(stamp, reason, final, peer) if stamp == self.stamp and sender in self._watch.nodes:
-                if final:
-                    return self._end(JobState.FAILED, reason, now)
+            case WorkFailed(stamp, reason, False, peer) if stamp == self.stamp and sender in self._watch.nodes:
                 node = peer if peer in self._watch.nodes else sender
                 verb = "could not go on" if node == sender else "cannot be reached"
                 return self._blame(sender, node, verb, f": {reason}", now)
@@ -209,11 +207,11 @@ class Procedure(Founding):
         return self._turn(Turn.PROGRESS, now)
 
     def _held_up(self, step: int, problem: str, now: float) -> list[Effect]:
-        """All steps are done: nothing is given up before the result is on a disk."""
+        """All steps are done, or the job fails: nothing is given up before its weights are on a disk."""
         if self.stage not in IN_FORCE:
             return []
         effects = self._progress(step, now)
-        self.record = replace(self.record, reason=f"the result cannot be written, and is tried again: {problem}")
+        self.record = replace(self.record, reason=problem)
         return effects
 
     def _prepared(self, sender: NodeId, problem: str, now: float) -> list[Effect]:

@@ -210,7 +210,7 @@ class Schedule:
                     self._copying.ask(sender, message)
                     return []
                 reason = f"{layers_in_words(message.first_layer, message.last_layer)} are not on this node"
-                return [SendMessage(sender, Refused(self._stamp.job, reason))]
+                return [SendMessage(sender, Refused(self._stamp.job, reason, message.version))]
             case _:
                 return []
 
@@ -343,7 +343,7 @@ class Schedule:
         return self._norms.tell(self._version + 1, Verdict(norms, self._skips), now)
 
     def _fail(self, reason: str, now: float) -> list[Effect]:
-        """Stop working; tell source and leader until they end the plan."""
+        """Stop working; tell the source, who ends the job, until there is another plan or none."""
         self._problem = reason
         self._repeat_at = now
         return [Log("error", "schedule", f"{reason}; computed so far: {self.trace}")]
@@ -354,9 +354,7 @@ class Schedule:
         if now < self._repeat_at:
             return []
         self._repeat_at = now + REPEAT_SECONDS
-        told = dict.fromkeys(node for node in (self._spec.source, self._leader) if node is not None)
-        failed = WorkFailed(self._stamp, self._problem, final=True, peer=self._node)
-        return [SendMessage(node, failed) for node in told]
+        return [SendMessage(self._spec.source, WorkFailed(self._stamp, self._problem, final=True, peer=self._node))]
 
     # ------------------------------------------------------------------------------------------------ small things
 

@@ -95,7 +95,10 @@ class JobDone:
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """Source to leader: all steps are done, and the result cannot be written now; said after each attempt."""
+    """Source to leader: nothing is left to do, but weights cannot be written now; ``problem`` says it in a sentence.
+
+    Said after each attempt.
+    """
 
     stamp: Stamp
     step: int

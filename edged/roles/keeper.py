@@ -198,7 +198,7 @@ class Keeper:
         if effect.replica:  # nobody waits for it
             topic_logger("keeper").warning("a replica was not sent: %s", reason)
         else:
-            self._send(effect.to, Refused(effect.stamp.job, reason))
+            self._send(effect.to, Refused(effect.stamp.job, reason, effect.version))
 
     def _drop_held(self, effect: DropHeld) -> None:
         self._snapshots.drop(effect.job, effect.versions)

@@ -9,6 +9,7 @@
                            "data": {"data[17]": digest of that sample, ...}, "text": digest of the job file}
     accepted              empty: the node has taken the job on        (cleared when the job is over)
     result.safetensors    the final weights, written by the node
+    kept.safetensors      the newest weights that were copied, if the job failed; written by the node
 
 Reading it needs no torch.
 """
@@ -110,6 +111,11 @@ class Spool:
         """The final weights."""
         return self.folder / "result.safetensors"
 
+    @property
+    def kept(self) -> Path:
+        """The newest weights of a job that failed."""
+        return self.folder / "kept.safetensors"
+
     def read(self) -> tuple[JobSpec, Feeder | None, Path | None]:
         """The job's spec, its feeder (``None``: a process feeds by itself) and the wished output file."""
         return read_spec(self.folder / "job.json")
@@ -153,13 +159,13 @@ class Spool:
         return self.folder / "accepted"
 
     def clear(self) -> None:
-        """Remove what only a running job needs; a folder without a result goes as a whole.
+        """Remove what only a running job needs; a folder without weights goes as a whole.
 
         What the disk does not let go is logged, and stays until the node is started again: it knows that the job is
         over, and comes here once more.
         """
         try:
-            if not self.result.exists():
+            if not self.result.exists() and not self.kept.exists():
                 shutil.rmtree(self.folder)
                 return
             for path in (self.program, self.state, self._accepted):

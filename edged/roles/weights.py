@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edged.core.collecting import KEPT_TOKEN, RESULT_TOKEN
 from edged.core.effects import SendFirstState, WriteWeights
 from edged.core.events import HeldLost, WeightsWritten
 from edged.core.ids import JobId, NodeId
@@ -76,7 +77,7 @@ class Weights:
 
         def refuse(reason: str) -> None:
             if self._jobs.get(stamp.job) is handed:
-                self._send(effect.to, Refused(stamp.job, reason))  # no schedule hears of it yet
+                self._send(effect.to, Refused(stamp.job, reason, 0))  # no schedule hears of it yet
 
         self._engine.run(read, send, refuse)
 
@@ -84,7 +85,7 @@ class Weights:
         """Nobody is to ask for them again: what is newer and lies elsewhere may do."""
         job, first, last = effect.stamp.job, effect.first_layer, effect.last_layer
         self._post(HeldLost(job, Holding(first, last, 0, HoldingKind.FIRST), reason))
-        self._send(effect.to, Refused(job, f"its first weights are lost: {reason}"))
+        self._send(effect.to, Refused(job, f"its first weights are lost: {reason}", 0))
 
     def _write_weights(self, effect: WriteWeights) -> None:
         stamp, token = effect.stamp, effect.token
@@ -96,10 +97,11 @@ class Weights:
         if not self.load_program(handed):
             self._written(handed, effect, handed.spool.folder, "", gone)
             return
-        if token != 0 and token not in handed.exports:
+        if token > RESULT_TOKEN and token not in handed.exports:
             return
         parcels = self._shelf.read(stamp, effect.version)
-        path = handed.spool.result if token == 0 else handed.exports[token][0]
+        own = {RESULT_TOKEN: handed.spool.result, KEPT_TOKEN: handed.spool.kept}
+        path = own[token] if token in own else handed.exports[token][0]
         self._engine.run(
             lambda executor: executor.write_weights(stamp.job, parcels, path),
             lambda digest: handed.spawn(self._place(handed, effect, path, digest)),
@@ -109,7 +111,7 @@ class Weights:
     async def _place(self, handed: Handed, effect: WriteWeights, path: Path, digest: str) -> None:
         """Copy the result to where the user wants it; where that cannot be, it is safe in the home all the same."""
         place = path
-        if effect.token == 0 and handed.output is not None:
+        if effect.token == RESULT_TOKEN and handed.output is not None:
             try:
                 await asyncio.to_thread(copy_file, path, handed.output)
                 place = handed.output

@@ -63,8 +63,9 @@ def slow(name: str = "slow") -> Job:
     return make(name=name, data=Points(seconds=0.001), epochs=100_000)
 
 
-def broken_sample() -> Job:
-    return make(name="broken", data=Points(2048, broken=1000), shuffle=False)
+def broken_sample(broken: int = 1000, steps: int = 64) -> Job:
+    data = Points(2048, broken=broken)
+    return make(name="broken", data=data, shuffle=False, max_steps=steps, replicate_every=4)
 
 
 def exploding() -> Job:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from tests.cli.shell import JOBS, Outcome, edged, wait_until
@@ -164,6 +166,19 @@ def test_a_sample_that_raises_ends_the_job_and_not_the_node(desk: Path, where: s
     assert "sample 1000 is broken" in outcome.objects[-1]["reason"]
     assert 0 < len([event for event in outcome.objects if event["event"] == "step"]) < 1000 / 32
     assert edged("status", home=desk).status == 0
+
+
+def test_the_newest_copies_of_a_job_that_fails_are_kept(desk: Path, tmp_path: Path) -> None:
+    reason = edged("train", f"{JOBS}:broken_sample", "--json", home=desk).objects[-1]["reason"]
+    found = re.search(r"; the weights after step (\d+) are kept in (.+)$", reason)
+    assert found, reason
+    assert 0 < int(found[1]) < 1000 / 32
+    alone = tmp_path / "alone.safetensors"
+    sound = ["--set", "broken=-1", "--set", f"steps={found[1]}"]
+    assert edged("train", f"{JOBS}:broken_sample", "--local", *sound, "--output", alone).status == 0
+    kept, same = load_file(found[2]), load_file(alone)
+    assert kept.keys() == same.keys()
+    assert all(torch.equal(kept[name], same[name]) for name in same)
 
 
 def test_the_traceback_of_a_sample_is_shown_when_asked_for(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

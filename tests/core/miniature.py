@@ -49,8 +49,20 @@ from edged.core.events import (
 from edged.core.feeding import Feeding
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, LayerProfile, Phase, Work
-from edged.core.messages import Activation, End, Gradient, Inputs, JobDone, JobState, Message, Parcel, StateParcel
-from edged.core.plan import Hop, Plan, Route
+from edged.core.messages import (
+    Activation,
+    End,
+    Gradient,
+    Inputs,
+    JobDone,
+    JobState,
+    Message,
+    Parcel,
+    Refused,
+    StateParcel,
+    WantSnapshot,
+)
+from edged.core.plan import Hop, Plan, Route, layers_in_words
 from edged.core.schedule import Schedule
 
 SOURCE = NodeId("source")
@@ -138,6 +150,7 @@ class Miniature:
         delay: Callable[[], float] = lambda: 0.0,
         loss: float = 0.0,
         seed: int = 0,
+        every: int = 0,
     ) -> None:
         self.plan, self.spec = plan, spec
         self.now = 0.0
@@ -161,6 +174,8 @@ class Miniature:
         self._counter = itertools.count()
         self._links: dict[tuple[object, object], float] = defaultdict(float)
         self.schedules = {n: Schedule(plan, spec, n, version, LEADER) for n in plan.nodes()}
+        for schedule in self.schedules.values():
+            schedule.snapshots.every = every
         self.feeding = Feeding(plan, spec, SOURCE, version, LEADER, lambda: (SOURCE, node(1)))
         self._computing: set[NodeId] = set()
         self._versions = dict.fromkeys(plan.nodes(), version)
@@ -346,6 +361,14 @@ class Miniature:
         self._shelf.add(place)
         self._give(self.schedules[to], to, ParcelArrived(sender, parcel))
 
+    def _serve(self, holder: NodeId, to: NodeId, want: WantSnapshot) -> None:
+        first, last, version = want.first_layer, want.last_layer, want.version
+        if (holder, first, last, version) in self.snapshots:
+            self._send_parcel(holder, to, StateParcel(STAMP, first, last, version, (), b"", replica=False))
+        else:
+            refused = Refused(STAMP.job, f"{holder} does not hold {layers_in_words(first, last)}", version)
+            self._perform(self.feeding, holder, SendMessage(to, refused))
+
     def _receive(self, sender: NodeId, to: NodeId, message: Message) -> None:
         if to == LEADER:
             if isinstance(message, JobDone):
@@ -353,6 +376,8 @@ class Miniature:
                 state = JobState.FAILED if message.problem else JobState.FINISHED
                 self._perform(self.feeding, LEADER, SendMessage(SOURCE, End(STAMP, state, message.problem)))
             return
+        if isinstance(message, WantSnapshot):
+            self._serve(to, sender, message)
         if to in self.schedules:
             self._give(self.schedules[to], to, MessageReceived(sender, message))
         if to == SOURCE:

@@ -31,5 +31,5 @@ def test_who_comes_too_late_is_refused():
         copying = Copying()
         copying.ask(node(1), WANT)
         (refused,) = copying.serve(version, trains=trains)
-        assert refused == SendMessage(node(1), Refused(STAMP.job, "version 5 of layers 0–2 has been trained on"))
+        assert refused == SendMessage(node(1), Refused(STAMP.job, "version 5 of layers 0–2 has been trained on", 5))
         assert copying.serve(version, trains=trains) == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edged.core.collecting import KEPT_TOKEN
 from edged.core.effects import RunBackward, RunForward, RunUpdate, SendMessage, WriteWeights
 from edged.core.events import (
     DataLost,
@@ -24,6 +26,7 @@ from edged.core.feeding import Feeding
 from edged.core.ids import JobId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import (
+    Committed,
     Drain,
     Drained,
     End,
@@ -38,6 +41,7 @@ from edged.core.messages import (
     Stuck,
     Taken,
     Unwritten,
+    WantSnapshot,
     WorkFailed,
 )
 from tests.core.miniature import LEADER, SOURCE, STAMP, Miniature, assert_whole, make_plan, make_spec, node, pipeline
@@ -237,7 +241,8 @@ def test_a_result_that_cannot_be_written_is_tried_until_it_can():
     parcel = StateParcel(STAMP, 0, 0, 2, (), b"", replica=False)
     assert WriteWeights(STAMP, 2, 0) in feeding.handle(ParcelArrived(SOURCE, parcel), 0.1)
     full = WeightsWritten(STAMP, 0, "out", "", "the disk is full")
-    told = SendMessage(LEADER, Unwritten(STAMP, 2, "the disk is full"))
+    text = "the result cannot be written, which is tried again: the disk is full"
+    told = SendMessage(LEADER, Unwritten(STAMP, 2, text))
     log, *effects = feeding.handle(full, 0.2)
     assert (log.level, effects) == ("warning", [told])
     assert not [e for e in feeding.handle(TimerFired(), 5.1) if isinstance(e, WriteWeights)]
@@ -249,6 +254,72 @@ def test_a_result_that_cannot_be_written_is_tried_until_it_can():
     effects = feeding.handle(WeightsWritten(STAMP, 0, "out", "sha", ""), 11.1)
     assert [type(e.message) for e in effects] == [FinishedReport, JobDone]
     assert effects[-1].message == JobDone(STAMP, 2, "")
+
+
+def failing(*, committed: int = 4, loss: float = 0.0) -> Miniature:
+    """Three hops; the loss of step 7 is not a number. Copies are made at each fourth version."""
+    times = random.Random(committed)
+    job = Miniature(
+        pipeline(3, 4), make_spec(3, steps=9, samples=72), loss=loss, delay=lambda: times.uniform(0, 0.2), every=4
+    )
+    job.losses = lambda work: float("nan") if work.version == 6 else 1.0
+    job.hear(Committed(STAMP, committed, 4, (), ""), at=0.0)
+    return job
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_a_job_that_fails_brings_home_what_was_copied_last(loss):
+    job = failing(loss=loss)
+    job.export(9, at=1.0)  # may or may not be met before
+    verdict = job.run().verdict
+    assert verdict is not None
+    assert verdict.problem.startswith("the loss of step 7, micro-batch ")
+    assert verdict.problem.endswith(" is nan; the weights after step 4 are kept in out")
+    assert [entry for entry in job.written if entry[1] != 9] == [(4, KEPT_TOKEN)]
+    assert reports(job, FinishedReport) == []
+
+
+def test_a_job_that_fails_before_anything_was_copied_keeps_nothing():
+    verdict = failing(committed=-1).run().verdict
+    assert verdict is not None
+    assert verdict.problem == "the loss of step 7, micro-batch 0 is nan"
+
+
+def test_a_job_that_fails_keeps_what_it_went_on_from():
+    job = Miniature(pipeline(2, 4), make_spec(2, steps=9, samples=72), version=5)
+    job.losses = lambda work: float("inf") if work.version == 6 else 1.0
+    verdict = job.run().verdict
+    assert verdict is not None
+    assert verdict.problem.endswith(" is inf; the weights after step 5 are kept in out")
+    assert job.written == [(5, KEPT_TOKEN)]
+
+
+def test_copies_that_are_lost_as_well_are_told():
+    job = failing(committed=3)
+    verdict = job.run().verdict
+    assert verdict is not None
+    assert re.search(" is nan; the weights after step 3 are lost: .* does not hold layer [012]$", verdict.problem)
+    assert job.written == []
+
+
+def test_what_is_kept_of_a_failed_job_is_written_when_there_is_room():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 1, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    failed = MessageReceived(SOURCE, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE))
+    assert feeding.handle(failed, 0.1) == [SendMessage(SOURCE, WantSnapshot(STAMP, 0, 0, 1))]
+    assert feeding.handle(MessageReceived(SOURCE, Refused(STAMP.job, "an export came too late", 2)), 0.2) == []
+    assert feeding.handle(MessageReceived(LEADER, Committed(STAMP, 2, 1, (), "")), 0.3) == []
+    parcel = StateParcel(STAMP, 0, 0, 1, (), b"", replica=False)
+    assert feeding.handle(ParcelArrived(SOURCE, parcel), 0.4) == [WriteWeights(STAMP, 1, KEPT_TOKEN)]
+    _, told = feeding.handle(WeightsWritten(STAMP, KEPT_TOKEN, "out", "", "the disk is full"), 0.5)
+    text = "out of memory; the weights after step 1 cannot be written, which is tried again: the disk is full"
+    assert told == SendMessage(LEADER, Unwritten(STAMP, 1, text))
+    assert feeding.handle(TimerFired(), 5.4) == []
+    assert feeding.deadline() == 5.5
+    assert feeding.handle(TimerFired(), 5.5) == [WriteWeights(STAMP, 1, KEPT_TOKEN)]
+    verdict = JobDone(STAMP, 1, "out of memory; the weights after step 1 are kept in out")
+    assert feeding.handle(WeightsWritten(STAMP, KEPT_TOKEN, "out", "sha", ""), 6.0) == [SendMessage(LEADER, verdict)]
+    feeding.check()
 
 
 def test_what_is_not_of_this_plan_changes_nothing():

@@ -461,7 +461,7 @@ def test_who_asks_again_for_what_was_lost_on_the_way_lives_and_the_leader_hears_
 
 def test_what_is_not_held_is_refused_by_name(scene):
     (refused,) = scene.hear(WantSnapshot(stamp(), 2, 3, 4), A)
-    assert refused == SendMessage(A, Refused(JOB, f"layers 2–3 at version 4 are not held on node {B}"))
+    assert refused == SendMessage(A, Refused(JOB, f"node {B} does not hold layers 2–3 at version 4", 4))
     assert scene.hear(WantSnapshot(stamp(), 2, 3, 0), A) != []
 
 

@@ -49,6 +49,7 @@ from edged.core.messages import (
     HoldingKind,
     Inputs,
     Inventory,
+    JobDone,
     JobRecord,
     Jobs,
     JobState,
@@ -361,9 +362,8 @@ def test_inputs_that_do_not_fit_end_the_job_with_what_they_were():
     scene.build()
     scene.hear(C, start())
     wide = Inputs(stamp(), 0, 0, WORK, (TensorSpec("batch[1]", "int64", (2, 5), (5, 1), 80),))
-    assert failures(scene.handle(ParcelRefused(A, wide))) == {
-        "the inputs of step 1, micro-batch 0 (batch[1] int64 [2, 5]) from pi-a cannot be taken"
-    }
+    problem = "the inputs of step 1, micro-batch 0 (batch[1] int64 [2, 5]) from pi-a cannot be taken"
+    assert SendMessage(C, JobDone(stamp(), 0, problem)) in scene.handle(ParcelRefused(A, wide))
 
 
 def test_a_refused_parcel_that_nobody_waits_for_ends_nothing(scene):

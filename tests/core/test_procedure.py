@@ -248,9 +248,11 @@ def test_a_source_that_cannot_be_reached_again_and_again_is_given_rest():
     assert council.stage is Stage.RESUME
 
 
-def test_a_final_failure_ends_the_job_with_its_reason(council):
+def test_a_final_failure_ends_the_job_when_the_source_has_brought_home_what_is_left(council):
     of = council.run()
-    effects = council.hear(C, WorkFailed(of, "the loss of step 2 is nan", True, C))
+    council.hear(C, WorkFailed(of, "the loss of step 2 is nan", True, C))
+    assert council.record.state is JobState.RUNNING
+    effects = council.hear(A, JobDone(of, 2, "the loss of step 2 is nan"))
     assert (council.record.state, council.record.reason) == (JobState.FAILED, "the loss of step 2 is nan")
     assert receivers(effects, End) == {A, B, C, D}
 
@@ -478,10 +480,10 @@ def test_a_result_that_cannot_be_written_holds_the_job_and_everyone_is_told_why(
     of = council.run(steps=3)
     council.hear(B, Unwritten(of, 3, "who says so?"))
     assert council.record.reason == ""
-    council.hear(A, Unwritten(of, 3, "the disk is full"))
+    council.hear(A, Unwritten(of, 3, "the disk is full, and it is tried again"))
     record = council.record
     assert (record.state, record.step) == (JobState.RUNNING, 3)
-    assert record.reason == "the result cannot be written, and is tried again: the disk is full"
+    assert record.reason == "the disk is full, and it is tried again"
     assert record in council.told(Jobs)[-1][1].jobs
     council.finish(3)
     assert (council.record.state, council.record.reason) == (JobState.FINISHED, "")

@@ -186,13 +186,12 @@ def test_a_loss_that_is_not_finite_stops_the_node_and_is_repeated(loss):
     effects = schedule.handle(done(run, loss), 0.0)
     failed = WorkFailed(STAMP, f"the loss of step 1, micro-batch 0 is {loss}", final=True, peer=SOURCE)
     assert [e for e in effects if isinstance(e, SendMessage) and isinstance(e.message, WorkFailed)] == [
-        SendMessage(SOURCE, failed),
-        SendMessage(LEADER, failed),
+        SendMessage(SOURCE, failed)
     ]
     assert schedule.handle(inputs(1), 0.1) == []
     assert schedule.deadline() == 0.5
     assert schedule.handle(LeaderChanged(node(3), 2), 0.2) == []
-    assert schedule.handle(TimerFired(), 0.5) == [SendMessage(SOURCE, failed), SendMessage(node(3), failed)]
+    assert schedule.handle(TimerFired(), 0.5) == [SendMessage(SOURCE, failed)]
     schedule.check()
 
 
@@ -211,7 +210,7 @@ def test_a_failed_computation_ends_the_job_with_its_reason():
     schedule = alone()
     schedule.handle(inputs(0), 0.0)
     effects = schedule.handle(ComputeFailed(STAMP, "out of memory"), 0.0)
-    assert SendMessage(LEADER, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE)) in effects
+    assert SendMessage(SOURCE, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE)) in effects
 
 
 @pytest.mark.parametrize("answer", [ForwardDone(STAMP, 0, 0, Work(0, Phase.TRAIN, 0), 1.0, 1.0, ()), "out of memory"])
@@ -222,7 +221,7 @@ def test_what_was_computing_when_a_parcel_failed_may_still_answer(answer):
     late = ComputeFailed(STAMP, answer) if isinstance(answer, str) else answer
     assert schedule.handle(late, 0.2) == []
     failed = WorkFailed(STAMP, "a parcel does not fit", final=True, peer=SOURCE)
-    assert SendMessage(LEADER, failed) in schedule.handle(TimerFired(), 0.7)
+    assert SendMessage(SOURCE, failed) in schedule.handle(TimerFired(), 0.7)
     schedule.check()
 
 
@@ -238,7 +237,7 @@ def test_state_is_copied_before_anything_trains_from_it():
     assert copy == first - 1
     assert schedule.handle(MessageReceived(node(2), want), 0.0) == []
     (refused,) = schedule.handle(MessageReceived(node(4), want), 0.0)
-    assert refused == SendMessage(node(4), Refused(STAMP.job, "version 1 of layer 0 has been trained on"))
+    assert refused == SendMessage(node(4), Refused(STAMP.job, "version 1 of layer 0 has been trained on", 1))
 
 
 def test_a_copy_waits_until_nothing_computes():
@@ -255,7 +254,7 @@ def test_a_copy_waits_until_nothing_computes():
 def test_layers_that_are_elsewhere_are_refused():
     schedule = alone()
     (refused,) = schedule.handle(MessageReceived(node(2), WantState(STAMP, 0, 3, 1)), 0.0)
-    assert refused == SendMessage(node(2), Refused(STAMP.job, "layers 0–3 are not on this node"))
+    assert refused == SendMessage(node(2), Refused(STAMP.job, "layers 0–3 are not on this node", 1))
 
 
 def test_a_parcel_for_a_hop_that_is_not_here_is_dropped_with_a_warning():

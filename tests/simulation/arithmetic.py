@@ -17,6 +17,12 @@ DENOMINATOR = 997
 NAN_OF = 61
 """In a job that may skip steps, one loss in so many is not finite."""
 
+DIVERGES = "diverges"
+"""The name of a job that comes to an end by a loss that is not finite, of which there are more then."""
+
+SOUND_STEPS = 4
+"""So many steps go well first."""
+
 
 def mix(*parts):
     """A digest of whole numbers; the hash of a tuple of them is the same in every process."""
@@ -31,8 +37,10 @@ def sample(work):
     return mix(3, work.version, int(work.phase), work.micro_batch)
 
 
-def loss_of(spec, value):
+def loss_of(spec, work, value):
     if spec.on_nan == "skip" and value % NAN_OF == 0:
+        return math.nan
+    if spec.name == DIVERGES and work.version >= SOUND_STEPS and value % 16 == 0:
         return math.nan
     return value % DENOMINATOR / DENOMINATOR
 
@@ -106,6 +114,13 @@ class Undisturbed:
             self._step()
         return self.states[version]
 
+    def diverges_at(self):
+        """The first version that is never reached, for want of a loss that is a number; ``None``: all are."""
+        if self.spec.on_nan == "skip":
+            return None
+        versions = range(1, self.spec.steps + 1)
+        return next((v for v in versions if not all(map(math.isfinite, self.loss(v)))), None)
+
     def loss(self, version):
         """What the step that leads to ``version`` reports."""
         self.at(version)
@@ -116,7 +131,7 @@ class Undisturbed:
         works = [work for work in spec.works_at(self.whole.version) if work.phase is Phase.TRAIN]
         for work in works:
             y = self.whole.forward(work, sample(work))
-            losses.append(loss_of(spec, y))
+            losses.append(loss_of(spec, work, y))
             self.whole.backward(work, mix(11, y))
         skip = not all(map(math.isfinite, losses))
         norms = self.whole.norms() if spec.clips else None

@@ -330,7 +330,7 @@ class Device:
                 self.left["loss", stamp, route, hop, work] = mix(11, y)
             else:
                 self.left["forward", stamp, route, hop, work] = y
-            loss = loss_of(spec, y) if last else None
+            loss = loss_of(spec, work, y) if last else None
             return self.post(ForwardDone(stamp, route, hop, work, self._seconds(spec), loss, ()))
 
         self._compute(self._seconds(self.world.specs[stamp.job]), done)
@@ -634,6 +634,8 @@ class Device:
             if token == 0:
                 self.home.results[stamp.job] = version
                 self.world.written.add(stamp.job)
+            elif token < 0:
+                self.world.brought_home.add((stamp.job, version))
             self.post(WeightsWritten(stamp, token, "out", "sha", ""))
 
         self._later(self.world.sim.now + self.troubles.disk_seconds, written)

@@ -36,6 +36,7 @@ from edged.core.messages import (
     HoldingKind,
     Inputs,
     Inventory,
+    JobState,
     PlanChosen,
     Prepare,
     ProgramParcel,
@@ -133,7 +134,7 @@ class Cluster:
         self.homes, self.records, self.troubles, self.devices, self.nodes = {}, {}, {}, {}, {}
         self.alive, self.paused, self.ever, self.wiped = set(), set(), set(), set()
         self.specs, self.undisturbed = {}, {}
-        self.written = set()
+        self.written, self.brought_home, self.failed = set(), set(), set()
         self.leaders, self.clans, self.votes = {}, {}, {}
         self.links, self.under_way, self.kept = {}, {}, {}
         self.said = {}
@@ -397,6 +398,7 @@ class Cluster:
                 self.save_vote(node, effect)
             case SaveJobs(records):
                 self.homes[node].listed = records
+                self.failed |= {record.job for record in records if record.state is JobState.FAILED}
             case TellLeader(leader, term):
                 self.tell(node, f"{'nobody' if leader is None else leader[0]} leads in term {term}")
             case Depart(reason):

@@ -10,6 +10,7 @@ from edged.core.node import NodeOptions
 from edged.core.simulate import Network
 from edged.core.stock import BEGINNING_SECONDS
 from tests.core.job_sample import spec
+from tests.simulation.arithmetic import DIVERGES
 from tests.simulation.device import NO_MEMORY
 from tests.simulation.faults import Fates, resume
 from tests.simulation.recovery_cluster import Cluster
@@ -100,6 +101,9 @@ class Run:
         self.random = Random(seed)
         self.cluster = cluster_of(seed, self.random)
         self.job = job_of(self.random)
+        self.troubles = [replace(trouble) for trouble in self.cluster.troubles.values()]
+        if seed % 10 == 7:
+            self.job = replace(self.job, name=DIVERGES, on_nan="stop")
 
     def verdict(self):
         """Live through it; raises ``BrokenPromiseError`` where something does not hold."""
@@ -164,7 +168,8 @@ class Run:
             if not self.wait() and not self.is_over():
                 return self.lost(since)
         if self.is_over():
-            return self.told("FINISHED", "nobody lists the job any more", since)
+            state = "FAILED" if job in cluster.failed else "FINISHED"
+            return self.told(state, "nobody lists the job any more", since)
         there = [record for record in cluster.records_of(job).values() if record is not None]
         records = {(record.state, record.reason) for record in there}
         cluster.expect(len(records) == 1, f"the living do not agree: {records}")
@@ -172,11 +177,28 @@ class Run:
         never_ran = all(record.step == 0 for record in there)
         if state is JobState.FAILED and never_ran and NO_MEMORY in reason:  # all who were there had too little for it
             return self.told(state.name, reason, since)
-        cluster.expect(state is JobState.FINISHED, f"the job {state.name.lower()}: {reason}")
-        cluster.expect(job in cluster.written, "the job is finished, and nothing was written")
+        self.judge(state, reason)
         self.until(lambda: cluster.is_clean(job), 150.0)  # who was away learns it from a leader
         cluster.expect(cluster.is_clean(job), "something of the job is left")
         return self.told(state.name, reason, since)
+
+    def judge(self, state, reason):
+        """A job ends well, or where it diverges; then the weights that are kept are those of a copied version."""
+        cluster, job = self.cluster, self.job.job
+        diverges_at = cluster.undisturbed[job].diverges_at()
+        if diverges_at is None:
+            cluster.expect(state is JobState.FINISHED, f"the job {state.name.lower()}: {reason}")
+            cluster.expect(job in cluster.written, "the job is finished, and nothing was written")
+            return
+        cluster.expect(state is JobState.FAILED, f"step {diverges_at} diverges, and the job {state.name.lower()}")
+        cluster.expect(reason.startswith(f"the loss of step {diverges_at}, "), f"it is said to fail of: {reason}")
+        kept = next(
+            (version for of, version in cluster.brought_home if f"after step {version} are kept in" in reason), 0
+        )
+        cluster.expect((kept > 0) == (" are kept in " in reason), f"nothing of this was brought home: {reason}")
+        forgetful = any(trouble.snapshots for trouble in self.troubles)
+        cluster.expect(forgetful or " are lost" not in reason, f"nobody lacked memory: {reason}")
+        cluster.expect(kept < diverges_at, f"step {diverges_at} diverges, and {kept} is kept")
 
     def calm(self):
         """Whatever does not last is over; a job that was paused goes on."""
@@ -226,7 +248,7 @@ class Run:
     def is_over(self):
         """Whether the job was finished, and whoever knew that has been started anew."""
         nobody = all(record is None for record in self.cluster.records_of(self.job.job).values())
-        return nobody and self.job.job in self.cluster.written
+        return nobody and (self.job.job in self.cluster.written or self.job.job in self.cluster.failed)
 
     def is_forgotten(self):
         """Whether everyone who is there was started anew, and none of them has anything of the job on its disk."""
