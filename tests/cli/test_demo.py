@@ -41,7 +41,7 @@ def test_weights_that_differ_end_the_demo_with_1(capsys: pytest.CaptureFixture[s
     assert "weights NOT equal to the undisturbed run on one device" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("slowness", "epochs"), [(9.0, 20), (1.5, 20), (0.75, 40), (0.01, 80)])
+@pytest.mark.parametrize(("slowness", "epochs"), [(9.0, 20), (1.0, 20), (0.5, 40), (0.01, 80)])
 def test_on_a_fast_device_the_shipped_job_is_made_longer(
     monkeypatch: pytest.MonkeyPatch, slowness: float, epochs: int
 ) -> None:
