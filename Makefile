@@ -30,7 +30,7 @@ demo: $(VENV)/user
 	@$(BIN)/edged demo $(ARGS)
 
 test: $(VENV)/dev
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -13,11 +13,29 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("edged", deadline=None)  # how long an example takes says nothing on a busy machine
 hypothesis.settings.load_profile("edged")
+
+PROCESSES = {"cli", "equality", "examples", "scripts", "system", "test_api.py", "test_daemon.py"}
+"""Tests of real nodes: one after the other, also where several workers run tests."""
+
+
+class OneRoomEach(LoadScopeScheduling):
+    """Deals whole files to the workers; all tests of real nodes count as one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", 1)[0]
+        return "processes" if PROCESSES & set(path.split("/")) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRoomEach:
+    """Where there are workers (``-n 2``): what shares processes or a module's fixtures runs in one of them."""
+    return OneRoomEach(config, log)
 
 
 @pytest.fixture
