@@ -24,6 +24,9 @@ from edged.errors import UserError
 
 JOB = Path(__file__).with_name("chaos_job.py")
 POINTS = Path(__file__).with_name("chaos_points.py")
+PAUSE_SECONDS = 0.001
+"""What drawing a sample takes unless a scenario says otherwise."""
+
 BEGIN_SECONDS = 90.0
 EVENT_SECONDS = 60.0
 LEAVE_SECONDS = 180.0
@@ -101,6 +104,7 @@ class Trial:
         self.changes = dict(changes)
         self.faults: list[tuple[float, str]] = []
         self.job = self.source = ""
+        self._steps = 0
         self.away: set[str] = set()
         """Devices that have been killed or have left, and do not come back by themselves."""
 
@@ -110,18 +114,22 @@ class Trial:
 
     # ------------------------------------------------------------------------------------------ the job
 
-    def begin(self, source: str, step: int) -> None:
-        """Hand the job in on device ``source`` and wait until some steps are done and a version is committed."""
+    def begin(self, source: str, step: int, slower: int = 1) -> None:
+        """Hand the job in on device ``source`` and wait until some steps are done and a version is committed.
+
+        ``slower``: so many times longer takes drawing a sample, which changes no weight.
+        """
         from edged.compute.job_file import load
         from edged.compute.submission import submit
         from edged.strategies import PLANNERS
 
         device = self.bed[source]
-        job = load(f"{self.path}:job", self.changes)
-        feeder = {"path": str(self.path), "function": "job", "set": self.changes}
+        changes = {**self.changes, "pause": str(slower * float(self.changes.get("pause", PAUSE_SECONDS)))}
+        job = load(f"{self.path}:job", changes)
+        feeder = {"path": str(self.path), "function": "job", "set": changes}
         spec = submit(job, device.home, feeder, None, source=device.id, strategies=PLANNERS)
         device.client.ask("submit", job=spec.job)
-        self.job, self.source = spec.job, source
+        self.job, self.source, self._steps = spec.job, source, spec.steps
         self.watch.wait_step(self.job, step, BEGIN_SECONDS)
         self.protected(0)
 
@@ -233,6 +241,11 @@ class Trial:
         self.away.add(name)
 
     # ------------------------------------------------------------------------------------------ the end
+
+    def too_late(self) -> bool:
+        """Whether the last step had been done before the first fault: then nothing was disturbed."""
+        done = [moment for (_, step), moment in self.watch.steps.get(self.job, {}).items() if step == self._steps]
+        return bool(self.faults and done) and min(done) <= self.faults[0][0]
 
     def conclude(self, outcome: Outcome) -> None:
         """Wait for the job's end; where it waits for a lost device, see that it says so, and give that back."""
