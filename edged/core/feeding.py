@@ -30,6 +30,7 @@ from edged.core.events import (
     SampleDrawn,
     WeightsWritten,
 )
+from edged.core.failing import Failing
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import (
@@ -108,7 +109,6 @@ class Feeding:
         self._drawn: set[Work] = set()
         self._queue_limit = _DRAWN_AHEAD + sum(route.hops[0].window + 2 for route in plan.routes)
         self._newest = version
-        self._copied = version
         self._boundary = version
         self._drains = False
         self._drained = False
@@ -118,7 +118,7 @@ class Feeding:
         self._began: float | None = None
         self._ask_at = 0.0
         self._collects = False
-        self._failure = ""
+        self._failing = Failing(plan.stamp, self._collecting, version)
         self._write_at: float | None = None
         self._unwritten = ""
         self._done: JobDone | None = None
@@ -156,7 +156,7 @@ class Feeding:
             return None
         if self._done is not None:
             return self._repeat_at
-        asks = not (self._failure or self._progress.complete)
+        asks = not (self._failing.problem or self._progress.complete)
         moments = (self._ask_at if asks else None, self._collecting.deadline(), self._write_at)
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -207,12 +207,14 @@ class Feeding:
                 self._take_word(sender, message, now)
             case WorkFailed(stamp=stamp, final=True) if stamp == self._stamp and sender in self._plan.nodes():
                 return self._fail(message.reason, now)
-            case Committed(stamp=stamp, version=version) if stamp == self._stamp and not self._failure:
-                self._copied = max(self._copied, version)
+            case Committed(stamp=stamp, version=version) if stamp == self._stamp:
+                self._failing.committed(version)
             case Drain(stamp=stamp) if stamp == self._stamp:
                 self._drains, self._drained = True, False
             case Refused(job=job) if job == self._stamp.job:
-                return self._refused(message, now)
+                if self._failing.problem:
+                    return self._failing.refused(message, now)
+                return self._collecting.refused(self._newest, now)
             case End(stamp=stamp) if stamp >= self._stamp and stamp.job == self._stamp.job:
                 self._ended = True
             case _:
@@ -234,7 +236,7 @@ class Feeding:
 
     def _feeder_failed(self, failed: FeederFailed, now: float) -> list[Effect]:
         """Start a feeder that merely died once more, unless it has delivered nothing since the last time."""
-        if self._done is not None or self._collects or self._data_lost or self._failure:
+        if self._done is not None or self._collects or self._data_lost or self._failing.problem:
             return []
         if failed.detail or not self._feeder_delivers:
             return self._fail(f"the job's data could not be read: {failed.reason}", now)
@@ -249,7 +251,8 @@ class Feeding:
         if written.problem:
             return self._hold_on(written.problem, now)
         if written.token == KEPT_TOKEN:
-            return self._finish(f"{self._failure}; {_weights_at(self._copied)} are kept in {written.output}", now)
+            self._failing.written(written.output)
+            return []
         seconds = now - self._began if self._began is not None else 0.0
         report = FinishedReport(
             stamp=self._stamp,
@@ -265,7 +268,7 @@ class Feeding:
         """There is nothing left to do, and every copy is kept until there is room for what is to be written."""
         self._write_at = now + WRITE_SECONDS
         news, self._unwritten = problem != self._unwritten, problem
-        what = f"{self._failure}; {_weights_at(self._copied)}" if self._failure else "the result"
+        what = self._failing.in_words() if self._failing.problem else "the result"
         text = f"{what} cannot be written, which is tried again: {problem}"
         effects: list[Effect] = [Log("warning", "feeding", f"job {self._spec.name}: {text}")] if news else []
         if self._leader is not None:
@@ -276,26 +279,13 @@ class Feeding:
         if self._write_at is None or now < self._write_at:
             return []
         self._write_at = None
-        if self._failure:
-            return [WriteWeights(self._stamp, self._copied, KEPT_TOKEN)]
+        if self._failing.problem:
+            return [self._failing.write()]
         return [WriteWeights(self._stamp, self._spec.steps, RESULT_TOKEN)]
 
     def _fail(self, problem: str, now: float) -> list[Effect]:
-        """The job ends with this, once the newest weights that all hops have copied are here. The first verdict stands.
-
-        A failure while they are collected changes nothing: they are copies.
-        """
-        if self._failure or self._done is not None:
-            return []
-        self._failure = problem
-        return self._collecting.begin_kept(self._copied, now) if self._copied > 0 else self._finish(problem, now)
-
-    def _refused(self, refused: Refused, now: float) -> list[Effect]:
-        if not self._failure:
-            return self._collecting.refused(self._newest, now)
-        if refused.version != self._copied:
-            return []
-        return self._finish(f"{self._failure}; {_weights_at(self._copied)} are lost: {refused.reason}", now)
+        """The job ends with this, once what is left of it is here. The first failure stands."""
+        return [] if self._failing.problem or self._done is not None else self._failing.begin(problem, now)
 
     def _finish(self, problem: str, now: float) -> list[Effect]:
         """Nothing more to do but to tell the leader, until it says ``End``. The first verdict stands."""
@@ -309,9 +299,11 @@ class Feeding:
     def _go_on(self, now: float) -> list[Effect]:
         if self._ended:
             return []
+        if self._failing.verdict:
+            self._finish(self._failing.verdict, now)
         if self._done is not None:
             return self._tell_leader(self._done, now)
-        if self._failure:
+        if self._failing.problem:
             return [*self._collecting.remind(now), *self._write_again(now)]
         effects: list[Effect] = []
         for report in self._progress.reports(now):
@@ -386,10 +378,6 @@ class Feeding:
 
     def _broadcast(self, report: Message) -> list[Effect]:
         return [SendMessage(node, report) for node in dict.fromkeys((self._node, *self._members()))]
-
-
-def _weights_at(version: int) -> str:
-    return f"the weights after step {version}"
 
 
 def _all_works(dealing: Dealing, version: int, steps: int) -> Iterator[Work]:

@@ -302,6 +302,24 @@ def test_copies_that_are_lost_as_well_are_told():
     assert job.written == []
 
 
+def test_what_was_let_go_for_a_newer_version_is_brought_home_at_that_one():
+    feeding = Feeding(pipeline(2, 4), make_spec(2, steps=9), SOURCE, 4, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+
+    def asked(version: int) -> list[SendMessage]:
+        return [SendMessage(hop, WantSnapshot(STAMP, at, at, version)) for at, hop in enumerate((SOURCE, node(1)))]
+
+    failed = MessageReceived(SOURCE, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE))
+    assert feeding.handle(failed, 0.1) == asked(4)
+    let_go = MessageReceived(node(1), Refused(STAMP.job, "node1 does not hold layer 1 at version 4", 4))
+    assert feeding.handle(let_go, 0.2) == []  # the word of what is kept instead is on its way
+    assert feeding.handle(MessageReceived(LEADER, Committed(STAMP, 6, 1, (), "")), 0.3) == []
+    assert feeding.handle(let_go, 1.1) == asked(6)
+    for at, hop in enumerate((SOURCE, node(1))):
+        effects = feeding.handle(ParcelArrived(hop, StateParcel(STAMP, at, at, 6, (), b"", replica=False)), 1.2)
+    assert effects == [WriteWeights(STAMP, 6, KEPT_TOKEN)]
+
+
 def test_what_is_kept_of_a_failed_job_is_written_when_there_is_room():
     feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 1, LEADER, lambda: ())
     feeding.handle(TimerFired(), 0.0)

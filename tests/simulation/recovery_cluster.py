@@ -355,6 +355,8 @@ class Cluster:
                 return  # somebody has died, and the leader does not know it yet
         if len(staying) < 2 or not any(protection.holders(node) for node in staying):
             return
+        if not protection._complete(protection._held.get(version, set())):
+            return  # somebody has come since, with the same event
         for lost in staying:
             rest = sorted(self.alive - {lost})
             newest = self.newest(stamp.job, rest)
