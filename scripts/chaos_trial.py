@@ -307,8 +307,15 @@ class Trial:
         return found
 
     def _fingerprint(self) -> str:
-        fact = self.watch.wait("heard FinishedReport", seconds=EVENT_SECONDS, job=self.job)
-        return str(fact.body["state_sha256"])
+        """Digest of the weights, as others have heard it, or as a source that is alone has written them."""
+
+        def told() -> str:
+            heard = self.watch.first("heard FinishedReport", job=self.job)
+            fact = heard or self.watch.first("WeightsWritten", job=self.job, token=0, problem="")
+            return "" if fact is None else str(fact.body["state_sha256"])
+
+        digest: str = wait_until(told, "the digest of the weights is told", EVENT_SECONDS)
+        return digest
 
     def _measure(self, outcome: Outcome) -> None:
         gaps, usual = self.watch.gaps(self.job), self.watch.step_seconds(self.job)

@@ -27,7 +27,17 @@ HEARD = (
     "Halt", "Inventory", "Prepare", "Prepared", "Start", "PlanChosen", "RecoveryReport", "Committed", "Held",
     "FinishedReport", "End", "Drain", "Drained",
 )  # fmt: skip
-DONE = ("MakePlan", "TakeSnapshot", "SnapshotTaken", "SendHeld", "StoreHeld", "HeldStored", "TellMember", "TellLeader")
+DONE = (
+    "MakePlan",
+    "TakeSnapshot",
+    "SnapshotTaken",
+    "SendHeld",
+    "StoreHeld",
+    "HeldStored",
+    "TellMember",
+    "TellLeader",
+    "WeightsWritten",
+)
 KEPT = frozenset([*(f"heard {message}" for message in HEARD), *DONE, "sends Committed"])
 """Kinds of facts that are remembered: effects and events by their types, messages as ``heard`` (few as ``sends``)."""
 
