@@ -346,8 +346,8 @@ class Cluster:
         """A version has just been committed: whoever dies next, all of it or of a newer one lies somewhere."""
         stamp, version = protection.plan.stamp, protection.committed
         staying = protection._staying
-        if (stamp, version) in self.said or version < 0:
-            return
+        if (stamp, version) in self.said or version < 0 or stamp.job in self.written:
+            return  # where another lineage has finished the job, whoever went over to it has let go
         self.said[stamp, version] = True
         for node in staying:
             known = self.nodes[leader].membership.members.get(node)
