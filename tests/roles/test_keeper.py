@@ -207,7 +207,7 @@ async def test_what_is_not_held_is_refused_unless_nobody_waits_for_it(tmp_path: 
         assert bench.disk.stop()
         await bench.turn()
         assert bench.messages == [
-            (OTHER, Refused(stamp.job, "layers 0–1 at version 5: they are not here")),
+            (OTHER, Refused(stamp.job, "layers 0–1 at version 5: they are not here", 5)),
             (OTHER, Refused(stamp.job, "its program is not here")),
             (OTHER, bench.messages[-1][1]),
         ]
@@ -350,7 +350,7 @@ async def test_what_cannot_be_read_is_told_to_the_core_before_it_is_refused(
         lost = await bench.until(HeldLost)
         reason = {OSError: "Input/output error", MalformedError: "it is damaged"}.get(type(broken), "they are not here")
         assert lost == HeldLost(stamp.job, Holding(2, 3, 16, HoldingKind.DISK), reason)
-        assert bench.messages == [(OTHER, Refused(stamp.job, f"layers 2–3 at version 16: {reason}"))]
+        assert bench.messages == [(OTHER, Refused(stamp.job, f"layers 2–3 at version 16: {reason}", 16))]
 
 
 async def test_nothing_is_left_of_a_job_that_is_over(tmp_path: Path) -> None:
