@@ -55,7 +55,7 @@ def same_thousand(one: int, other: int) -> bool:
 
 
 def fork_term(term: int, rng: Random) -> int:
-    """The term in which a fork begins, and in which a lineage goes on that has heard of a fork's higher term.
+    """The term in which a fork begins, or a lineage beside another, or goes on that has heard of a higher thousand.
 
     Nobody can ask those who are cut off, or dead, which terms they have used, and stamps of plans hold the term and no
     lineage. So every fork draws its thousand, and no two sides of a cut count the same terms.

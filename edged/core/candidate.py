@@ -35,9 +35,11 @@ class Candidate(Voter):
         super().__init__(node, options, rng, saved, progress)
         self._forks = False
         self._waiting = ""
+        self._heard_term = 0
 
     def _vote_reply(self, sender: NodeId, reply: VoteReply, now: float, effects: list[Effect]) -> None:
         self._strayed[sender] = reply.lineage
+        self._heard_term = max(self._heard_term, reply.voter_term)
         ballot = self._ballot
         if ballot is None or (reply.term, reply.trial) != (ballot.term, ballot.trial) or sender not in ballot.voters:
             return
@@ -126,7 +128,8 @@ class Candidate(Voter):
         lineage = self._new_lineage()
         old, self._voted_for = self._electorate, self._node
         if old is None:
-            self._term += 1
+            heard = max(self._term, self._heard_term)  # a lineage lives, and its plans may be known here
+            self._term = fork_term(heard, self._rng) if heard else 1
             self._electorate = found(lineage, self._term, self._node)
             effects.append(Log("info", "election", f"founds lineage {lineage}"))
         else:

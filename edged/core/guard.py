@@ -55,8 +55,9 @@ class Guard:
     def _stranger(self, sender: NodeId, message: Message) -> str:
         """Why the leader's words are not believed from this sender; empty if they are, or if they are others' words.
 
-        Where nobody is known to lead, the term decides. A leader that this node does not know yet says all that matters
-        again. The one word that goes the other way is the running plan, which a source tells a new leader, and, where
+        Where nobody is known to lead any more, the term decides; who has followed nobody yet, believes nobody, for
+        lineages may count the same terms. A leader that this node does not know yet says all that matters again. The
+        one word that goes the other way is the running plan, which a source tells a new leader, and, where
         the source is gone, anybody.
         """
         match message:
@@ -69,7 +70,7 @@ class Guard:
             case _:
                 return ""
         leader, term = self._board.leader, self._board.term
-        if sender == leader or (leader is None and stamp.term >= term):
+        if sender == leader or (leader is None and 0 < term <= stamp.term):
             return ""
         if isinstance(message, PlanChosen) and self._board.leads and self._board.may_tell(sender, stamp.job):
             return ""

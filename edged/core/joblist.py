@@ -43,10 +43,11 @@ class JobList:
         self.term, self.number, self.leads = term, 0, True
 
     def obey(self, term: int) -> None:
-        """Somebody else leads now, or nobody; after a fork, its list may be of a lower term than the one here."""
-        self.leads = False
-        if term < self.term:
-            self.term, self.number = term, 0
+        """Somebody else leads now, or nobody: whatever list comes next is newer, also in a term as high, or lower.
+
+        Two lineages may count the same terms. An older list that slips in costs nothing that the next does not mend.
+        """
+        self.term, self.number, self.leads = term, 0, False
 
     def put(self, record: JobRecord) -> bool:
         """Add or replace a record; return whether that is news (a step further is not)."""

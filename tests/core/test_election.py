@@ -227,6 +227,21 @@ def test_of_two_fresh_nodes_the_smaller_id_founds() -> None:
     assert bench.machine.has_lease(bench.now)
 
 
+def test_who_founds_a_lineage_beside_another_begins_in_a_thousand_of_its_own() -> None:
+    alone = Bench(saved=None, others=0)
+    alone.wait(2.0)
+    assert alone.machine.term == 1
+    bench = Bench(saved=None, others=1)
+    (request, *_) = bench.until(VoteRequest)
+    bench.hear(1, VoteReply(request.term, True, False, "belongs to lineage bb", "bb", 7, False))
+    assert not bench.machine.has_lease(bench.now)
+    (request, *_) = bench.until(VoteRequest)
+    bench.hear(1, VoteReply(request.term, True, True, "", "bb", 7, False))
+    assert bench.machine.has_lease(bench.now)
+    assert bench.machine.term >= 1000
+    assert bench.machine.term % 1000 == 0
+
+
 def test_winning_takes_a_trial_a_vote_and_a_commit() -> None:
     bench = Bench()
     assert bench.elect() == 4

@@ -51,6 +51,16 @@ def test_an_older_list_is_ignored():
     assert follower.records[JOB].state is JobState.RUNNING
 
 
+def test_the_list_of_whoever_is_obeyed_next_is_newer_whatever_its_term_and_number():
+    follower = JobList()
+    follower.follow(Jobs(2, 5, (record(),)))
+    for term in (3, 2, 1):  # another lineage may count the same terms
+        follower.obey(term)
+        assert not follower.follow(Jobs(term, 1, (record(state=JobState.RUNNING, step=term),)))
+        assert (follower.term, follower.number) == (term, 1)
+    assert follower.records[JOB].state is JobState.RUNNING
+
+
 def test_a_follower_corrects_a_leader_that_missed_an_end():
     follower = JobList()
     follower.follow(Jobs(1, 3, (record(state=JobState.FINISHED, step=10),)))

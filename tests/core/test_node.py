@@ -462,6 +462,16 @@ def test_without_a_known_leader_the_term_decides(scene):
     assert scene.node.running.stamp is None
 
 
+def test_who_has_followed_nobody_yet_believes_nobody():
+    node = Node(member(B), NodeOptions(), Random(1), None, [member(A), member(C)])
+    node.handle(TimerFired(), 0.0)
+    halt = MessageReceived(C, Halt(stamp(version=3)))
+    assert [type(e) for e in node.handle(halt, 0.0)] == [Log]
+    node.handle(LeaderChanged(A, 1), 0.0)  # of another lineage, which counts the same terms
+    first = node.handle(MessageReceived(A, Halt(stamp(version=1))), 0.0)
+    assert [e.message.stamp.version for e in first if isinstance(e, SendMessage)] == [1]
+
+
 # ------------------------------------------------------------------------------------------------ nothing is lost
 
 
