@@ -30,6 +30,9 @@ beginning: so many of them, where messages are lost, are waited for."""
 
 STEP_SECONDS = 0.25
 
+AGREE_SECONDS = 5.0
+"""A leader that has just asked once more may wait for another reason; within this time all have heard it."""
+
 WORDS = {"samples": ("data", "source"), "program": ("program", "data", "source"), "layers": ("layer", "data", "source")}
 """What is missing -> words of which one is in the sentence that says so; a source that is gone takes all with it."""
 
@@ -170,11 +173,9 @@ class Run:
         if self.is_over():
             state = "FAILED" if job in cluster.failed else "FINISHED"
             return self.told(state, "nobody lists the job any more", since)
-        there = [record for record in cluster.records_of(job).values() if record is not None]
-        records = {(record.state, record.reason) for record in there}
-        cluster.expect(len(records) == 1, f"the living do not agree: {records}")
-        ((state, reason),) = records
-        never_ran = all(record.step == 0 for record in there)
+        cluster.expect(len(self.said()) == 1, f"the living do not agree: {self.said()}")
+        ((state, reason),) = self.said()
+        never_ran = not any(record.step for record in cluster.records_of(job).values() if record is not None)
         if state is JobState.FAILED and never_ran and NO_MEMORY in reason:  # all who were there had too little for it
             return self.told(state.name, reason, since)
         self.judge(state, reason)
@@ -261,6 +262,11 @@ class Run:
         states = {None if r is None else r.state for r in self.cluster.records_of(self.job.job).values()}
         return states in ({JobState.WAITING}, {None})
 
+    def said(self):
+        """How the job stands, as the living have heard."""
+        records = self.cluster.records_of(self.job.job).values()
+        return {(record.state, record.reason) for record in records if record is not None}
+
     def justify_waiting(self, nodes):
         """A job that does not go on says why, and that is true."""
         cluster, job = self.cluster, self.job.job
@@ -270,9 +276,9 @@ class Run:
             return
         lacking = cluster.lacks(job, nodes)
         cluster.expect(lacking, "all that is needed is there, and the job does not end")
-        records = {(r.state, r.reason) for r in cluster.records_of(job).values() if r is not None}
-        cluster.expect(len(records) <= 1, f"the living do not agree: {records}")
-        for state, reason in records:
+        self.until(lambda: len(self.said()) <= 1, AGREE_SECONDS)
+        cluster.expect(len(self.said()) <= 1, f"the living do not agree: {self.said()}")
+        for state, reason in self.said():
             cluster.expect(state is JobState.WAITING, f"it lacks {lacking}, and the job is {state.name}")
             words = {word for each in lacking for word in WORDS[each]}
             cluster.expect(any(word in reason for word in words), f"it lacks {lacking}, and says: {reason}")
