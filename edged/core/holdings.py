@@ -115,7 +115,7 @@ class Holdings:
 
     def _all(self) -> dict[Piece, Entry]:
         """Memory, and what lies on disk besides."""
-        return dict.fromkeys(self.disk.pieces, Entry(HoldingKind.DISK, None, 0.0, 0)) | self._pieces
+        return dict.fromkeys(self.disk.sure(), Entry(HoldingKind.DISK, None, 0.0, 0)) | self._pieces
 
     def _surplus(self, without: Collection[int] = ()) -> list[int]:
         """Return the versions that are too many besides the committed ones, and those that go anyway.

@@ -32,6 +32,14 @@ class OnDisk:
         self.pieces |= found
         self.stay(*(version for *_, version in found))
 
+    def sure(self) -> frozenset[Piece]:
+        """What lies there whatever the disk is just doing: a write that is through has taken what need not stay."""
+        if not self._writing:
+            return self.pieces
+        coming = {version for *_, version in self._writing}
+        kept = {*self.staying, *(coming if len(coming) == 1 else ())}
+        return frozenset(piece for piece in self.pieces if piece[2] in kept)
+
     def lost(self, first: int, last: int, version: int) -> None:
         """Whatever has these layers at this version cannot be read."""
         self.pieces = frozenset(p for p in self.pieces if not (p[0] <= first and last <= p[1] and p[2] == version))

@@ -26,6 +26,25 @@ def test_what_is_stored_everywhere_outlives_all_that_is_written_until_a_newer_is
     assert disk.pieces == pieces(80, 96)
 
 
+def test_while_something_is_written_only_that_is_sure_which_does_not_go_for_it():
+    disk = OnDisk()
+    write(disk, 16)
+    disk.stored(16)
+    write(disk, 48)
+    assert disk.sure() == pieces(16, 48)
+    assert disk.write(64, pieces(64))
+    assert disk.sure() == pieces(16), "48 goes for 64, perhaps a moment ago"
+    disk.written(64, "the disk is full")
+    assert disk.sure() == pieces(16, 48), "nothing has changed"
+    assert disk.write(48, {(2, 3, 48)})
+    assert disk.sure() == pieces(16, 48), "a version does not go for more of itself"
+    assert disk.write(80, pieces(80))
+    assert disk.sure() == pieces(16), "48 is made whole, and goes then"
+    disk.written(48, "")
+    disk.written(80, "")
+    assert disk.sure() == disk.pieces == pieces(16, 80)
+
+
 def test_after_a_restart_nobody_knows_which_is_stored_everywhere_so_what_was_found_stays():
     disk = OnDisk()
     disk.found(Holding(0, 1, version, HoldingKind.DISK) for version in (16, 48))
