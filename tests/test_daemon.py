@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from edged.client import Client
@@ -135,8 +136,6 @@ def follow(node: Process, job: str) -> list[dict[str, Any]]:
 
 
 def children(pid: int) -> list[int]:
-    import psutil
-
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
@@ -144,6 +143,9 @@ def children(pid: int) -> list[int]:
 def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(cluster: Cluster) -> None:
     first, second, third = cluster.start("a", "b", "c")
     wait_until(cluster.settled)
+    for node in cluster.nodes:
+        arguments = psutil.Process(node.process.pid).cmdline()
+        assert cluster.key not in " ".join(arguments), "everyone on this device may read them"
     path, output = write_job(cluster.folder, epochs=2), cluster.folder / "out.safetensors"
     job = hand_in(first, path, output)
     events = follow(second, job)

@@ -73,6 +73,8 @@ def join(
         "log-format": log_format,
     }
     chosen = settings(home(home_flag), flags, os.environ)
+    if key:
+        _hide(key)
     if leave_at_eof:
         Thread(target=_leave_at_eof, name="starter", daemon=True).start()
     from edged import daemon
@@ -88,6 +90,18 @@ def join(
             print(f"edged: this node has left; its log is {chosen.home / LOG_NAME}", file=sys.stderr, flush=True)
 
         daemon.run(chosen, bid_farewell)
+
+
+def _hide(key: str) -> None:
+    """Begin again, in the same process, with the key as a variable, which is for the eyes of this user only.
+
+    Arguments may be read by everyone on the device for as long as the node runs.
+    """
+    rest = iter(sys.orig_argv[1:])
+    kept = [part for part in rest if not (part.startswith("--key=") or (part == "--key" and next(rest, "")))]
+    if len(kept) < len(sys.orig_argv) - 1:
+        os.environ["EDGED_KEY"] = key
+        os.execv(sys.executable, [sys.orig_argv[0], *kept])  # noqa: S606 -- itself
 
 
 def _leave_at_eof() -> None:
