@@ -75,6 +75,7 @@ def join(
     chosen = settings(home(home_flag), flags, os.environ)
     if key:
         _hide(key)
+    os.environ.pop("EDGED_KEY", None)  # the feeder, which runs the user's code, is not to inherit it
     if leave_at_eof:
         Thread(target=_leave_at_eof, name="starter", daemon=True).start()
     from edged import daemon

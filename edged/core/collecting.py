@@ -43,12 +43,17 @@ class Collecting:
         return self._begin(self._steps, RESULT_TOKEN, now)
 
     def begin_kept(self, version: int, now: float) -> list[Effect]:
-        """The job fails: collect what every hop has copied of this version. No export can be met any more."""
+        """The job fails: collect what every hop has copied of this version. It is the newest for exports as well."""
+        exports = list(self.tokens())
         self._tokens, self._missing, self._kept = {}, {}, version
-        return self._begin(version, KEPT_TOKEN, now)
+        effects = self._begin(version, KEPT_TOKEN, now)
+        self._tokens[version] += exports
+        return effects
 
     def begin_export(self, token: int, newest: int, now: float) -> list[Effect]:
         """Somebody wants weights soon; training works up to version ``newest`` have been fed."""
+        if self._kept is not None:
+            return self._begin(self._kept, token, now)
         for version, missing in self._missing.items():
             if missing or version == self._steps:
                 return self._begin(version, token, now)
@@ -76,6 +81,10 @@ class Collecting:
             return []
         missing[:] = [hop for hop in missing if (hop.first_layer, hop.last_layer) != (first_layer, last_layer)]
         return self._write(version)
+
+    def lacks(self, version: int) -> bool:
+        """Whether some hop's state at this version was asked for, and has not come."""
+        return bool(self._missing.get(version))
 
     def expects(self, sender: NodeId, parcel: StateParcel) -> bool:
         """Whether this hop was asked for these layers at this version, and they have not come. Changes nothing."""

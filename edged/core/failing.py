@@ -7,7 +7,8 @@
                              +--> that one; or, if none becomes known, the verdict that they are lost
 
 Hops copy the version that a plan goes on from, and keep the two newest that are committed, so one of those is had from
-all. A hop that dies meanwhile is the leader's to replace: steps are done again, and the job fails in the same place.
+all, but where copying is so slow that the first had to go before another was committed. A hop that dies meanwhile is
+the leader's to replace: steps are done again, and the job fails in the same place.
 """
 
 from __future__ import annotations
@@ -47,14 +48,18 @@ class Failing:
 
     def refused(self, refused: Refused, now: float) -> list[Effect]:
         """A hop does not hold what was asked for; it is asked again until there is word of something newer."""
-        if refused.version != self._wanted:
+        if refused.version != self._wanted or not self._collecting.lacks(self._wanted):
             return []
         if self._copied > self._wanted:
             return self._collect(now)
         self._lost_at = now + LOST_SECONDS if self._lost_at is None else self._lost_at
         if now >= self._lost_at:
-            self.verdict = f"{self.in_words()} are lost: {refused.reason}"
+            self.give_up(refused.reason)
         return []
+
+    def give_up(self, reason: str) -> None:
+        """The weights cannot be brought home."""
+        self.verdict = f"{self.in_words()} are lost: {reason}"
 
     def write(self) -> WriteWeights:
         """Write what has been brought home."""
@@ -62,7 +67,7 @@ class Failing:
 
     def written(self, output: str) -> None:
         """It is written."""
-        self.verdict = f"{self.in_words()} are kept in {output}"
+        self.verdict = f"{self.in_words()} are kept on the source in {output}"
 
     def in_words(self) -> str:
         """The beginning of a sentence: why the job fails, and which weights are brought home."""

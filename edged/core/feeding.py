@@ -34,6 +34,7 @@ from edged.core.failing import Failing
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import (
+    TRIED_AGAIN,
     Committed,
     Drain,
     Drained,
@@ -144,8 +145,13 @@ class Feeding:
         """Whether this state was asked for, from this sender, for an export or the result. Changes nothing."""
         return self._collecting.expects(sender, parcel)
 
-    def fail(self, reason: str, now: float) -> list[Effect]:
-        """Something that the source cannot feed without has broken; the first verdict stands."""
+    def fail(self, reason: str, now: float, *, home: bool = False) -> list[Effect]:
+        """Something that the source cannot go on without has broken; ``home``: while weights were brought home.
+
+        The first verdict stands; a job that fails already does so without those weights.
+        """
+        if home and self._failing.problem:
+            self._failing.give_up(reason)
         return [*self._fail(reason, now), *self._go_on(now)]
 
     def deadline(self) -> float | None:
@@ -269,7 +275,7 @@ class Feeding:
         self._write_at = now + WRITE_SECONDS
         news, self._unwritten = problem != self._unwritten, problem
         what = self._failing.in_words() if self._failing.problem else "the result"
-        text = f"{what} cannot be written, which is tried again: {problem}"
+        text = f"{what} {TRIED_AGAIN}: {problem}"
         effects: list[Effect] = [Log("warning", "feeding", f"job {self._spec.name}: {text}")] if news else []
         if self._leader is not None:
             effects.append(SendMessage(self._leader, Unwritten(self._stamp, self.step, text)))

@@ -81,6 +81,7 @@ from edged.core.recovery_messages import (
     WantSnapshot,
 )
 from edged.core.training_messages import (
+    TRIED_AGAIN,
     EvalReport,
     FinishedReport,
     GradientNorms,
@@ -96,6 +97,7 @@ from edged.core.training_messages import (
 )
 
 __all__ = [
+    "TRIED_AGAIN",
     "Accusation",
     "Ack",
     "Activation",

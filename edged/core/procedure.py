@@ -208,7 +208,7 @@ class Procedure(Founding):
 
     def _held_up(self, step: int, problem: str, now: float) -> list[Effect]:
         """All steps are done, or the job fails: nothing is given up before its weights are on a disk."""
-        if self.stage not in IN_FORCE:
+        if self.stage not in IN_FORCE or self.stage is Stage.DRAIN:  # which is waited for a while, and no longer
             return []
         effects = self._progress(step, now)
         self.record = replace(self.record, reason=problem)

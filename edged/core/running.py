@@ -87,7 +87,7 @@ class Running:
         self._take(plan.stamp)
         if self.schedule is not None:
             return []
-        self.schedule = Schedule(plan, spec, self.node, version, self.leader)
+        self.schedule = Schedule(plan, spec, self.node, version)
         self.schedule.snapshots.every = self._every
         return self.schedule.handle(TimerFired(), now)
 
@@ -149,7 +149,8 @@ class Running:
             case ParcelRefused(sender, Inputs() | Activation() | Gradient() | StateParcel() as parcel) if self.expects(
                 sender, parcel
             ):
-                effects += self._fail(f"{_in_words(parcel)} from {self._name(sender)} cannot be taken", now)
+                reason = f"{_in_words(parcel)} from {self._name(sender)} cannot be taken"
+                effects += self._fail(reason, now, home=isinstance(parcel, StateParcel))
             case ParcelLost(node, Inputs() | Activation() | Gradient()):
                 self._breaks(node, now)
             case _:
@@ -196,9 +197,9 @@ class Running:
                 effects.append(SendMessage(self.leader, WorkFailed(self.stamp, reason, final=False, peer=node)))
         return effects
 
-    def _fail(self, reason: str, now: float) -> list[Effect]:
+    def _fail(self, reason: str, now: float, *, home: bool) -> list[Effect]:
         effects = [] if self.schedule is None else self.schedule.fail(reason, now)
-        return effects if self.feeding is None else effects + self.feeding.fail(reason, now)
+        return effects if self.feeding is None else effects + self.feeding.fail(reason, now, home=home)
 
     def _name(self, node: NodeId) -> str:
         record = self._record(node)

@@ -49,7 +49,6 @@ from edged.core.events import (
     ComputeFailed,
     Event,
     ForwardDone,
-    LeaderChanged,
     LoopWasLate,
     MessageReceived,
     NormsTaken,
@@ -90,22 +89,20 @@ class Schedule:
     than ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all
     others are ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with
     ``WantProgress``, ``GradientNorms``, ``WantState``; ``ParcelLost`` with a ``StateParcel``; ``ForwardDone``,
-    ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LeaderChanged``; ``LoopWasLate``;
-    ``TimerFired``.
+    ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LoopWasLate``; ``TimerFired``.
 
     It takes a snapshot of what it begins with, and of every version that ``snapshots.every`` divides (0: of no other).
 
     Raises ``BrokenInvariantError`` if two nodes hold one layer: their gradients would have to be summed.
     """
 
-    def __init__(self, plan: Plan, spec: JobSpec, node: NodeId, version: int, leader: NodeId | None) -> None:
-        """``version``: what the stages were built at. ``leader``: who leads now, if known."""
+    def __init__(self, plan: Plan, spec: JobSpec, node: NodeId, version: int) -> None:
+        """``version``: what the stages were built at."""
         _refuse_shared_layers(plan)
         self.snapshots = Snapshots(plan.stamp, version)
         self._stamp = plan.stamp
         self._spec = spec
         self._node = node
-        self._leader = leader
         self._dealing = Dealing(plan, spec)
         self._stages = tuple(Stage(plan, spec, self._dealing, r, h) for r, h, _ in plan.hops_of(node))
         self._account = Account(plan.stamp, spec.source)
@@ -145,8 +142,6 @@ class Schedule:
                 effects = self.fail(reason, now)  # of a parcel or of a copy as well: what computes goes on
             case ParcelLost(node=node, parcel=StateParcel(replica=False)):
                 self._copying.lost(node)
-            case LeaderChanged(leader=leader):
-                self._leader = leader
             case LoopWasLate():
                 self._pace.forgive(now)
             case _:

@@ -72,10 +72,10 @@ class GradientNorms:
 
 @dataclass(frozen=True, slots=True)
 class WorkFailed:
-    """A node of the plan to the source and the leader: it cannot go on.
+    """A node of the plan cannot go on. Repeated.
 
-    ``final``: so would any other node, and the job ends with ``reason``; else another plan may do (``peer``: the node
-    that it lost, or itself).
+    ``final``, to the source: nor could any other node, and the job ends with ``reason``. Else to the leader: another
+    plan may do (``peer``: the node that it lost, or itself).
     """
 
     stamp: Stamp
@@ -91,6 +91,10 @@ class JobDone:
     stamp: Stamp
     step: int
     problem: str
+
+
+TRIED_AGAIN = "cannot be written, which is tried again"
+"""Part of every sentence in ``Unwritten``: whoever shows a job tells it from other reasons."""
 
 
 @dataclass(frozen=True, slots=True)

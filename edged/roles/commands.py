@@ -227,7 +227,8 @@ def _next_step(record: JobRecord) -> str:
     """What to do who wants to export the weights of a job that neither runs nor is finished."""
     what = f"job {record.name} is {record.state.name.lower()}"
     if record.state in ENDED:
-        return f"{what}, and its weights were let go: train it again"
+        why = f" ({record.reason})" if record.reason else ""
+        return f"{what}{why}; no other weights of it are left: train it again"
     if record.state is JobState.PAUSED:
         return f"{what}: `edged resume {record.job}`, export when it runs, and pause it again"
     why = f" ({record.reason})" if record.reason else ""

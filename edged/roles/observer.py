@@ -19,6 +19,7 @@ from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.joblist import ENDED
 from edged.core.messages import (
+    TRIED_AGAIN,
     Committed,
     End,
     EvalReport,
@@ -311,7 +312,7 @@ class Observer:
 
 def why_it_stands(record: JobRecord) -> str:
     """Why a job does not go on although it is not over, in a sentence; empty where nothing needs saying."""
-    held_up = record.state is JobState.RUNNING and record.step >= record.steps  # the result cannot be written
+    held_up = record.state is JobState.RUNNING and TRIED_AGAIN in record.reason
     if record.state not in _STANDS and not held_up:
         return ""
     if record.state is JobState.PAUSED:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from edged.core.ids import Stamp
 from edged.core.messages import StateParcel
 
-MOST_UNREAD = 2
-"""An export and the result can be on their way at once. Where a third version comes, the oldest was given up."""
+MOST_UNREAD = 3
+"""On their way at once can be an export, the one that followed where it was refused, and the result, or what is kept of
+a job that fails. Where one more version comes, that of which nothing came for the longest time was given up."""
 
 Held = tuple[StateParcel, tuple[memoryview, ...]]
 
@@ -29,9 +30,9 @@ class Shelf:
         """Hold a parcel of a plan that is not over."""
         versions = self._held.setdefault(header.stamp, {})
         place = (header.first_layer, header.last_layer)
-        versions.setdefault(header.version, {})[place] = (header, tuple(buffers))
+        versions[header.version] = versions.pop(header.version, {}) | {place: (header, tuple(buffers))}
         read = self._read.get(header.stamp, set())
-        unread = sorted(versions.keys() - read)
+        unread = [version for version in versions if version not in read]
         for version in [*(old for old in read if old < header.version), *unread[:-MOST_UNREAD]]:
             read.discard(version)
             versions.pop(version, None)

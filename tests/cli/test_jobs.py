@@ -170,7 +170,7 @@ def test_a_sample_that_raises_ends_the_job_and_not_the_node(desk: Path, where: s
 
 def test_the_newest_copies_of_a_job_that_fails_are_kept(desk: Path, tmp_path: Path) -> None:
     reason = edged("train", f"{JOBS}:broken_sample", "--json", home=desk).objects[-1]["reason"]
-    found = re.search(r"; the weights after step (\d+) are kept in (.+)$", reason)
+    found = re.search(r"; the weights after step (\d+) are kept on the source in (.+)$", reason)
     assert found, reason
     assert 0 < int(found[1]) < 1000 / 32
     alone = tmp_path / "alone.safetensors"

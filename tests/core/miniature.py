@@ -173,7 +173,7 @@ class Miniature:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._counter = itertools.count()
         self._links: dict[tuple[object, object], float] = defaultdict(float)
-        self.schedules = {n: Schedule(plan, spec, n, version, LEADER) for n in plan.nodes()}
+        self.schedules = {n: Schedule(plan, spec, n, version) for n in plan.nodes()}
         for schedule in self.schedules.values():
             schedule.snapshots.every = every
         self.feeding = Feeding(plan, spec, SOURCE, version, LEADER, lambda: (SOURCE, node(1)))

@@ -14,8 +14,10 @@ from edged.core.messages import (
     Learned,
     LeaveGranted,
     LeaveRequest,
+    PauseRequest,
     Prepare,
     RecoveryReport,
+    Unwritten,
 )
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
@@ -180,6 +182,17 @@ def test_a_drain_that_never_ends_goes_to_the_fence_all_the_same(council):
         council.hear(B, LeaveRequest(B))
     assert council.stage is Stage.RESUME
     assert council.plan.nodes() == (C,)
+
+
+def test_a_drain_does_not_wait_for_weights_that_cannot_be_written(council):
+    of = council.run()
+    council.hear(B, PauseRequest(JOB))
+    assert council.stage is Stage.DRAIN
+    for _ in range(14):  # the source of a job that fails says so every 5 s, and never that it stands
+        council.wait(5.0)
+        council.hear(A, Unwritten(of, 5, "the disk is full"))
+    assert council.stage is not Stage.DRAIN
+    assert council.record.state is JobState.PAUSED
 
 
 def test_a_death_while_draining_is_what_is_told(council):

@@ -274,7 +274,7 @@ def test_a_job_that_fails_brings_home_what_was_copied_last(loss):
     verdict = job.run().verdict
     assert verdict is not None
     assert verdict.problem.startswith("the loss of step 7, micro-batch ")
-    assert verdict.problem.endswith(" is nan; the weights after step 4 are kept in out")
+    assert verdict.problem.endswith(" is nan; the weights after step 4 are kept on the source in out")
     assert [entry for entry in job.written if entry[1] != 9] == [(4, KEPT_TOKEN)]
     assert reports(job, FinishedReport) == []
 
@@ -290,7 +290,7 @@ def test_a_job_that_fails_keeps_what_it_went_on_from():
     job.losses = lambda work: float("inf") if work.version == 6 else 1.0
     verdict = job.run().verdict
     assert verdict is not None
-    assert verdict.problem.endswith(" is inf; the weights after step 5 are kept in out")
+    assert verdict.problem.endswith(" is inf; the weights after step 5 are kept on the source in out")
     assert job.written == [(5, KEPT_TOKEN)]
 
 
@@ -335,9 +335,64 @@ def test_what_is_kept_of_a_failed_job_is_written_when_there_is_room():
     assert feeding.handle(TimerFired(), 5.4) == []
     assert feeding.deadline() == 5.5
     assert feeding.handle(TimerFired(), 5.5) == [WriteWeights(STAMP, 1, KEPT_TOKEN)]
-    verdict = JobDone(STAMP, 1, "out of memory; the weights after step 1 are kept in out")
+    verdict = JobDone(STAMP, 1, "out of memory; the weights after step 1 are kept on the source in out")
     assert feeding.handle(WeightsWritten(STAMP, KEPT_TOKEN, "out", "sha", ""), 6.0) == [SendMessage(LEADER, verdict)]
     feeding.check()
+
+
+def failed_at(version: int) -> Feeding:
+    """One hop; the job fails, and its copy of this version has been asked for."""
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=9), SOURCE, version, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    failed = MessageReceived(SOURCE, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE))
+    assert feeding.handle(failed, 0.1) == [SendMessage(SOURCE, WantSnapshot(STAMP, 0, 0, version))]
+    return feeding
+
+
+def test_weights_of_a_failing_job_that_the_source_cannot_take_are_lost_and_the_job_ends():
+    feeding = failed_at(4)
+    assert feeding.fail("inputs that nobody expects", 0.2) == []
+    lost = "out of memory; the weights after step 4 are lost: layer 0 at version 4 cannot be taken"
+    ended = [SendMessage(LEADER, JobDone(STAMP, 4, lost))]
+    assert feeding.fail("layer 0 at version 4 cannot be taken", 0.3, home=True) == ended
+    assert feeding.fail("another", 0.4, home=True) == []
+
+
+def test_a_result_that_the_source_cannot_take_fails_the_job_with_what_was_copied():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 2, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    assert feeding.fail("too large", 0.1, home=True) == [SendMessage(SOURCE, WantSnapshot(STAMP, 0, 0, 2))]
+
+
+def test_an_export_of_a_failing_job_gets_what_is_kept():
+    feeding = failed_at(4)
+    assert feeding.handle(ExportAsked(STAMP.job, 7), 0.2) == []
+    parcel = StateParcel(STAMP, 0, 0, 4, (), b"", replica=False)
+    both = [WriteWeights(STAMP, 4, KEPT_TOKEN), WriteWeights(STAMP, 4, 7)]
+    assert feeding.handle(ParcelArrived(SOURCE, parcel), 0.3) == both
+    feeding.handle(WeightsWritten(STAMP, KEPT_TOKEN, "out", "", "the disk is full"), 0.4)
+    assert feeding.handle(ExportAsked(STAMP.job, 8), 0.5) == [WriteWeights(STAMP, 4, 8)]
+    assert feeding.handle(TimerFired(), 5.4) == [WriteWeights(STAMP, 4, KEPT_TOKEN)]
+
+
+def test_an_export_that_was_owed_when_the_job_failed_gets_what_is_kept():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=9), SOURCE, 4, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    feeding.handle(ExportAsked(STAMP.job, 7), 0.1)
+    feeding.handle(MessageReceived(SOURCE, WorkFailed(STAMP, "out of memory", final=True, peer=SOURCE)), 0.2)
+    assert feeding.exports == (7,)
+    parcel = StateParcel(STAMP, 0, 0, 4, (), b"", replica=False)
+    effects = feeding.handle(ParcelArrived(SOURCE, parcel), 0.3)
+    assert effects == [WriteWeights(STAMP, 4, KEPT_TOKEN), WriteWeights(STAMP, 4, 7)]
+
+
+def test_a_refusal_that_comes_when_all_is_here_changes_nothing():
+    feeding = failed_at(4)
+    feeding.handle(ParcelArrived(SOURCE, StateParcel(STAMP, 0, 0, 4, (), b"", replica=False)), 0.2)
+    feeding.handle(MessageReceived(LEADER, Committed(STAMP, 8, 4, (), "")), 0.3)
+    late = MessageReceived(SOURCE, Refused(STAMP.job, "it is not here yet", 4))
+    assert feeding.handle(late, 0.4) == []
+    assert feeding.handle(late, 9.0) == []
 
 
 def test_what_is_not_of_this_plan_changes_nothing():

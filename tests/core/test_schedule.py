@@ -37,7 +37,7 @@ from edged.core.messages import (
 )
 from edged.core.schedule import Schedule
 from edged.errors import BrokenInvariantError
-from tests.core.miniature import LEADER, SOURCE, STAMP, Miniature, make_plan, make_spec, node, passes, pipeline
+from tests.core.miniature import SOURCE, STAMP, Miniature, make_plan, make_spec, node, passes, pipeline
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "one_forward_one_backward.txt"
 
@@ -111,7 +111,7 @@ def test_a_node_that_a_route_visits_twice_prefers_what_is_deeper():
 
 def alone(**changes) -> Schedule:
     spec = make_spec(1, **{"micro_batches": 2, "steps": 2, **changes})
-    schedule = Schedule(pipeline(1, 2), spec, SOURCE, 0, LEADER)
+    schedule = Schedule(pipeline(1, 2), spec, SOURCE, 0)
     assert schedule.handle(TimerFired(), 0.0) == [TakeSnapshot(STAMP, 0, 0, 0)]
     return schedule
 
@@ -280,7 +280,7 @@ def test_an_answer_to_nothing_is_our_own_fault():
 def test_a_layer_on_two_nodes_is_refused():
     plan = make_plan(((0, 1, 1),), ((1, 1, 1),), layers=1, micro_batches=2)
     with pytest.raises(BrokenInvariantError, match="layer 0 is on source and on node1"):
-        Schedule(plan, make_spec(1, micro_batches=2), NodeId("node1"), 0, None)
+        Schedule(plan, make_spec(1, micro_batches=2), NodeId("node1"), 0)
 
 
 def test_a_broken_window_is_shown_with_what_was_computed():
@@ -305,7 +305,7 @@ def test_snapshots_are_taken_of_the_first_version_and_of_every_one_that_the_inte
 
 def test_two_routes_over_the_same_layers_are_one_snapshot():
     plan = make_plan(((0, 1, 1),), ((0, 1, 1),), layers=1, micro_batches=2)
-    schedule = Schedule(plan, make_spec(1, micro_batches=2), SOURCE, 0, LEADER)
+    schedule = Schedule(plan, make_spec(1, micro_batches=2), SOURCE, 0)
     assert schedule.handle(TimerFired(), 0.0) == [TakeSnapshot(STAMP, 0, 0, 0)]
 
 
@@ -349,7 +349,7 @@ def test_a_copy_that_was_lost_may_be_asked_for_again():
 
 def test_a_node_with_nothing_new_still_answers():
     plan = pipeline(2, 2)
-    schedule = Schedule(plan, make_spec(2, micro_batches=2), node(1), 0, LEADER)
+    schedule = Schedule(plan, make_spec(2, micro_batches=2), node(1), 0)
     schedule.handle(TimerFired(), 0.0)
     want = WantProgress(STAMP, 0, Work(0, Phase.TRAIN, 0))
     (sign,) = schedule.handle(MessageReceived(SOURCE, want), 0.0)

@@ -9,6 +9,7 @@ from edged.core.effects import Log, TellLeader, TellLineage, TellMember
 from edged.core.events import JobSubmitted, MessageReceived, StagesBuilt, TimerFired, UpdateDone
 from edged.core.ids import NodeId, Stamp
 from edged.core.messages import (
+    TRIED_AGAIN,
     End,
     EvalReport,
     FinishedReport,
@@ -276,6 +277,14 @@ def test_a_job_that_stands_is_not_over_and_says_why(stage: Stage, state: JobStat
     assert stage.words()[-1] == why
     assert stage.status()["job"]["state"] == state.name.lower()
     assert stage.status()["members"][0]["roles"] == ["source"]
+
+
+def test_a_job_whose_weights_cannot_be_written_says_so_at_whatever_step(stage: Stage) -> None:
+    stage.job(JobState.RUNNING, "pi-4 leaves; the step under way is finished first", step=2)
+    assert stage.status()["view"]["waiting"] == ""
+    why = f"the loss of step 3 is nan; the weights after step 2 {TRIED_AGAIN}: the disk is full"
+    stage.job(JobState.RUNNING, why, step=2)
+    assert stage.status()["view"]["waiting"] == why
 
 
 def test_a_job_that_waits_is_the_current_one_and_a_paused_one_gives_way(stage: Stage) -> None:

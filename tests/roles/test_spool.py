@@ -62,12 +62,15 @@ def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
         Spool(tmp_path, spec_of().job).read()
 
 
-def test_clearing_keeps_a_result_and_nothing_else_of_size(tmp_path: Path, write_spool: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("name", ["result.safetensors", "kept.safetensors"])
+def test_clearing_keeps_weights_and_nothing_else_of_size(
+    tmp_path: Path, write_spool: Callable[..., Path], name: str
+) -> None:
     folder = write_spool(spec_of())
     spool = Spool(tmp_path, spec_of().job)
-    spool.result.write_bytes(b"weights")
+    (folder / name).write_bytes(b"weights")
     spool.clear()
-    assert sorted(path.name for path in folder.iterdir()) == ["job.json", "result.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["job.json", name]
 
 
 def test_clearing_a_job_without_result_removes_the_folder(tmp_path: Path, write_spool: Callable[..., Path]) -> None:

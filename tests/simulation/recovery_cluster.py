@@ -134,7 +134,8 @@ class Cluster:
         self.homes, self.records, self.troubles, self.devices, self.nodes = {}, {}, {}, {}, {}
         self.alive, self.paused, self.ever, self.wiped = set(), set(), set(), set()
         self.specs, self.undisturbed = {}, {}
-        self.written, self.brought_home, self.failed = set(), set(), set()
+        self.written, self.brought_home = set(), set()
+        self.failed, self.stayed = {}, {}
         self.leaders, self.clans, self.votes = {}, {}, {}
         self.links, self.under_way, self.kept = {}, {}, {}
         self.said = {}
@@ -316,8 +317,11 @@ class Cluster:
 
         procedure = machine.board.procedure
         protection = None if procedure is None or procedure._adopted else procedure.protection
-        if protection is not None and (protection.plan.stamp, protection.committed) not in self.said:
-            self.look_at_commit(node, protection)
+        if protection is not None:
+            stayed = self.stayed.get(protection.plan.stamp)
+            self.stayed[protection.plan.stamp] = protection._staying
+            if (protection.plan.stamp, protection.committed) not in self.said:
+                self.look_at_commit(node, protection, came=stayed != protection._staying)
 
     def look(self, node, message):
         """What a node says of copies is so."""
@@ -342,8 +346,11 @@ class Cluster:
             case StepReport(stamp, step, loss=loss):
                 self.look_at_loss(stamp.job, step, loss)
 
-    def look_at_commit(self, leader, protection):
-        """A version has just been committed: whoever dies next, all of it or of a newer one lies somewhere."""
+    def look_at_commit(self, leader, protection, *, came):
+        """A version has just been committed: whoever dies next, all of it or of a newer one lies somewhere.
+
+        ``came``: with the same event, somebody has come or gone, and others are to hold it.
+        """
         stamp, version = protection.plan.stamp, protection.committed
         staying = protection._staying
         if (stamp, version) in self.said or version < 0 or stamp.job in self.written:
@@ -355,8 +362,8 @@ class Cluster:
                 return  # somebody has died, and the leader does not know it yet
         if len(staying) < 2 or not any(protection.holders(node) for node in staying):
             return
-        if not protection._complete(protection._held.get(version, set())):
-            return  # somebody has come since, with the same event
+        if came and not protection._complete(protection._held.get(version, set())):
+            return
         for lost in staying:
             rest = sorted(self.alive - {lost})
             newest = self.newest(stamp.job, rest)
@@ -400,7 +407,7 @@ class Cluster:
                 self.save_vote(node, effect)
             case SaveJobs(records):
                 self.homes[node].listed = records
-                self.failed |= {record.job for record in records if record.state is JobState.FAILED}
+                self.failed |= {record.job: record.reason for record in records if record.state is JobState.FAILED}
             case TellLeader(leader, term):
                 self.tell(node, f"{'nobody' if leader is None else leader[0]} leads in term {term}")
             case Depart(reason):

@@ -171,8 +171,11 @@ class Run:
             if not self.wait() and not self.is_over():
                 return self.lost(since)
         if self.is_over():
-            state = "FAILED" if job in cluster.failed else "FINISHED"
-            return self.told(state, "nobody lists the job any more", since)
+            state = JobState.FINISHED if job in cluster.written else JobState.FAILED
+            reason = cluster.failed.get(job, "")
+            if NO_MEMORY not in reason:
+                self.judge(state, reason)
+            return self.told(state.name, "nobody lists the job any more", since)
         cluster.expect(len(self.said()) == 1, f"the living do not agree: {self.said()}")
         ((state, reason),) = self.said()
         never_ran = not any(record.step for record in cluster.records_of(job).values() if record is not None)
@@ -194,9 +197,11 @@ class Run:
         cluster.expect(state is JobState.FAILED, f"step {diverges_at} diverges, and the job {state.name.lower()}")
         cluster.expect(reason.startswith(f"the loss of step {diverges_at}, "), f"it is said to fail of: {reason}")
         kept = next(
-            (version for of, version in cluster.brought_home if f"after step {version} are kept in" in reason), 0
+            (version for of, version in cluster.brought_home if f"after step {version} are kept on" in reason), 0
         )
-        cluster.expect((kept > 0) == (" are kept in " in reason), f"nothing of this was brought home: {reason}")
+        cluster.expect(
+            (kept > 0) == (" are kept on the source in " in reason), f"nothing of this was brought home: {reason}"
+        )
         forgetful = any(trouble.snapshots for trouble in self.troubles)
         cluster.expect(forgetful or " are lost" not in reason, f"nobody lacked memory: {reason}")
         cluster.expect(kept < diverges_at, f"step {diverges_at} diverges, and {kept} is kept")
@@ -247,7 +252,7 @@ class Run:
         return cluster.ended(job)
 
     def is_over(self):
-        """Whether the job was finished, and whoever knew that has been started anew."""
+        """Whether the job was finished, or failed, and whoever knew that has been started anew."""
         nobody = all(record is None for record in self.cluster.records_of(self.job.job).values())
         return nobody and (self.job.job in self.cluster.written or self.job.job in self.cluster.failed)
 

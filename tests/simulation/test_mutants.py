@@ -75,6 +75,17 @@ def commit_before_the_replica_has_arrived(patch):
     patch.setattr(Protection, "_complete", complete)
 
 
+def commit_whatever_was_heard_of(patch):
+    right = Protection._commit
+
+    def commit(self):
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(Protection, "_complete", lambda _self, held: bool(held))
+            right(self)
+
+    patch.setattr(Protection, "_commit", commit)
+
+
 def snapshot_that_is_one_version_off(patch):
     right = Snapshots.serve
 
@@ -93,6 +104,7 @@ MUTANTS = {
     replay_without_dropping_duplicates: (range(12), "nothing to compute|a second forward of"),
     replay_on_top_of_what_was_halted: (range(40), "is not that of the undisturbed run"),
     commit_before_the_replica_has_arrived: (range(12), "is committed, and without"),
+    commit_whatever_was_heard_of: (range(12), "is committed, and without"),
     snapshot_that_is_one_version_off: (range(12), "is not that of the undisturbed run"),
     copy_in_the_middle_of_a_step: (range(40), "is not that of the undisturbed run"),
 }
