@@ -217,12 +217,10 @@ class JobBoard:
                     self._specs.setdefault(spec.job, spec)
                     if spec.job not in self.jobs.records:
                         self.jobs.put(queued(spec))
-            case StopRequest(job, reason):
-                if not self._in_hand(job):
-                    self._close(job, JobState.STOPPED, reason)
-            case PauseRequest(job):
-                if not self._in_hand(job):
-                    self._close(job, JobState.PAUSED, "")
+            case StopRequest(job, reason) if not self._in_hand(job):
+                self._close(job, JobState.STOPPED, reason)
+            case PauseRequest(job) if not self._in_hand(job):
+                self._close(job, JobState.PAUSED, "")
             case ResumeRequest(job):
                 record = self.jobs.records.get(job)
                 if record is not None and record.state is JobState.PAUSED:
@@ -253,8 +251,10 @@ class JobBoard:
         again = self.jobs.followed == before  # a leader confirms only what runs: what stands is told it once
         stands = {record.job for record in message.jobs if again and record.state is JobState.PAUSED}
         asks = sender == self.leader and not self._confirmed
-        told = [job for job in self.plans if asks and job not in stands and self.may_tell(self.node, job)]
-        return effects + [SendMessage(sender, self.plans[job]) for job in told]
+        told = [self.plans[job] for job in self.plans if asks and job not in stands and self.may_tell(self.node, job)]
+        waiting = {record.job for record in message.jobs if record.state is JobState.WAITING}
+        effects += [SendMessage(sender, plan) for plan in told]  # of a plan that is over, the spec may still be news
+        return effects + [SendMessage(sender, Submit(plan.spec)) for plan in told if plan.spec.job in waiting]
 
     def _introduce(self, now: float) -> list[Effect]:
         """Tell a leader that shows no list which jobs there are, and were: its process may have begun after that."""

@@ -32,7 +32,7 @@ from edged.core.orphans import SOURCE_SECONDS
 from edged.core.phases import Stage
 from edged.core.queue import YIELD_SECONDS
 from tests.core.council import Council, messages, receivers, snapshot
-from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, spec, stamp
+from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, plan, spec, stamp
 
 E = "e" * 16
 
@@ -408,6 +408,22 @@ def test_where_the_source_is_gone_anybody_tells_a_new_leader_which_plan_ran():
     leader.hear(B, chosen)
     assert leader.stage is Stage.RESUME
     assert leader.record.source == B
+
+
+def test_whoever_knows_a_plan_offers_the_spec_of_a_job_that_waits_to_a_leader_that_may_know_of_a_newer_plan():
+    follower = Council(node=C, leader=D, auto=False)
+    follower.hear(D, PlanChosen(plan(stamp(), (B, C)), spec()))
+    follower.handle(LeaderChanged(B, 2))
+    listed = replace(queued(spec()), source=B)
+    assert messages(follower.hear(B, Jobs(2, 1, (listed,))), Submit) == []
+    waiting = replace(listed, state=JobState.WAITING, reason="waiting for it to hand the job in")
+    ((_, offer),) = messages(follower.hear(B, Jobs(2, 2, (waiting,))), Submit)
+    leader = Council(node=B, leader=B, term=2)
+    leader.hear(C, follower.board.jobs.message())
+    while leader.stage is None:
+        leader.wait(1.0)
+        leader.hear(C, offer)
+    assert leader.now >= SOURCE_SECONDS
 
 
 def test_a_correction_ends_the_job_in_hand():
