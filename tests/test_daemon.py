@@ -148,6 +148,8 @@ def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(clust
         assert cluster.key not in " ".join(arguments), "everyone on this device may read them"
     path, output = write_job(cluster.folder, epochs=2), cluster.folder / "out.safetensors"
     job = hand_in(first, path, output)
+    (feeder, *_) = wait_until(lambda: children(first.process.pid))
+    assert "EDGED_KEY" not in psutil.Process(feeder).environ(), "the user's code is not to find it"
     events = follow(second, job)
 
     assert events[-1]["event"] == "finished"

@@ -47,7 +47,7 @@ class Collecting:
         exports = list(self.tokens())
         self._tokens, self._missing, self._kept = {}, {}, version
         effects = self._begin(version, KEPT_TOKEN, now)
-        self._tokens[version] += exports
+        self._tokens[version] = [*exports, KEPT_TOKEN]  # with which the job ends
         return effects
 
     def begin_export(self, token: int, newest: int, now: float) -> list[Effect]:
@@ -73,6 +73,12 @@ class Collecting:
         for version in late:
             del self._missing[version]
         return [effect for token in tokens for effect in self.begin_export(token, newest, now)]
+
+    def give_up(self) -> list[Effect]:
+        """A part of an export cannot be taken: it is written as it is, and whoever asked hears what is missing."""
+        given_up = [WriteWeights(self._stamp, v, token) for v, tokens in self._tokens.items() for token in tokens]
+        self._tokens, self._missing = {}, {}
+        return [*given_up]
 
     def arrived(self, version: int, first_layer: int, last_layer: int) -> list[Effect]:
         """A hop's state is here."""

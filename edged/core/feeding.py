@@ -145,14 +145,17 @@ class Feeding:
         """Whether this state was asked for, from this sender, for an export or the result. Changes nothing."""
         return self._collecting.expects(sender, parcel)
 
-    def fail(self, reason: str, now: float, *, home: bool = False) -> list[Effect]:
-        """Something that the source cannot go on without has broken; ``home``: while weights were brought home.
-
-        The first verdict stands; a job that fails already does so without those weights.
-        """
-        if home and self._failing.problem:
-            self._failing.give_up(reason)
+    def fail(self, reason: str, now: float) -> list[Effect]:
+        """Something that the source cannot feed without has broken; the first verdict stands."""
         return [*self._fail(reason, now), *self._go_on(now)]
+
+    def cannot_take(self, reason: str, now: float) -> list[Effect]:
+        """State cannot come home: an export is given up; the job fails; or it does already, and without its weights."""
+        if not (self._collects or self._failing.problem):
+            return [Log("warning", "feeding", f"an export is given up: {reason}"), *self._collecting.give_up()]
+        if self._failing.problem:
+            self._failing.give_up(reason)
+        return self.fail(reason, now)
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; 0.0 before the first ``handle``."""
@@ -252,7 +255,7 @@ class Feeding:
         return [log, StartFeeder(self._spec), *again]
 
     def _written(self, written: WeightsWritten, now: float) -> list[Effect]:
-        if self._done is not None:
+        if self._done is not None or (written.problem and written.token == RESULT_TOKEN and self._failing.problem):
             return []
         if written.problem:
             return self._hold_on(written.problem, now)

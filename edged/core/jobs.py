@@ -103,7 +103,7 @@ class JobBoard:
         self._version = 0
         self._told_number = -1
         self._told_plan: PlanChosen | None = None
-        self._confirmed = False
+        self._confirmed: set[JobId] = set()
         self._list_at: float | None = None
         self._plan_at: float | None = None
         self._introduce_at: float | None = None
@@ -234,7 +234,7 @@ class JobBoard:
             self.plans[stamp.job] = PlanChosen(message.plan, message.spec)
         if isinstance(message, Prepare):
             self._starts[stamp.job] = (stamp, message.version)
-        self._confirmed |= isinstance(message, PlanChosen) and sender == self.leader
+        self._confirmed |= {stamp.job} if isinstance(message, PlanChosen) and sender == self.leader else set()
         told = self.leads and sender != self.node and message == self._running_plan()
         return [SendMessage(sender, message)] if told else []
 
@@ -249,11 +249,11 @@ class JobBoard:
         before = self.jobs.followed
         effects: list[Effect] = [SendMessage(sender, self.jobs.message())] if self.jobs.follow(message) else []
         again = self.jobs.followed == before  # a leader confirms only what runs: what stands is told it once
-        stands = {record.job for record in message.jobs if again and record.state is JobState.PAUSED}
-        asks = sender == self.leader and not self._confirmed
-        told = [self.plans[job] for job in self.plans if asks and job not in stands and self.may_tell(self.node, job)]
-        waiting = {record.job for record in message.jobs if record.state is JobState.WAITING}
-        effects += [SendMessage(sender, plan) for plan in told]  # of a plan that is over, the spec may still be news
+        quiet = self._confirmed | {record.job for record in message.jobs if again and record.state is JobState.PAUSED}
+        asked = self.plans if sender == self.leader else {}
+        told = [plan for job, plan in asked.items() if job not in quiet and self.may_tell(self.node, job)]
+        waiting = {record.job for record in message.jobs if record.state is JobState.WAITING}  # perhaps for the spec
+        effects += [SendMessage(sender, plan) for plan in told]
         return effects + [SendMessage(sender, Submit(plan.spec)) for plan in told if plan.spec.job in waiting]
 
     def _introduce(self, now: float) -> list[Effect]:
@@ -294,7 +294,7 @@ class JobBoard:
     def _leader_changed(self, leader: NodeId | None, term: int, now: float) -> None:
         if (leader, term) == (self.leader, self._term):
             return
-        self.leader, self._term, self._confirmed = leader, term, False
+        self.leader, self._term, self._confirmed = leader, term, set()
         self.procedure = self._list_at = self._plan_at = None
         self._submissions.hasten()
         self._introduce_at = None if self.leads else now + REPEAT_SECONDS

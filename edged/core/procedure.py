@@ -207,8 +207,11 @@ class Procedure(Founding):
         return self._turn(Turn.PROGRESS, now)
 
     def _held_up(self, step: int, problem: str, now: float) -> list[Effect]:
-        """All steps are done, or the job fails: nothing is given up before its weights are on a disk."""
-        if self.stage not in IN_FORCE or self.stage is Stage.DRAIN:  # which is waited for a while, and no longer
+        """All steps are done, or the job fails: nothing is given up before its weights are on a disk.
+
+        Only a drain goes on when its time is over: what stands then is copied at the fence.
+        """
+        if self.stage not in IN_FORCE - {Stage.DRAIN}:
             return []
         effects = self._progress(step, now)
         self.record = replace(self.record, reason=problem)

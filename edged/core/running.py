@@ -149,8 +149,7 @@ class Running:
             case ParcelRefused(sender, Inputs() | Activation() | Gradient() | StateParcel() as parcel) if self.expects(
                 sender, parcel
             ):
-                reason = f"{_in_words(parcel)} from {self._name(sender)} cannot be taken"
-                effects += self._fail(reason, now, home=isinstance(parcel, StateParcel))
+                effects += self._refuse(parcel, f"{_in_words(parcel)} from {self._name(sender)} cannot be taken", now)
             case ParcelLost(node, Inputs() | Activation() | Gradient()):
                 self._breaks(node, now)
             case _:
@@ -197,9 +196,11 @@ class Running:
                 effects.append(SendMessage(self.leader, WorkFailed(self.stamp, reason, final=False, peer=node)))
         return effects
 
-    def _fail(self, reason: str, now: float, *, home: bool) -> list[Effect]:
+    def _refuse(self, parcel: Parcel, reason: str, now: float) -> list[Effect]:
+        if isinstance(parcel, StateParcel):
+            return [] if self.feeding is None else self.feeding.cannot_take(reason, now)
         effects = [] if self.schedule is None else self.schedule.fail(reason, now)
-        return effects if self.feeding is None else effects + self.feeding.fail(reason, now, home=home)
+        return effects if self.feeding is None else effects + self.feeding.fail(reason, now)
 
     def _name(self, node: NodeId) -> str:
         record = self._record(node)

@@ -228,7 +228,7 @@ def _next_step(record: JobRecord) -> str:
     what = f"job {record.name} is {record.state.name.lower()}"
     if record.state in ENDED:
         why = f" ({record.reason})" if record.reason else ""
-        return f"{what}{why}; no other weights of it are left: train it again"
+        return f"{what}{why}, and nothing else is left of its weights: train it again"
     if record.state is JobState.PAUSED:
         return f"{what}: `edged resume {record.job}`, export when it runs, and pause it again"
     why = f" ({record.reason})" if record.reason else ""

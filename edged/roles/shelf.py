@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from edged.core.ids import Stamp
 from edged.core.messages import StateParcel
 
-MOST_UNREAD = 3
-"""On their way at once can be an export, the one that followed where it was refused, and the result, or what is kept of
-a job that fails. Where one more version comes, that of which nothing came for the longest time was given up."""
+MOST_UNREAD = 2
+"""An export and the result, or what is kept of a job that fails, can be on their way at once. Where a third version
+comes, that of which nothing came for the longest time was given up."""
 
 Held = tuple[StateParcel, tuple[memoryview, ...]]
 

@@ -354,14 +354,26 @@ def test_weights_of_a_failing_job_that_the_source_cannot_take_are_lost_and_the_j
     assert feeding.fail("inputs that nobody expects", 0.2) == []
     lost = "out of memory; the weights after step 4 are lost: layer 0 at version 4 cannot be taken"
     ended = [SendMessage(LEADER, JobDone(STAMP, 4, lost))]
-    assert feeding.fail("layer 0 at version 4 cannot be taken", 0.3, home=True) == ended
-    assert feeding.fail("another", 0.4, home=True) == []
+    assert feeding.cannot_take("layer 0 at version 4 cannot be taken", 0.3) == ended
+    assert feeding.cannot_take("another", 0.4) == []
 
 
 def test_a_result_that_the_source_cannot_take_fails_the_job_with_what_was_copied():
     feeding = Feeding(pipeline(1, 4), make_spec(1, steps=2), SOURCE, 2, LEADER, lambda: ())
     feeding.handle(TimerFired(), 0.0)
-    assert feeding.fail("too large", 0.1, home=True) == [SendMessage(SOURCE, WantSnapshot(STAMP, 0, 0, 2))]
+    assert feeding.cannot_take("too large", 0.1) == [SendMessage(SOURCE, WantSnapshot(STAMP, 0, 0, 2))]
+
+
+def test_an_export_that_the_source_cannot_take_is_given_up_and_the_job_goes_on():
+    feeding = Feeding(pipeline(1, 4), make_spec(1, steps=9), SOURCE, 4, LEADER, lambda: ())
+    feeding.handle(TimerFired(), 0.0)
+    feeding.handle(ExportAsked(STAMP.job, 7), 0.1)
+    log, written = feeding.cannot_take("layer 0 at version 5 cannot be taken", 0.2)
+    assert (log.level, written.token) == ("warning", 7), (
+        "what is not complete is not written, and whoever asked hears it"
+    )
+    assert feeding.exports == ()
+    assert [type(e) for e in feeding.handle(ExportAsked(STAMP.job, 8), 0.3)] == [SendMessage]
 
 
 def test_an_export_of_a_failing_job_gets_what_is_kept():
@@ -383,7 +395,7 @@ def test_an_export_that_was_owed_when_the_job_failed_gets_what_is_kept():
     assert feeding.exports == (7,)
     parcel = StateParcel(STAMP, 0, 0, 4, (), b"", replica=False)
     effects = feeding.handle(ParcelArrived(SOURCE, parcel), 0.3)
-    assert effects == [WriteWeights(STAMP, 4, KEPT_TOKEN), WriteWeights(STAMP, 4, 7)]
+    assert effects == [WriteWeights(STAMP, 4, 7), WriteWeights(STAMP, 4, KEPT_TOKEN)]
 
 
 def test_a_refusal_that_comes_when_all_is_here_changes_nothing():

@@ -99,7 +99,7 @@ async def test_stopping_by_name_waits_for_the_leaders_word_but_not_for_ever(desk
             OWN,
             "/tmp/x",
             JobError,
-            r"is stopped \(why\); no other weights of it are left",
+            r"is stopped \(why\), and nothing else is left of its weights",
         ),
         (JobState.FINISHED, OWN, "/tmp/x", JobError, "no longer in the home"),
         (JobState.RUNNING, OWN, "/tmp/x", JobError, "not submitted here"),

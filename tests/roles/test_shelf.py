@@ -52,14 +52,14 @@ def test_versions_that_were_given_up_do_not_heap_up() -> None:
     shelf = Shelf()
     for version in range(1, 20):
         put(shelf, parcel(0, 1, version))
-    assert [version for version in range(20) if shelf.read(STAMP, version)] == [17, 18, 19]
+    assert [version for version in range(20) if shelf.read(STAMP, version)] == [18, 19]
 
 
 def test_what_comes_last_stays_however_old_its_version_is() -> None:
     shelf = Shelf()
-    put(shelf, *(parcel(0, 1, version) for version in (20, 21, 22, 4)), parcel(2, 3, 21), parcel(2, 3, 4))
+    put(shelf, *(parcel(0, 1, version) for version in (20, 21, 4)), parcel(2, 3, 21), parcel(2, 3, 4))
     put(shelf, parcel(0, 1, 23))
-    assert [version for version in range(30) if shelf.read(STAMP, version)] == [4, 21, 23]
+    assert [version for version in range(30) if shelf.read(STAMP, version)] == [4, 23]
 
 
 def test_the_end_of_a_plan_clears_its_state() -> None:

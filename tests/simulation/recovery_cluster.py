@@ -318,8 +318,8 @@ class Cluster:
         procedure = machine.board.procedure
         protection = None if procedure is None or procedure._adopted else procedure.protection
         if protection is not None:
-            stayed = self.stayed.get(protection.plan.stamp)
-            self.stayed[protection.plan.stamp] = protection._staying
+            stayed = self.stayed.get((node, protection.plan.stamp))
+            self.stayed[node, protection.plan.stamp] = protection._staying
             if (protection.plan.stamp, protection.committed) not in self.said:
                 self.look_at_commit(node, protection, came=stayed != protection._staying)
 
