@@ -85,7 +85,7 @@ class Knocking:
         """Give up, and tell nothing."""
         self._timer.cancel()
         if self._pump is not None:
-            self._pump.close()
+            self._pump.leave()
         self._attempt.close()
 
     def _end(self, finding: Finding, reason: str, record: MemberRecord | None = None) -> None:

@@ -88,9 +88,14 @@ class Pump:
     def close(self) -> None:
         """Leave the loop and close the socket; what was queued in it is dropped."""
         if not self.closed:
+            self.leave()
+            self.socket.close(linger=0)
+
+    def leave(self) -> None:
+        """Leave the loop; whoever made the socket closes it."""
+        if not self.closed:
             self.closed = True
             self._loop.remove_reader(self._descriptor)
-            self.socket.close(linger=0)
 
     def _look_soon(self) -> None:
         if not self._scheduled and not self.closed:

@@ -81,12 +81,15 @@ class Attempt:
             asyncio.get_running_loop().call_soon(self._end, Outcome.UNREACHABLE)
 
     def close(self) -> None:
-        """Close, and tell nothing more."""
+        """Close, and tell nothing more.
+
+        The monitor ends first. libzmq's own thread would wait for ever where it has an event of a socket that is just
+        being closed for a monitor that nobody holds any more, and with it every connection of this process.
+        """
         if not self._closed:
             self._closed = True
-            if not self.socket.closed:
-                self.socket.disable_monitor()
-                self.socket.close(linger=0)
+            self.socket.disable_monitor()
+            self.socket.close(linger=0)
             self._monitor.close()
 
     def _happened(self, frames: Frames) -> None:
@@ -108,7 +111,8 @@ class Attempt:
 
     def _end(self, outcome: Outcome) -> None:
         if not self._closed:
-            self.close()
+            if outcome is not Outcome.LOST:  # else somebody watches the socket, and closes it
+                self.close()
             self._tell(self, outcome)
 
 
@@ -178,7 +182,7 @@ class Road:
             attempt.close()
         self._attempts = {}
         if self._won is not None and self._pump is not None:
-            self._pump.close()
+            self._pump.leave()
             self._won.close()
         self._won = self._pump = None
 
