@@ -57,8 +57,8 @@ class Guard:
 
         Where nobody is known to lead any more, the term decides; who has followed nobody yet, believes nobody, for
         lineages may count the same terms. A leader that this node does not know yet says all that matters again. The
-        one word that goes the other way is the running plan, which a source tells a new leader, and, where
-        the source is gone, anybody.
+        one word that goes the other way is the running plan, which a source tells a new leader, and, where the source
+        is gone, anybody.
         """
         match message:
             case Prepare(plan) | PlanChosen(plan):

@@ -72,6 +72,7 @@ async def test_hanging_up_just_when_the_other_side_ends_cuts_this_process_off_fr
         await until(lambda: all(road.up for road in roads))  # noqa: B023 -- it is awaited here
         socket.close(linger=0)
         hang_up(roads, number % 10 * 0.00002)
+    assert two.outcomes == [], "whoever hangs up hears of nothing, and nothing was in vain"
     two.end()
 
 
