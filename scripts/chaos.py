@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
     if options.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         soaks = (chaos_soak.scenario(options.faults), chaos_soak.scenario(options.faults, network=True))
         for scenario in (*SCENARIOS, *EXACT_SCENARIOS, *ROOT_SCENARIOS, *soaks, *MUTANTS):
             reason = refusal(scenario)

@@ -147,6 +147,18 @@ def hang_briefly(trial: Trial) -> None:
     trial.go_on(victim)
 
 
+def leave_beside_hang(trial: Trial) -> None:
+    """A node leaves while another is stopped, and both return: three times. Then all know each other."""
+    for _ in range(3):
+        leaving, hung = trial.rng.sample(trial.others(trial.source, trial.leader()), 2)
+        since = trial.hang(hung)
+        trial.leave(leaving)
+        trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job)
+        trial.go_on(hung)
+        trial.restart(leaving)
+        trial.bed.settle()
+
+
 def join(trial: Trial) -> None:
     """Start one more device in mid-run."""
     since = trial.note("a new device joins")
@@ -278,6 +290,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("join", "a new device in mid-run", join, short=True, changes=LONG),
     Scenario("leave-worker", "a worker leaves gracefully", partial(leave, any_worker), short=True),
     Scenario("leave-leader", "the leader leaves gracefully", partial(leave, leader)),
+    Scenario(
+        "leave-beside-hang",
+        "a node leaves while another is stopped, three times",
+        leave_beside_hang,
+        changes=LONG,
+    ),
     Scenario("kill-and-return", "a worker is killed and comes back, twice", kill_and_return, changes=LONG),
     Scenario("flipped-bit", "a member sends sound frames with one wrong bit", partial(attack, "flipped-bit")),
     Scenario(

@@ -208,10 +208,13 @@ class Executor:
         return SnapshotResult(copy, time.perf_counter() - began)
 
     def first_state(self, job: JobId, path: Path, first_layer: int, last_layer: int) -> StateCopy:
-        """Layers at version 0, from the spool's file of first weights. The program must have been loaded."""
+        """Layers at version 0, from the spool's file of first weights. The program must have been loaded.
+
+        Any of them can be cut out again, as of a snapshot.
+        """
         program = self._checked(job).program
-        names = _owned(program, first_layer, last_layer)
-        return copy_state(program, names, read_first_state(path, names), None)
+        names = [_owned(program, layer, layer) for layer in range(first_layer, last_layer + 1)]
+        return copy_layers(program, names, read_first_state(path, _owned(program, first_layer, last_layer)), None)
 
     def write_weights(
         self, job: JobId, parcels: Sequence[tuple[StateParcel, Sequence[memoryview]]], output: Path

@@ -73,7 +73,7 @@ def copy_state(
 
 
 def copy_layers(
-    program: Program, layers: Sequence[Sequence[str]], state: Mapping[str, torch.Tensor], optimizer: Optimizer
+    program: Program, layers: Sequence[Sequence[str]], state: Mapping[str, torch.Tensor], optimizer: Optimizer | None
 ) -> StateCopy:
     """As ``copy_state``, of layers with these names of state each, and ``extra`` tells which tensor is whose.
 
@@ -83,7 +83,8 @@ def copy_layers(
     copy = copy_state(program, [name for names in layers for name in names], state, optimizer)
     places = {spec.name.partition("/")[2]: place for place, spec in enumerate(copy.tensors) if _is_own(spec)}
     owned = [sorted(places[name] for name in names) for names in layers]
-    return StateCopy(copy.tensors, copy.buffers, json.dumps({**json.loads(copy.extra), "layers": owned}).encode())
+    numbers = json.loads(copy.extra) if copy.extra else {"entries": {}}
+    return StateCopy(copy.tensors, copy.buffers, json.dumps({**numbers, "layers": owned}).encode())
 
 
 def _is_own(entry: TensorSpec) -> bool:
@@ -104,8 +105,7 @@ def read_state(
     for header, buffers in parcels:
         for tensor_spec, buffer in zip(header.tensors, buffers, strict=True):
             _read_entry(found, specs, tensor_spec, buffer, device)
-        if header.extra:
-            numbers = _numbers(header.extra)
+        if header.extra and "group" in (numbers := _numbers(header.extra)):  # first weights have no optimizer yet
             entries = {**found.numbers["entries"], **numbers["entries"]} if found.numbers else numbers["entries"]
             found.numbers = {**numbers, "entries": entries}
     return found

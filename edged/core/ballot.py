@@ -50,7 +50,7 @@ def survivors(voters: tuple[NodeId, ...], gone: set[NodeId]) -> tuple[NodeId, ..
 
 
 def same_thousand(one: int, other: int) -> bool:
-    """Whether two terms belong to the same lineage: each counts in thousands of its own."""
+    """Whether two terms may be of one lineage: those that have parted count in thousands drawn anew."""
     return one // THOUSAND == other // THOUSAND
 
 

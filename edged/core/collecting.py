@@ -1,4 +1,4 @@
-"""Bringing the whole model home: one ``WantState`` to every hop of a route, at one version, until all parcels are here.
+"""Bringing the whole model home: ``WantState`` to every hop of a route, at one version, until all parcels are here.
 
 ::
 
@@ -6,16 +6,25 @@
     export:  a version that no hop can have begun to train from yet; if one has all the same (the question was
              long on its way), it refuses, and a later version is chosen, twice as far ahead each time
     kept:    a version that every hop has copied; the job fails, and nothing else will come of it
+
+A large hop is asked for in pieces: a source takes no parcel that exceeds its memory budget, and others may have a
+larger one. It still holds the whole of the weights while it writes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from edged.core.effects import Effect, SendMessage, WriteWeights
 from edged.core.ids import NodeId
+from edged.core.inventory import pieces
+from edged.core.job import JobSpec
 from edged.core.messages import StateParcel, WantSnapshot, WantState
 from edged.core.plan import Hop, Plan
 
 REPEAT_SECONDS = 1.0
+
 RESULT_TOKEN = 0
 KEPT_TOKEN = -1
 
@@ -27,11 +36,11 @@ class Collecting:
     is asked for at the very end is written from the result's.
     """
 
-    def __init__(self, plan: Plan, steps: int) -> None:
+    def __init__(self, plan: Plan, spec: JobSpec) -> None:
         """Nothing is being collected yet."""
         self._stamp = plan.stamp
-        self._hops = plan.routes[0].hops
-        self._steps = steps
+        self._pieces = tuple(_pieces(plan, spec))
+        self._steps = spec.steps
         self._tokens: dict[int, list[int]] = {}
         self._missing: dict[int, list[Hop]] = {}
         self._ahead = 1
@@ -63,15 +72,13 @@ class Collecting:
         """The exports that nothing has been written for yet."""
         return tuple(token for tokens in self._tokens.values() for token in tokens if token > RESULT_TOKEN)
 
-    def refused(self, newest: int, now: float) -> list[Effect]:
-        """A hop was past the export's version: choose one further ahead."""
-        late = [version for version, missing in self._missing.items() if missing and version < self._steps]
-        if not late:
+    def refused(self, version: int, newest: int, now: float) -> list[Effect]:
+        """A hop was past the export's version: choose one further ahead, once, whatever else is refused of that one."""
+        if version >= self._steps or not self._missing.get(version):
             return []
         self._ahead *= 2
-        tokens = [token for version in late for token in self._tokens.pop(version)]
-        for version in late:
-            del self._missing[version]
+        del self._missing[version]
+        tokens = self._tokens.pop(version)
         return [effect for token in tokens for effect in self.begin_export(token, newest, now)]
 
     def give_up(self) -> list[Effect]:
@@ -121,9 +128,9 @@ class Collecting:
         if version in self._missing:
             return self._write(version)
         self._missing = {v: missing for v, missing in self._missing.items() if missing}
-        self._missing[version] = list(self._hops)
+        self._missing[version] = list(self._pieces)
         self._repeat_at = now + REPEAT_SECONDS
-        return [self._ask(hop, version) for hop in self._hops]
+        return [self._ask(hop, version) for hop in self._pieces]
 
     def _write(self, version: int) -> list[Effect]:
         if self._missing[version]:
@@ -134,3 +141,10 @@ class Collecting:
     def _ask(self, hop: Hop, version: int) -> SendMessage:
         want = WantState if version != self._kept else WantSnapshot
         return SendMessage(hop.node, want(self._stamp, hop.first_layer, hop.last_layer, version))
+
+
+def _pieces(plan: Plan, spec: JobSpec) -> Iterator[Hop]:
+    """The hops of one route, those that are large in parts."""
+    for hop in plan.routes[0].hops:
+        for first, last in pieces(spec, hop.first_layer, hop.last_layer):
+            yield replace(hop, first_layer=first, last_layer=last)

@@ -23,6 +23,9 @@ FAILURES = 2
 A failure counts as long as a strike does, and as long as one more transfer may take.
 """
 
+REST_SECONDS = 60.0
+"""Who was left out so long ago is tried again where nobody else is left."""
+
 
 class Conduct:
     """Counts, for one job, what goes wrong with whom. A process that is started anew begins with a clean slate.
@@ -38,6 +41,7 @@ class Conduct:
         self._strikes: dict[NodeId, list[tuple[float, NodeId]]] = {}
         self._failures: dict[NodeId, list[float]] = {}
         self._excluded: dict[NodeId, str] = {}
+        self._excluded_at: dict[NodeId, float] = {}
 
     @property
     def excluded(self) -> Mapping[NodeId, str]:
@@ -73,7 +77,7 @@ class Conduct:
         self._strikes[node] = [*recent, (now, by)]
         witnesses = {witness for _, witness in self._strikes[node]}
         guilty = len(self._strikes[node]) >= STRIKES and (node in witnesses or len(witnesses) > 1)
-        return self._judge(node, why, guilty=guilty)
+        return self._judge(node, why, now, guilty=guilty)
 
     def unready(self, node: NodeId, why: str, now: float, transfer_seconds: float) -> bool:
         """This node could not prepare; return whether it is excluded for it, now or before.
@@ -82,15 +86,22 @@ class Conduct:
         """
         since = now - STRIKE_SECONDS - transfer_seconds
         self._failures[node] = [*(moment for moment in self._failures.get(node, []) if moment > since), now]
-        return self._judge(node, why, guilty=len(self._failures[node]) >= FAILURES)
+        return self._judge(node, why, now, guilty=len(self._failures[node]) >= FAILURES)
+
+    def forgive(self, now: float) -> None:
+        """Nobody else is left: what kept nodes out (no memory, say) may have passed."""
+        for node in [node for node, since in self._excluded_at.items() if now >= since + REST_SECONDS]:
+            self._clear(node)
 
     def _pardon(self, node: NodeId) -> None:
         self._doubted.discard(node)
-        self._strikes.pop(node, None)
-        self._failures.pop(node, None)
-        self._excluded.pop(node, None)
+        self._clear(node)
 
-    def _judge(self, node: NodeId, why: str, *, guilty: bool) -> bool:
-        if guilty:
-            self._excluded.setdefault(node, why)
+    def _clear(self, node: NodeId) -> None:
+        for known in (self._strikes, self._failures, self._excluded, self._excluded_at):
+            known.pop(node, None)
+
+    def _judge(self, node: NodeId, why: str, now: float, *, guilty: bool) -> bool:
+        if guilty and node not in self._excluded:
+            self._excluded[node], self._excluded_at[node] = why, now
         return node in self._excluded

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edged.core.effects import Effect, SendMessage, SendState, TakeSnapshot
 from edged.core.ids import NodeId, Stamp
 from edged.core.messages import Refused, WantState
 from edged.core.plan import layers_in_words
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Live state that nothing is changing: these layers (inclusive), under this plan, at this weight version."""
-
-    stamp: Stamp
-    version: int
-    layers: tuple[tuple[int, int], ...]
 
 
 class Snapshots:

@@ -51,7 +51,7 @@ ADOPT_SECONDS = 30.0
 """How long a new leader waits for a running job's source to tell the plan."""
 
 ADOPTED_SECONDS = 15.0
-"""How long an adopted plan may show no progress: nodes may have been told of a newer one."""
+"""How long an adopted plan may show no progress, besides ten usual steps: nodes may have been told of a newer one."""
 
 DRAIN_SECONDS = 60.0
 """How long the last step before a change may take, besides ten usual ones."""
@@ -202,13 +202,13 @@ class Course:
             case Stage.RESUME:
                 self._watch.follow(self._participants())
                 self._before = self._plan()
-                self._overdue_at = now + ADOPTED_SECONDS if self._adopted else None
+                self._overdue_at = now + self._patience(ADOPTED_SECONDS) if self._adopted else None
                 return [Log("info", "jobs", f"job {self.record.name}: {self._plan().reason}"), *self._repeat(now)]
             case Stage.RUN:
                 self._newcomers.running(now)
                 return self._tell_recovery(now)
             case Stage.DRAIN:
-                self._overdue_at = now + DRAIN_SECONDS + 10 * (self._step_time() or 0.0)
+                self._overdue_at = now + self._patience(DRAIN_SECONDS)
                 return self._repeat(now)
             case Stage.WAIT:
                 self._repeat_at = now + REPEAT_SECONDS
@@ -364,6 +364,11 @@ class Course:
     def _step_time(self) -> float | None:
         measured = None if self.protection is None else self.protection.step_seconds
         return self._step_seconds if measured is None else measured
+
+    def _patience(self, seconds: float) -> float:
+        """So long, and ten usual steps; before any was measured, as long as the plan's own are said to take."""
+        measured = self._step_time()
+        return seconds + 10 * (self._plan().predicted_step_seconds if measured is None else measured)
 
     def _stamp_now(self) -> Stamp:
         return Stamp(self.record.job, self._lead.term, self.version)

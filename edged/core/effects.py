@@ -42,6 +42,7 @@ __all__ = [
     "Effect",
     "ExchangeKey",
     "Expel",
+    "KeepArrived",
     "Log",
     "MakePlan",
     "ProbePort",
@@ -137,6 +138,16 @@ class SendState:
 @dataclass(frozen=True, slots=True)
 class TakeSnapshot:
     """Copy the live state of these layers between two computations, and keep it. Answered by ``SnapshotTaken``."""
+
+    stamp: Stamp
+    first_layer: int
+    last_layer: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepArrived:
+    """Keep what came of this plan and was not built: another plan will need it. Answered by ``SnapshotTaken``."""
 
     stamp: Stamp
     first_layer: int
@@ -366,6 +377,7 @@ Effect = (
     | SendFirstState
     | SendState
     | TakeSnapshot
+    | KeepArrived
     | SendHeld
     | DropHeld
     | StoreHeld

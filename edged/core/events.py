@@ -174,7 +174,10 @@ class StagesBuilt:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTaken:
-    """Answers ``TakeSnapshot``; ``problem`` is empty on success. ``seconds``: how long the compute thread was kept."""
+    """Answers ``TakeSnapshot`` and ``KeepArrived``; ``problem`` is empty on success.
+
+    ``seconds``: how long the compute thread was kept.
+    """
 
     stamp: Stamp
     first_layer: int

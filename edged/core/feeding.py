@@ -88,8 +88,12 @@ class Feeding:
         version: int,
         leader: NodeId | None,
         members: Callable[[], tuple[NodeId, ...]],
+        since: float | None = None,
     ) -> None:
-        """``version``: where ``Start`` says to go on. ``leader``: who leads now, if known."""
+        """``version``: where ``Start`` says to go on. ``leader``: who leads now, if known.
+
+        ``since``: when this node began to feed the job, by an earlier plan; ``None``: it begins now.
+        """
         self._plan = plan
         self._stamp = plan.stamp
         self._spec = spec
@@ -98,7 +102,7 @@ class Feeding:
         self._members = members
         self._dealing = Dealing(plan, spec)
         self._progress = Progress(plan, spec, self._dealing, version)
-        self._collecting = Collecting(plan, spec.steps)
+        self._collecting = Collecting(plan, spec)
         self._inputs = tuple(
             tuple(
                 (h, hop.node, used) for h, hop in enumerate(route.hops) if (used := inputs_of(spec, h, hop)) is not None
@@ -116,6 +120,7 @@ class Feeding:
         self._patience = Patience(plan.nodes(), 0.0)
         self._feeder_delivers = True
         self._data_lost = ""
+        self._since = since
         self._began: float | None = None
         self._ask_at = 0.0
         self._collects = False
@@ -220,10 +225,10 @@ class Feeding:
                 self._failing.committed(version)
             case Drain(stamp=stamp) if stamp == self._stamp:
                 self._drains, self._drained = True, False
-            case Refused(job=job) if job == self._stamp.job:
+            case Refused(job=job, version=version) if job == self._stamp.job:
                 if self._failing.problem:
                     return self._failing.refused(message, now)
-                return self._collecting.refused(self._newest, now)
+                return self._collecting.refused(version, self._newest, now)
             case End(stamp=stamp) if stamp >= self._stamp and stamp.job == self._stamp.job:
                 self._ended = True
             case _:
@@ -262,7 +267,8 @@ class Feeding:
         if written.token == KEPT_TOKEN:
             self._failing.written(written.output)
             return []
-        seconds = now - self._began if self._began is not None else 0.0
+        began = self._began if self._since is None else self._since
+        seconds = 0.0 if began is None else now - began
         report = FinishedReport(
             stamp=self._stamp,
             steps=self._spec.steps,
@@ -357,10 +363,10 @@ class Feeding:
         """Whether the plan is being drained; one that has fed its last step comes to its end faster."""
         return self._drains and self._boundary < self._spec.steps
 
-    def _tell_drained(self) -> list[Effect]:
+    def _tell_drained(self, *, again: bool = False) -> list[Effect]:
         """Answer each ``Drain``, once nothing is on its way and all hops stand at one version."""
         stands = self._progress.version == self._boundary and self._progress.idle
-        if not self._stops or self._drained or not stands or self._leader is None:
+        if not self._stops or self._drained is not again or not stands or self._leader is None:
             return []
         self._drained = True
         return [SendMessage(self._leader, Drained(self._stamp, self._boundary))]
@@ -375,7 +381,9 @@ class Feeding:
         if self._leader is not None and self._data_lost:
             failed = WorkFailed(self._stamp, self._data_lost, final=False, peer=self._node)
             effects.append(SendMessage(self._leader, failed))
-        elif self._leader is not None and not self._drained:
+        elif self._drained:  # said again: who asked may lead no more
+            effects += self._tell_drained(again=True)
+        elif self._leader is not None:
             effects += [SendMessage(self._leader, Stuck(self._stamp, node)) for node in self._patience.stuck(now)]
         return effects
 

@@ -56,6 +56,7 @@ class Founding(Course):
             lack = "; ".join(self._conduct.excluded.values())
             if self._hopeless(now):
                 return self._end(JobState.FAILED, lack, now)
+            self._conduct.forgive(now)
         if isinstance(stock, str) or lack:
             silent = gathering.silent()
             return self._wait(
@@ -129,7 +130,7 @@ class Founding(Course):
         if beyond := out_of_reach(plan, version, self._inventories, apart):
             return self._plan_without(beyond, now)
         self.plan = plan
-        self._moves = transfers(plan, version, self._inventories, apart)
+        self._moves = transfers(plan, self._spec(), version, self._inventories, apart)
         holders = [move.holder for its in self._moves.values() for move in its]
         self._watch.follow((*self._participants(), self._stock.program_holder, *holders))
         self._protect(self._stock.version, None)

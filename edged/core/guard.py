@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edged.core.ballot import same_thousand
 from edged.core.effects import Effect, Log
 from edged.core.events import Event, MessageReceived, ParcelArrived, ParcelLost, ParcelRefused
 from edged.core.fence import Fence
@@ -55,10 +56,11 @@ class Guard:
     def _stranger(self, sender: NodeId, message: Message) -> str:
         """Why the leader's words are not believed from this sender; empty if they are, or if they are others' words.
 
-        Where nobody is known to lead any more, the term decides; who has followed nobody yet, believes nobody, for
-        lineages may count the same terms. A leader that this node does not know yet says all that matters again. The
-        one word that goes the other way is the running plan, which a source tells a new leader, and, where the source
-        is gone, anybody.
+        A leader is believed up to the term in which this node follows it: it may go on in another lineage, to which
+        this node does not change over, and whose terms would fence off all leaders of its own. Where nobody is known to
+        lead any more, the term decides; who has followed nobody yet, believes nobody, for lineages may count the same
+        terms. Whoever is not believed yet says all that matters again. The one word that goes the other way is the
+        running plan, which a source tells a new leader, and, where the source is gone, anybody.
         """
         match message:
             case Prepare(plan) | PlanChosen(plan):
@@ -70,12 +72,16 @@ class Guard:
             case _:
                 return ""
         leader, term = self._board.leader, self._board.term
-        if sender == leader or (leader is None and 0 < term <= stamp.term):
+        if sender == leader and stamp.term <= term:
             return ""
-        if isinstance(message, PlanChosen) and self._board.leads and self._board.may_tell(sender, stamp.job):
+        if leader is None and 0 < term <= stamp.term and same_thousand(term, stamp.term):
+            return ""
+        tells = isinstance(message, PlanChosen) and self._board.leads and self._board.may_tell(sender, stamp.job)
+        if tells and stamp.term <= term:
             return ""
         led_by = "nobody" if leader is None else self._name_of(leader)
-        return f"{type(message).__name__} from {self._name_of(sender)} dropped: {led_by} leads in term {term}"
+        what = f"{type(message).__name__} of term {stamp.term} from {self._name_of(sender)}"
+        return f"{what} dropped: {led_by} leads in term {term}"
 
     def _judge(self, subject: Message | Parcel) -> str:
         """Judge what comes in by its stamp; the leader's word on a plan raises the fence."""

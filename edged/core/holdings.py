@@ -46,17 +46,22 @@ class Entry:
 class Holdings:
     """The pieces of one job. ``committed`` are the newest committed versions, ascending, held here or not.
 
-    ``plan`` is in force, and the leader may yet commit what was reached under it if ``every`` divides it. ``disk`` is
-    what lies there.
+    ``plan`` is in force, and the leader may yet commit what was reached under it if ``every`` divides it, and the
+    version with which it began: ``start``, where that is known. ``disk`` is what lies there.
     """
 
     def __init__(self) -> None:
         """Hold nothing."""
         self.committed: tuple[int, ...] = ()
         self.plan: Stamp | None = None
+        self.start: int | None = None
         self.every = 1
         self.disk = OnDisk()
         self._pieces: dict[Piece, Entry] = {}
+
+    def follow(self, plan: Stamp | None) -> None:
+        """Another plan is in force."""
+        self.plan, self.start = plan, None
 
     def keep(self, piece: Piece, held: Entry) -> tuple[int, ...]:
         """Hold one piece more; return the versions that must go for it."""
@@ -78,7 +83,8 @@ class Holdings:
 
     def store(self, version: int) -> bool:
         """Note that what is in memory of a version goes to disk; return whether anything does now."""
-        return self.disk.write(version, (piece for piece in self._pieces if piece[2] == version))
+        pieces = [piece for piece in self._pieces if piece[2] == version]
+        return self.disk.write(version, (piece for piece in pieces if not any(_within(piece, one) for one in pieces)))
 
     def versions(self) -> set[int]:
         """Return the versions of which anything is in memory."""
@@ -94,9 +100,12 @@ class Holdings:
         return version >= oldest and not _covered(first, last, version, self._pieces)
 
     def covering(self, first: int, last: int) -> dict[int, Entry]:
-        """Return the versions at which one piece has all these layers, ascending, with the best such piece."""
+        """Return the versions at which one piece has all these layers, ascending, with the best such piece.
+
+        The best has come or was taken under the newest plan, and is quickest to read.
+        """
         found: dict[int, Entry] = {}
-        for (low, high, version), held in sorted(self._all().items(), key=lambda entry: (entry[0][2], entry[1].kind)):
+        for (low, high, version), held in sorted(self._all().items(), key=lambda entry: (entry[0][2], _rank(entry[1]))):
             if low <= first and last <= high:
                 found.setdefault(version, held)
         return found
@@ -128,9 +137,11 @@ class Holdings:
         return others[: max(0, len(others) - OTHERS_KEPT)]
 
     def _may_be_committed(self, version: int) -> bool:
-        newer = version > max(self.committed, default=-1)
-        ours = any(v == version and held.stamp == self.plan for (_, _, v), held in self._pieces.items())
-        return newer and version % self.every == 0 and self.plan is not None and ours
+        if self.plan is None or version <= max(self.committed, default=-1):
+            return False
+        ours = {v for (_, _, v), held in self._pieces.items() if held.stamp == self.plan}
+        begun = min(ours, default=-1) if self.start is None else self.start
+        return version in ours and (version == begun or version % self.every == 0)
 
     def _age(self, version: int) -> tuple[tuple[int, int], int]:
         """The newest plan that had a part in a version, then the version: the smallest is the first to go."""
@@ -141,6 +152,16 @@ class Holdings:
         gone = set(versions)
         self._pieces = {piece: held for piece, held in self._pieces.items() if piece[2] not in gone}
         return tuple(sorted(gone))
+
+
+def _within(piece: Piece, other: Piece) -> bool:
+    """Whether ``other`` has all these layers and more: then memory holds them once (``snapshots.py``)."""
+    return piece != other and other[0] <= piece[0] and piece[1] <= other[1]
+
+
+def _rank(held: Entry) -> tuple[int, int, int]:
+    term, version = (held.stamp.term, held.stamp.version) if held.stamp is not None else (-1, -1)
+    return -term, -version, int(held.kind)
 
 
 def _covered(first: int, last: int, version: int, pieces: Iterable[Piece]) -> bool:

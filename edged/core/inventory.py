@@ -6,7 +6,8 @@ all layers at one version are a right place to go on from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec
@@ -21,6 +22,9 @@ Transfers = Mapping[NodeId, tuple[Transfer, ...]]
 
 Apart = Callable[[NodeId, NodeId], bool]
 """Whether two nodes cannot reach each other."""
+
+PIECE_BYTES = 32_000_000
+"""Layers travel in pieces of at most so many bytes, or of one layer: what has come of them need not come again."""
 
 TRANSFER_SECONDS = 60.0
 """How long a transfer may take, besides the bytes."""
@@ -82,16 +86,28 @@ def ranges_in_words(pieces: Iterable[tuple[int, int]]) -> str:
     return " and ".join(layers_in_words(first, last) for first, last in pieces)
 
 
-def transfers(plan: Plan, version: int, inventories: Inventories, apart: Apart = never) -> Transfers:
+def transfers(plan: Plan, spec: JobSpec, version: int, inventories: Inventories, apart: Apart = never) -> Transfers:
     """Choose a holder for every layer of every node of the plan: itself, else the kind that is quickest to read.
 
-    Among equals, the one that has fewest layers to give yet. A transfer never crosses the border of a holding. Nobody
-    gets layers from a node that it cannot reach; see ``out_of_reach``.
+    Among equals, the one that has fewest layers to give yet. A transfer never crosses the border of a holding, and
+    what crosses the network goes in ``pieces``. Nobody gets layers from a node that it cannot reach; see
+    ``out_of_reach``.
     """
     burden = dict.fromkeys(inventories, 0)
-    return {
+    moves = {
         node: _transfers_of(plan, node, version, _reached(node, inventories, apart), burden) for node in plan.nodes()
     }
+    return {node: tuple(part for move in its for part in _parts(spec, node, move)) for node, its in moves.items()}
+
+
+def pieces(spec: JobSpec, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yield layers ``first..last`` in parts that hold at most ``PIECE_BYTES`` of state, or a single layer."""
+    start = first
+    for layer in range(first + 1, last + 1):
+        if state_bytes(spec, start, layer) > PIECE_BYTES:
+            yield start, layer - 1
+            start = layer
+    yield start, last
 
 
 def out_of_reach(plan: Plan, version: int, inventories: Inventories, apart: Apart) -> Mapping[NodeId, frozenset[int]]:
@@ -112,19 +128,23 @@ def transfer_seconds(spec: JobSpec) -> float:
     return TRANSFER_SECONDS + moved / TRANSFER_BYTES_PER_SECOND
 
 
-def moved_bytes(spec: JobSpec, moves: Transfers) -> int:
-    """Return the bytes of state (parameters, buffers, optimizer) that cross the network."""
-    foreign = [move for node, its in moves.items() for move in its if move.holder != node]
-    layers = [spec.layers[layer] for move in foreign for layer in range(move.first_layer, move.last_layer + 1)]
+def state_bytes(spec: JobSpec, first: int, last: int) -> int:
+    """Return the bytes of the state of layers ``first..last``: parameters, buffers, what the optimizer keeps."""
+    layers = spec.layers[first : last + 1]
     return sum(layer.state_bytes + spec.optimizer_copies * layer.parameter_bytes for layer in layers)
+
+
+def moved_bytes(spec: JobSpec, moves: Transfers) -> int:
+    """Return the bytes of state that cross the network."""
+    foreign = [move for node, its in moves.items() for move in its if move.holder != node]
+    return sum(state_bytes(spec, move.first_layer, move.last_layer) for move in foreign)
 
 
 def _transfers_of(
     plan: Plan, node: NodeId, version: int, inventories: Inventories, burden: dict[NodeId, int]
 ) -> tuple[Transfer, ...]:
     chosen: list[Transfer] = []
-    pieces = dict.fromkeys((hop.first_layer, hop.last_layer) for _, _, hop in plan.hops_of(node))
-    for first, last in pieces:
+    for first, last in dict.fromkeys((hop.first_layer, hop.last_layer) for _, _, hop in plan.hops_of(node)):
         before: tuple[NodeId, Holding] | None = None
         for layer in range(first, last + 1):
             source = _nearest(node, layer, version, inventories, burden, before)
@@ -133,6 +153,14 @@ def _transfers_of(
             chosen.append(Transfer(start, layer, version, source[0]))
             before = source
     return tuple(chosen)
+
+
+def _parts(spec: JobSpec, node: NodeId, move: Transfer) -> Iterator[Transfer]:
+    if move.holder == node:
+        yield move
+        return
+    for first, last in pieces(spec, move.first_layer, move.last_layer):
+        yield replace(move, first_layer=first, last_layer=last)
 
 
 def _nearest(

@@ -45,7 +45,7 @@ class JobList:
     def obey(self, term: int) -> None:
         """Somebody else leads now, or nobody: whatever list comes next is newer, also in a term as high, or lower.
 
-        Two lineages may count the same terms. An older list that slips in costs nothing that the next does not mend.
+        Two lineages may count the same terms; ``jobs.py`` lets through the lists of the leader that is followed alone.
         """
         self.term, self.number, self.leads = term, 0, False
 

@@ -239,22 +239,21 @@ class JobBoard:
         return [SendMessage(sender, message)] if told else []
 
     def _hear_jobs(self, sender: NodeId, message: Jobs, now: float) -> list[Effect]:
+        if message.term > self._term or (sender == self.node if self.leads else sender != self.leader):
+            return []  # its own, or of a lineage that this node does not follow (yet)
         if self.leads:
-            if sender != self.node and message.term <= self._term:
-                self.jobs.correct(message)
-                self._begin_again()
-                return self._overruled(now)
-            return []
-        self._introduce_at = None if sender == self.leader else self._introduce_at
-        before = self.jobs.followed
+            self.jobs.correct(message)
+            self._begin_again()
+            return self._overruled(now)
+        self._introduce_at = None
+        again = self.jobs.followed == (message.term, message.number)  # a leader confirms what runs, not what stands
         effects: list[Effect] = [SendMessage(sender, self.jobs.message())] if self.jobs.follow(message) else []
-        again = self.jobs.followed == before  # a leader confirms only what runs: what stands is told it once
         quiet = self._confirmed | {record.job for record in message.jobs if again and record.state is JobState.PAUSED}
-        asked = self.plans if sender == self.leader else {}
-        told = [plan for job, plan in asked.items() if job not in quiet and self.may_tell(self.node, job)]
-        waiting = {record.job for record in message.jobs if record.state is JobState.WAITING}  # perhaps for the spec
+        told = [plan for job, plan in self.plans.items() if job not in quiet and self.may_tell(self.node, job)]
         effects += [SendMessage(sender, plan) for plan in told]
-        return effects + [SendMessage(sender, Submit(plan.spec)) for plan in told if plan.spec.job in waiting]
+        waiting = [record.job for record in message.jobs if record.state is JobState.WAITING]  # perhaps for the spec
+        specs = [self._spec_of(job) for job in waiting if self.may_tell(self.node, job)]
+        return effects + [SendMessage(sender, Submit(spec)) for spec in specs if spec is not None]
 
     def _introduce(self, now: float) -> list[Effect]:
         """Tell a leader that shows no list which jobs there are, and were: its process may have begun after that."""
@@ -288,6 +287,7 @@ class JobBoard:
         """What a lineage that was given up has planned is void; what it has ended stays ended."""
         if event.discarded:
             self.procedure = None
+            self._specs = {job: known.spec for job, known in self.plans.items()} | self._specs
             for told in (self.plans, self.committed, self._starts):
                 told.clear()
 

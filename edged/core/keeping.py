@@ -7,7 +7,7 @@
          └───────────────────────Held──────────> leader
     Committed ──> DropHeld what is older than the two newest; StoreHeld what all are to write
     HeldStored ──Stored──> leader
-    Halt ──> TakeSnapshot of what stands between two steps ──> SnapshotTaken ──> Inventory
+    Halt ──> TakeSnapshot of what stands between two steps, KeepArrived ──> SnapshotTaken ──> Inventory
     WantSnapshot ──> SendHeld or SendFirstState
 
 Layers at a version have the same bits whoever computed them, so any piece is as good as any other. Only what is *said*
@@ -16,13 +16,13 @@ belongs to a plan: a new plan begins with nothing told and nothing sent, a new l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from edged.core.copying import Standing
 from edged.core.effects import (
     DropHeld,
     Effect,
+    KeepArrived,
     Log,
     SendFirstState,
     SendHeld,
@@ -79,18 +79,19 @@ class Keeping:
         self,
         node: NodeId,
         plan_of: Callable[[JobId], PlanChosen | None],
-        standing: Callable[[Stamp], Standing | None],
+        standing: Iterable[Callable[[Stamp], Sequence[TakeSnapshot | KeepArrived]]],
         has_program: Callable[[JobId], bool],
         has_data: Callable[[JobId], bool],
+        boot: int,
     ) -> None:
         """Hold nothing.
 
-        ``plan_of`` gives the newest known plan of a job; ``standing`` what may be copied as it is, of a plan older than
-        a stamp; ``has_program`` and ``has_data`` whether a job's program is here, and whether its samples can be drawn.
+        ``plan_of`` gives the newest known plan of a job; ``standing`` tell how to keep what plans older than a
+        stamp have made or brought; ``has_program`` and ``has_data`` whether a job's program is here, and whether its
+        samples can be drawn.
         """
-        self.node = node
-        self._plan_of = plan_of
-        self._standing = standing
+        self.node, self._boot = node, boot
+        self._plan_of, self._standing = plan_of, tuple(standing)
         self._has_program = has_program
         self._has_data = has_data
         self._jobs: dict[JobId, Kept] = {}
@@ -202,7 +203,8 @@ class Keeping:
                     kept.unheard()
             case LineageChanged(discarded=discarded) if discarded:
                 for kept in self._jobs.values():
-                    kept.stamp = kept.halted_by = kept.sending = kept.holdings.plan = None
+                    kept.stamp = kept.halted_by = kept.sending = None
+                    kept.holdings.follow(None)
                     kept.unheard()
             case _:
                 pass
@@ -229,24 +231,23 @@ class Keeping:
         """The leader has named this plan: what was said and sent under an older one counts no more."""
         kept = self._job(stamp.job)
         if kept.stamp is None or kept.stamp < stamp:
-            kept.stamp, kept.sending, kept.holdings.plan = stamp, None, stamp
+            kept.stamp, kept.sending = stamp, None
+            kept.holdings.follow(stamp)
             kept.unheard()
         return kept
 
     # ---------------------------------------------------------------------------------------------- the halt
 
     def _halt(self, sender: NodeId, stamp: Stamp) -> list[Effect]:
-        """Copy what is live while it stands still, then say what is held; again, only say it."""
+        """Copy what is live while it stands still, keep what has come, then say what is held; again, only say it."""
         kept = self._follow(stamp)
         kept.halted_by = sender
         effects: list[Effect] = []
-        standing = self._standing(stamp)
-        if standing is not None:
-            for first, last in standing.layers:
-                piece = (first, last, standing.version)
-                if piece not in kept.taking and not kept.holdings.covers(*piece):
-                    kept.taking.add(piece)
-                    effects.append(TakeSnapshot(standing.stamp, *piece))
+        for copy in (each for stands in self._standing for each in stands(stamp)):
+            piece = (copy.first_layer, copy.last_layer, copy.version)
+            if piece not in kept.taking and not kept.holdings.covers(*piece):
+                kept.taking.add(piece)
+                effects.append(copy)
         return effects + self._inventory(kept)
 
     def _inventory(self, kept: Kept) -> list[Effect]:
@@ -265,7 +266,7 @@ class Keeping:
         kept.taking.discard(piece)
         effects: list[Effect] = []
         if taken.problem:
-            effects.append(Log("warning", "keeping", f"no snapshot of version {taken.version}: {taken.problem}"))
+            effects.append(Log("warning", "keeping", f"version {taken.version} is not copied: {taken.problem}"))
         else:
             held = Entry(HoldingKind.SNAPSHOT, taken.stamp, taken.seconds, taken.size_bytes)
             effects += self._let_go(job, kept.holdings.keep(piece, held))
@@ -278,7 +279,7 @@ class Keeping:
         kept = self._follow(start.stamp)
         if kept.stamp != start.stamp:  # a new leader adopts a plan, and has not heard that there is a newer one
             return
-        kept.halted_by, kept.holdings.every = None, max(1, start.every)
+        kept.halted_by, kept.holdings.every, kept.holdings.start = None, max(1, start.every), start.version
         if kept.sending is None:
             kept.sending, self._tell_at = Sending(start), now
             self._served.clear()  # all have what they built from; who asks from now on wants what is kept
@@ -379,7 +380,7 @@ class Keeping:
         if self._tell_at is None or now < self._tell_at:
             return []
         plans = ((self._plan_in_force(job, kept), kept) for job, kept in self._jobs.items())
-        messages = [message for plan, kept in plans if plan is not None for message in kept.untold(plan)]
+        messages = [message for plan, kept in plans if plan is not None for message in kept.untold(plan, self._boot)]
         self._tell_at = now + REPEAT_SECONDS if messages and self._leader is not None else None
         return [] if self._leader is None else [SendMessage(self._leader, message) for message in messages]
 

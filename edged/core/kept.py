@@ -101,8 +101,11 @@ class Kept:
             return []
         return [StoreHeld(self.spec, version, self.holdings.disk.staying, down=version == self.down)]
 
-    def untold(self, plan: Plan) -> list[Held | Stored]:
-        """Return what is held for the plan in force and not committed: taken or come under it, or where it began."""
+    def untold(self, plan: Plan, boot: int) -> list[Held | Stored]:
+        """Return what is held for the plan in force and not committed: taken or come under it, or where it began.
+
+        ``boot``: which process of this node this is.
+        """
         told: list[Held | Stored] = []
         start = None if self.sending is None else self.sending.start.version
         for layers in dict.fromkeys((hop.first_layer, hop.last_layer) for r in plan.routes for hop in r.hops):
@@ -111,7 +114,7 @@ class Kept:
                 counted = version < self.committed or (version == self.committed and layers in self.counted)
                 if not counted and (ours or version == start):
                     seconds = held.seconds if ours else 0.0
-                    told.append(Held(plan.stamp, *layers, version, seconds, held.size_bytes, self.committed))
+                    told.append(Held(plan.stamp, *layers, version, seconds, held.size_bytes, self.committed, boot))
         if self.storing >= 0 and (problem := self.holdings.disk.outcome(self.storing)) is not None:
             told.append(Stored(plan.stamp, self.storing, problem))
         return told

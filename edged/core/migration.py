@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edged.core.effects import BuildStages, DropStages, Effect, SendMessage, SendProgram
+from edged.core.effects import BuildStages, DropStages, Effect, KeepArrived, SendMessage, SendProgram
 from edged.core.events import (
     Event,
     HeldFound,
@@ -51,6 +51,9 @@ REPEAT_SECONDS = 1.0
 
 SLOWEST_SECONDS = 30.0
 """The longest pause between two repetitions."""
+
+PROGRAM = -1
+"""Of which version a program is refused."""
 
 
 @dataclass(slots=True)
@@ -132,6 +135,19 @@ class Migration:
         plan = set() if self.preparation is None else {self.preparation.stamp.job}
         return plan | self.programs | self._sources | self._asked.keys()
 
+    def arrived(self, stamp: Stamp) -> list[KeepArrived]:
+        """What came from others for a plan of the same job older than ``stamp``, and nothing runs that was made of it.
+
+        Transfers go on from there under the next plan.
+        """
+        known = self.preparation
+        if known is None or known.stamp.job != stamp.job or known.stamp >= stamp:
+            return []
+        if isinstance(known.verdict, Prepared):  # it was built, or could not be: then others may have what can
+            return []
+        came = [each for each in known.prepare.transfers if each not in known.missing and each.holder != self.node]
+        return [KeepArrived(known.stamp, each.first_layer, each.last_layer, each.version) for each in came]
+
     def halt(self, stamp: Stamp) -> list[Effect]:
         """All plans of the job that are older than ``stamp`` are over; the program stays."""
         known = self.preparation
@@ -160,8 +176,8 @@ class Migration:
                 return self._learn(sender, job, holder)
             case MessageReceived(sender, WantProgram(job)):
                 return self._serve(sender, job)
-            case MessageReceived(sender, Refused(job, reason)):
-                return self._refused(sender, job, reason)
+            case MessageReceived(sender, Refused(job) as refused):
+                return self._refused(sender, job, refused)
             case ParcelArrived(sender, parcel):
                 self._arrived(sender, parcel)
             case StagesBuilt(stamp, problem):
@@ -228,14 +244,16 @@ class Migration:
         """The session with this node is over: what was on its way to it is lost, and it may ask again."""
         self._served = {(other, job) for other, job in self._served if other != node}
 
-    def _refused(self, sender: NodeId, job: JobId, reason: str) -> list[Effect]:
+    def _refused(self, sender: NodeId, job: JobId, refused: Refused) -> list[Effect]:
         preparation = self.preparation
         if preparation is None or preparation.stamp.job != job or preparation.repeat_at is None:
             return []
-        asked = {t.holder for t in preparation.missing}
-        if sender in asked or (sender == preparation.prepare.program_holder and job not in self.programs):
-            return self._judge(WorkFailed(preparation.stamp, reason, final=False, peer=sender))
-        return []
+        asked = {(transfer.holder, transfer.version) for transfer in preparation.missing}
+        if job not in self.programs:
+            asked.add((preparation.prepare.program_holder, PROGRAM))
+        if (sender, refused.version) not in asked:
+            return []
+        return self._judge(WorkFailed(preparation.stamp, refused.reason, final=False, peer=sender))
 
     def _serve(self, sender: NodeId, job: JobId) -> list[Effect]:
         if not self.has_program(job):

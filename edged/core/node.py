@@ -167,17 +167,14 @@ class Node:
         self.board = JobBoard(record, interval=options.interval, replicas=options.replicas, listed=listed)
         self.migration = Migration(record.node)
         self.running = Running(
-            record.node,
-            lambda: tuple(member.node for member in self.membership.alive()),
-            self._record_of,
+            record.node, lambda: tuple(member.node for member in self.membership.alive()), self._record_of
         )
         self._guard = Guard(self.board, self._name_of)
         self.fence = self._guard.fence
         plan_of = self.board.plans.get
         self.sharing = Sharing(record.node, plan_of)
-        self.keeping = Keeping(
-            record.node, plan_of, self.running.standing, self.migration.has_program, self.sharing.has
-        )
+        stands = (self.running.standing, self.migration.arrived)
+        self.keeping = Keeping(record.node, plan_of, stands, self.migration.has_program, self.sharing.has, record.boot)
         self.leaving = Leaving(record.node, lambda: self.board.leader, self._is_needed, self._moving_seconds)
         self._machines: tuple[_Machine, ...] = (
             self.membership,

@@ -22,6 +22,7 @@ class OnDisk:
         self.pieces: frozenset[Piece] = frozenset()
         self.staying: tuple[int, ...] = ()
         self._writing: set[Piece] = set()
+        self._spared: dict[int, tuple[int, ...]] = {}  # version on its way -> which were to stay when that began
         self._later: set[Piece] = set()  # to be written as soon as the rest of their version is through
         self._asked = -1  # the version that was to be written last
         self._failed: dict[Piece, str] = {}
@@ -33,11 +34,12 @@ class OnDisk:
         self.stay(*(version for *_, version in found))
 
     def sure(self) -> frozenset[Piece]:
-        """What lies there whatever the disk is just doing: a write that is through has taken what need not stay."""
+        """What lies there whatever the disk is just doing: a write that is through has taken what it need not spare."""
         if not self._writing:
             return self.pieces
         coming = {version for *_, version in self._writing}
-        kept = {*self.staying, *(coming if len(coming) == 1 else ())}
+        spared = set.intersection(*({*self._spared[version]} for version in coming))
+        kept = {*spared, *(coming if len(coming) == 1 else ())}
         return frozenset(piece for piece in self.pieces if piece[2] in kept)
 
     def lost(self, first: int, last: int, version: int) -> None:
@@ -70,6 +72,7 @@ class OnDisk:
             self._later |= due
             return False
         self._writing |= due
+        self._spared[version] = self.staying
         return True
 
     def forgive(self, version: int) -> None:
@@ -77,7 +80,7 @@ class OnDisk:
         self._failed = {piece: why for piece, why in self._failed.items() if piece[2] != version}
 
     def written(self, version: int, problem: str) -> bool:
-        """The disk is through with a version: it lies there, and of others only what must stay; or nothing changed.
+        """The disk is through with a version: it lies there, and of others only what it spared; or nothing changed.
 
         Return whether the version is to be written once more, with what had to wait.
         """
@@ -85,15 +88,18 @@ class OnDisk:
         later = {piece for piece in self._later if piece[2] == version}
         self._writing -= done
         self._later -= later
+        spared = self._spared.pop(version, ())
         if problem:
             self._failed |= dict.fromkeys(done, problem)
-        else:
-            kept = {version, *self.staying}
+        elif done:
+            kept = {version, *spared}
             self.pieces = frozenset(piece for piece in self.pieces if piece[2] in kept) | done
         if self._asked != version:
             self._failed |= dict.fromkeys(later, "another version is written instead")
             return False
         self._writing |= later
+        if later:
+            self._spared[version] = self.staying
         return bool(later)
 
     def under_way(self, version: int) -> bool:

@@ -64,7 +64,7 @@ class Turn(Enum):
     RETRY = "it is worth trying again"
     TOLD = "the plan that runs is known"
     PREPARED = "every node of the plan is ready"
-    PROGRESS = "a step or an evaluation is done"
+    PROGRESS = "a step or an evaluation is done, or all stand behind one"
     CHANGE = "another plan is wanted while this one could go on"
     DRAINED = "all nodes stand between two steps"
     LAST = "no step is left"

@@ -9,7 +9,8 @@ PLAN      the planner answers always
 WAIT      tries again each second, and whenever a member changes
 ADOPT     30 s for the source to tell the plan; then the job goes back to the queue, or to FENCE if its spec is known
 TRANSFER  60 s and the bytes on a slow link; who is not ready by then has failed once
-RESUME    the source tells who does not answer (``Stuck``); an adopted plan has 15 s, others may know a newer one
+RESUME    the source tells who does not answer (``Stuck``); an adopted plan has 15 s and ten steps, others may know a
+          newer one
 DRAIN     60 s and ten steps since the last progress; then FENCE all the same
 ========  ==========================================================================================================
 """
@@ -194,7 +195,7 @@ class Procedure(Founding):
             case Stuck(stamp, node) if stamp == self.stamp and sender == self.record.source and self.stage in IN_FORCE:
                 return self._blame(sender, node, "does not answer", "", now)
             case Drained(stamp, version) if stamp == self.stamp and sender == self.record.source:
-                return self._stands(version, now) if self.stage is Stage.DRAIN else []
+                return self._drained(version, now)
             case _:
                 return []
 
@@ -203,7 +204,7 @@ class Procedure(Founding):
             return []
         self.record = replace(self.record, step=step)
         if self.stage is Stage.DRAIN:
-            self._overdue_at = now + DRAIN_SECONDS + 10 * (self._step_time() or 0.0)
+            self._overdue_at = now + self._patience(DRAIN_SECONDS)
         return self._turn(Turn.PROGRESS, now)
 
     def _held_up(self, step: int, problem: str, now: float) -> list[Effect]:
@@ -224,6 +225,15 @@ class Procedure(Founding):
             return self._unready([sender], "could not prepare", f": {problem}", now)
         self._unanswered.discard(sender)
         return [] if self._unanswered else self._turn(Turn.PREPARED, now)
+
+    def _drained(self, version: int, now: float) -> list[Effect]:
+        """All stand: for this leader's change of plan, or for an earlier one's, of which nothing else is known."""
+        effects: list[Effect] = []
+        if self.stage is Stage.RESUME:
+            effects += self._turn(Turn.PROGRESS, now)
+        if self.stage is Stage.RUN:
+            effects += self._drain(None if self._pausing else Recovery("leader", {}, self._plan(), version, now), now)
+        return [*effects, *self._stands(version, now)] if self.stage is Stage.DRAIN else []
 
     def _stands(self, version: int, now: float) -> list[Effect]:
         """No node works: the plan may be changed, unless nothing is left to be done by another one."""

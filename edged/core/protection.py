@@ -88,7 +88,7 @@ class Protection:
         """Protect ``plan``, which goes on from ``version``. Nothing is held yet, nobody has been told.
 
         Nobody keeps copies for a node that it cannot reach (``apart``, which changes with time). ``members``: the live
-        list, which tells a restarted process from the one before; who is not on it is taken for the same.
+        list, which tells a restarted process from the one before; what is said by who is not on it does not count.
         """
         self.plan = plan
         self.version = version
@@ -241,6 +241,8 @@ class Protection:
 
     def _count(self, sender: NodeId, held: Held) -> None:
         self._meet(sender)
+        if held.boot != self._boots[sender]:  # from before its process was started anew, or not known to be so yet
+            return
         if held.version < self.committed or held.committed < self._narrowed or not self._fits(held.version):
             return
         self._held.setdefault(held.version, set()).add((sender, held.first_layer, held.last_layer))

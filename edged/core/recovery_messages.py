@@ -103,7 +103,8 @@ class Held:
     """A node to the leader: a snapshot or replica of these layers is whole here. Repeated until ``Committed``.
 
     ``seconds``: how long the copy kept the compute thread (0.0 for a replica); ``size_bytes``: its size; ``committed``:
-    what the node has heard from this leader to be committed (-1: nothing yet).
+    what the node has heard from this leader to be committed (-1: nothing yet). ``boot``: which process of the node says
+    so; what an earlier one has said counts no more.
     """
 
     stamp: Stamp
@@ -113,6 +114,7 @@ class Held:
     seconds: float
     size_bytes: int
     committed: int = -1
+    boot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edged.core.copying import Standing
-from edged.core.effects import Effect, SendMessage
+from edged.core.effects import Effect, SendMessage, TakeSnapshot
 from edged.core.events import (
     BackwardDone,
     ComputeFailed,
@@ -81,6 +80,7 @@ class Running:
         self._broken: dict[NodeId, float] = {}
         self._broken_at: float | None = None
         self._every = 0
+        self._fed: tuple[JobId, float] | None = None  # the job that was fed last, and since when
 
     def ready(self, plan: Plan, spec: JobSpec, version: int, now: float) -> list[Effect]:
         """The stages of this plan are built: work may come. The state that it begins with is copied at once."""
@@ -99,7 +99,9 @@ class Running:
             self.schedule.snapshots.every = start.every
         if spec.source != self.node or self.feeding is not None:
             return []
-        self.feeding = Feeding(plan, spec, self.node, start.version, self.leader, self._members)
+        if self._fed is None or self._fed[0] != spec.job:
+            self._fed = (spec.job, now)
+        self.feeding = Feeding(plan, spec, self.node, start.version, self.leader, self._members, self._fed[1])
         effects = self.feeding.handle(TimerFired(), now)
         for asked in [asked for asked in self._asked if asked.job == spec.job]:
             effects += self.feeding.handle(asked, now)
@@ -119,10 +121,10 @@ class Running:
         if self.stamp is not None and self.stamp.job == stamp.job and self.stamp < stamp:
             self.drop()
 
-    def standing(self, stamp: Stamp) -> Standing | None:
+    def standing(self, stamp: Stamp) -> list[TakeSnapshot]:
         """What may be copied as it is, of a plan of the same job that is older than ``stamp``."""
         if self.stamp is None or self.stamp.job != stamp.job or self.stamp >= stamp or self.schedule is None:
-            return None
+            return []
         return self.schedule.standing()
 
     def forget(self, job: JobId) -> None:

@@ -31,7 +31,7 @@ import math
 from collections import deque
 
 from edged.core.account import Account
-from edged.core.copying import Copying, Snapshots, Standing
+from edged.core.copying import Copying, Snapshots
 from edged.core.dealing import Dealing
 from edged.core.effects import (
     Effect,
@@ -43,6 +43,7 @@ from edged.core.effects import (
     SendGradient,
     SendMessage,
     TakeNorms,
+    TakeSnapshot,
 )
 from edged.core.events import (
     BackwardDone,
@@ -156,14 +157,14 @@ class Schedule:
         """Something that this node cannot work without has broken; the first reason stands."""
         return [] if self._problem else [*self._fail(reason, now), *self._repeat(now)]
 
-    def standing(self) -> Standing | None:
-        """What may be copied as it is; ``None`` between the first training forward of a step and its update.
+    def standing(self) -> list[TakeSnapshot]:
+        """What may be copied as it is; nothing between the first training forward of a step and its update.
 
         An evaluation that is being computed changes nothing, and a copy waits for its end.
         """
-        if any(stage.trains for stage in self._stages) or not self._stages:
-            return None
-        return Standing(self._stamp, self._version, self._layers())
+        if any(stage.trains for stage in self._stages):
+            return []
+        return [TakeSnapshot(self._stamp, first, last, self._version) for first, last in self._layers()]
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; ``None``: nothing is waited for."""

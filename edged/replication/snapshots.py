@@ -142,11 +142,17 @@ class Snapshots:
         return sum(held.size_bytes for ranges in self._held.values() for held in ranges.values())
 
     def put(self, held: HeldState) -> None:
-        """Hold this; what is known of the same layers at the same version has the same bits."""
+        """Hold this, but no layer twice where one has all of another: layers at a version have the same bits."""
         ranges = self._held.pop((held.job, held.version), {})
-        if (known := ranges.get((held.first_layer, held.last_layer))) is not None and known is not held:
-            self._release(list(known.buffers))
-        self._held[held.job, held.version] = {**ranges, (held.first_layer, held.last_layer): held}
+        place = (held.first_layer, held.last_layer)
+        if any(known.covers(*place) and known is not held for known in ranges.values()):
+            self._release(list(held.buffers))
+        else:
+            for within in [known for known in ranges.values() if held.covers(known.first_layer, known.last_layer)]:
+                del ranges[within.first_layer, within.last_layer]
+                self._release(list(within.buffers) if within is not held else [])
+            ranges[place] = held
+        self._held[held.job, held.version] = ranges
         versions = [version for job, version in self._held if job == held.job]
         self.drop(held.job, versions[:-MOST_VERSIONS])  # those that were put longest ago
 

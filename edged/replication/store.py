@@ -69,6 +69,7 @@ class Store:
     def __init__(self, home: Path) -> None:
         """Touch nothing yet."""
         self._folder = home / "held"
+        self._last: tuple[Path, HeldState] | None = None  # what was read last: one file is asked for in many pieces
         self._unread: set[Path] = set()  # they are there, but cannot be read
         self._foreign: set[Path] = set()  # another version of edged can
 
@@ -107,6 +108,7 @@ class Store:
     def load(self, job: JobId, version: int, first_layer: int, last_layer: int) -> HeldState | None:
         """These layers, verified, from any file that has them; ``None`` if they are not here.
 
+        The file stays in memory until another is read, or ``let_go``.
         Raises ``OSError``, or ``MalformedError`` if the file is damaged; it is gone then.
         """
         problem: Exception | None = None
@@ -114,7 +116,10 @@ class Store:
             try:
                 holding = look(path)
                 if holding.first_layer <= first_layer <= last_layer <= holding.last_layer:
-                    return cut(read(path), first_layer, last_layer)
+                    if self._last is None or self._last[0] != path:
+                        self._last = None  # before another takes memory
+                        self._last = (path, read(path))
+                    return cut(self._last[1], first_layer, last_layer)
             except MalformedError as error:
                 _discard(path)
                 problem = error
@@ -124,6 +129,10 @@ class Store:
         if problem is not None:
             raise problem
         return None
+
+    def let_go(self) -> None:
+        """No more is wanted of what was read last."""
+        self._last = None
 
     def program(self, job: JobId) -> bytes | None:
         """The program's bytes, if they are here and those that the job names."""

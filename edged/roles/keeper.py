@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
 from edged.core.events import HeldFound, HeldLost, HeldStored, SnapshotTaken
-from edged.core.ids import JobId, NodeId
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.messages import Holding, HoldingKind, Message, Parcel, ProgramParcel, Refused, StateParcel
 from edged.core.plan import layers_in_words
 from edged.errors import MalformedError
@@ -88,6 +88,8 @@ class Keeper:
         self._all_written.set()
         self._next_store: dict[JobId, StoreHeld] = {}
         self._told_of_disk = False
+        self._loads = 0  # pieces that are to be read from the disk
+        self._plans: dict[JobId, Stamp] = {}  # for which layers were asked last
 
     def table(self) -> Table:
         """Taking, sending, dropping, storing; and the program."""
@@ -143,6 +145,7 @@ class Keeper:
         """The job is over: forget all of it, on disk too."""
         self._ended.append(job)
         self._next_store.pop(job, None)
+        self._plans.pop(job, None)
         self._snapshots.drop_job(job)
         self._disk.run(lambda: self._store.drop_job(job), _nothing, _complain)
 
@@ -167,25 +170,39 @@ class Keeper:
 
     def _send_held(self, effect: SendHeld) -> None:
         job, version, first, last = effect.stamp.job, effect.version, effect.first_layer, effect.last_layer
+        self._plans[job] = effect.stamp
         held = self._snapshots.find(job, version, first, last)
         if held is not None:
             self._hand_on(effect, held)
             return
 
-        def load() -> HeldState | str:
+        def load() -> HeldState | str | None:
+            if effect.stamp != self._plans.get(job):  # nobody waits for it any more
+                return None
             try:
                 return self._store.load(job, version, first, last) or "they are not here"
             except (MalformedError, OSError) as error:
                 return words(error)
 
-        def loaded(result: HeldState | str) -> None:
+        def loaded(result: HeldState | str | None) -> None:
+            self._settle()
             if isinstance(result, str):  # nobody is to ask for them again
                 self._post(HeldLost(job, Holding(first, last, version, HoldingKind.DISK), result))
                 self._refuse(effect, result)
-            else:
+            elif result is not None:
                 self._hand_on(effect, result)
 
-        self._disk.run(load, loaded, lambda reason: self._refuse(effect, reason))
+        def failed(reason: str) -> None:
+            self._settle()
+            self._refuse(effect, reason)
+
+        self._loads += 1
+        self._disk.run(load, loaded, failed)
+
+    def _settle(self) -> None:
+        self._loads -= 1
+        if not self._loads:
+            self._disk.run(self._store.let_go, _nothing, _complain)
 
     def _hand_on(self, effect: SendHeld, held: HeldState) -> None:
         part = cut(held, effect.first_layer, effect.last_layer)

@@ -17,7 +17,7 @@ Held = tuple[StateParcel, tuple[memoryview, ...]]
 class Shelf:
     """Holds state by plan, version and layers. The same parcel twice is held once.
 
-    What stages are built of is taken away. What weights are written of stays, because others may want the same
+    What stages have been built of is taken away. What weights are written of stays, because others may want the same
     version, until parcels of a later one come.
     """
 
@@ -39,6 +39,7 @@ class Shelf:
 
     def take(self, stamp: Stamp, version: int) -> tuple[Held, ...]:
         """Give away all that is held of a plan at ``version``, in the order of the layers."""
+        self._read.get(stamp, set()).discard(version)
         return _in_order(self._held.get(stamp, {}).pop(version, {}))
 
     def read(self, stamp: Stamp, version: int) -> tuple[Held, ...]:

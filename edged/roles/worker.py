@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edged.core.effects import (
     BuildStages,
+    KeepArrived,
     RunBackward,
     RunForward,
     RunUpdate,
@@ -29,6 +30,7 @@ from edged.core.events import (
     ForwardDone,
     NormsTaken,
     SelfMeasured,
+    SnapshotTaken,
     StagesBuilt,
     UpdateDone,
 )
@@ -95,6 +97,7 @@ class Worker:
         """Building, computing, handing on."""
         return {
             BuildStages: self._build,
+            KeepArrived: self._keep_arrived,
             RunForward: self._run_forward,
             RunBackward: self._run_backward,
             TakeNorms: self._take_norms,
@@ -234,19 +237,37 @@ class Worker:
         problem = self._program_problems.get(spec.job, "")
         if not problem and self._programs.get(spec.job, (spec.program,))[0] != spec.program:
             problem = "the program that arrived is not the one that the job names"
-        states = self._shelf.take(stamp, effect.version)
+        states = self._shelf.read(stamp, effect.version)
 
         def build(executor: Executor) -> None:
             if problem:
                 raise ProgramRefusedError(problem)
             executor.build(plan, self._own_id, spec, effect.version, states)
 
+        def built(_nothing: None) -> None:
+            self._shelf.take(stamp, effect.version)
+            self._post(StagesBuilt(stamp, ""))
+
         self._live.add(stamp)
-        self._engine.run(
-            build,
-            lambda _nothing: self._post(StagesBuilt(stamp, "")),
-            lambda reason: self._post(StagesBuilt(stamp, reason)),
-        )
+        self._engine.run(build, built, lambda reason: self._post(StagesBuilt(stamp, reason)))
+
+    def _keep_arrived(self, effect: KeepArrived) -> None:
+        place, problem, size = (effect.first_layer, effect.last_layer), "it is not here any more", 0
+        for header, buffers in self._shelf.read(effect.stamp, effect.version):
+            if (header.first_layer, header.last_layer) == place:
+                problem, size = self._keep(header, buffers)
+        self._post(SnapshotTaken(effect.stamp, *place, effect.version, 0.0, size, problem))
+
+    def _keep(self, header: StateParcel, buffers: Sequence[memoryview]) -> tuple[str, int]:
+        """Hold what lies on the shelf, within the budget; returns a problem, and the bytes."""
+        size = sum(spec.size_bytes for spec in header.tensors)
+        if self._snapshots.size_bytes + size > self.memory_bytes:
+            return "memory has no room for more of it", 0
+        try:
+            self._snapshots.put(held_of(header, buffers))
+        except MalformedError as error:
+            return str(error), 0
+        return "", size
 
     def _run_forward(self, effect: RunForward) -> None:
         stamp, route, hop, work = effect.stamp, effect.route, effect.hop, effect.work

@@ -104,6 +104,7 @@ BOUNDS: Final[dict[tuple[type, str], tuple[int, int]]] = {
     (m.MemberRecord, "boot"): COUNT,
     (m.MemberRecord, "incarnation"): COUNT,
     (m.MemberRecord, "memory_bytes"): COUNT,
+    (m.Held, "boot"): COUNT,
     (m.Ancestor, "term"): COUNT,
     (m.Ancestor, "number"): COUNT,
     (m.Electorate, "term"): COUNT,

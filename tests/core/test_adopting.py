@@ -11,6 +11,7 @@ from edged.core.course import (
 from edged.core.events import LeaderChanged, PlanMade
 from edged.core.messages import (
     Committed,
+    Drained,
     Halt,
     Jobs,
     JobState,
@@ -94,6 +95,34 @@ def test_an_adopted_plan_without_progress_is_replaced_in_time():
     assert council.told(RecoveryReport)[0][1].cause == "leader"
     council.wait(ADOPTED_SECONDS * 2)
     assert council.stage is Stage.RUN
+
+
+def test_an_adopted_plan_whose_steps_take_long_is_given_the_time_of_ten():
+    council, _, old = follower()
+    slow = replace(old.plan, predicted_step_seconds=30.0)
+    council.hear(C, PlanChosen(slow, old.board.procedure.spec))
+    council.handle(LeaderChanged(D, 2))
+    council.wait(ADOPTED_SECONDS + 10 * 30.0 - 1.0)
+    assert not council.told(Halt)
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_plan_that_came_to_stand_for_an_earlier_leader_goes_on_from_there_under_a_new_one(progress):
+    council, of, old = follower()
+    council.hear(C, PlanChosen(old.plan, old.board.procedure.spec))
+    council.holdings = old.holdings
+    council.handle(LeaderChanged(D, 2))
+    if progress:  # its last step was being done while the leader changed
+        council.hear(A, StepReport(of, 6, 0, 0.5, 1.0, 0.1))
+        assert council.stage is Stage.RUN
+    council.keep(6)
+    council.hear(A, Drained(of, 6))
+    assert council.told(Halt)
+    assert council.stage is Stage.RESUME
+    assert council.stamp == stamp(term=2)
+    council.step(7)
+    ((_, report), *_) = council.told(RecoveryReport)
+    assert (report.cause, report.lost_steps) == ("leader", 0)
 
 
 def test_a_newer_plan_that_the_source_knows_of_replaces_the_adopted_one():

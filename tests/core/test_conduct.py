@@ -2,7 +2,7 @@
 
 import pytest
 
-from edged.core.conduct import FAILURES, STRAY_SECONDS, STRIKE_SECONDS, STRIKES, Conduct
+from edged.core.conduct import FAILURES, REST_SECONDS, STRAY_SECONDS, STRIKE_SECONDS, STRIKES, Conduct
 from edged.core.messages import MemberState
 from tests.core.job_sample import A, B, C, member
 
@@ -73,3 +73,14 @@ def test_doubt_ends_with_any_word_that_cannot_have_been_on_its_way_before(conduc
     assert conduct.doubted == {B}
     conduct.heard(B, 10.0 + STRAY_SECONDS)
     assert not conduct.doubted
+
+
+def test_where_nobody_else_is_left_who_was_excluded_has_another_chance_after_a_rest(conduct):
+    for moment in (0.0, 1.0):
+        conduct.unready(B, "no memory", moment, 60.0)
+    conduct.forgive(1.0 + REST_SECONDS - 0.1)
+    assert B in conduct.excluded
+    conduct.forgive(1.0 + REST_SECONDS)
+    assert not conduct.excluded
+    assert not conduct.unready(B, "no memory", 62.0, 60.0)
+    assert conduct.unready(B, "no memory", 63.0, 60.0)

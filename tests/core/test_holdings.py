@@ -51,6 +51,18 @@ def test_what_may_be_committed_yet_does_not_go_for_something_newer():
     assert holdings.versions() == {8, 24, 32, 40}
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_version_that_a_plan_begins_with_may_be_committed_whatever_the_interval(known):
+    holdings = Holdings()
+    holdings.follow(stamp())
+    holdings.start = 10 if known else None
+    holdings.every = 2
+    assert keep(holdings, 10, 12, 14) == []
+    holdings.every = 4
+    assert keep(holdings, 16) == [14]
+    assert holdings.versions() == {10, 12, 16}
+
+
 def test_what_was_reached_under_the_newest_plan_goes_last_but_when_that_is_replaced():
     holdings = Holdings()
     holdings.plan = stamp()
@@ -118,6 +130,23 @@ def test_a_version_is_stored_once_and_again_when_more_of_it_has_come():
     holdings.keep((4, 4, 4), entry(HoldingKind.REPLICA))
     holdings.disk.written(4, "")
     assert holdings.store(4)
+
+
+def test_what_is_within_a_larger_piece_is_not_written_besides():
+    holdings = Holdings()
+    for piece in [(0, 0, 4), (1, 1, 4), (0, 1, 4), (2, 2, 4), (1, 1, 3)]:
+        holdings.keep(piece, entry())
+    assert holdings.store(4)
+    holdings.disk.written(4, "")
+    assert holdings.disk.sure() == {(0, 1, 4), (2, 2, 4)}
+
+
+def test_what_was_taken_under_the_newest_plan_counts_before_a_larger_piece_of_an_older():
+    holdings = Holdings()
+    holdings.keep((0, 3, 4), entry(of=stamp()))
+    holdings.keep((0, 1, 4), entry(HoldingKind.REPLICA, stamp(version=2)))
+    assert holdings.covering(0, 1) == {4: entry(HoldingKind.REPLICA, stamp(version=2))}
+    assert holdings.covering(2, 3) == {4: entry(of=stamp())}
 
 
 def test_what_lay_on_disk_is_held_and_need_not_be_stored():

@@ -1,14 +1,18 @@
 """What is whole, what is lacking, and who gives what to whom: the same as found by trying everything."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.core.inventory import (
+    PIECE_BYTES,
     lacking,
     moved_bytes,
     nearest_miss,
     newest_complete,
     newest_stored,
+    pieces,
     ranges,
     ranges_in_words,
     transfers,
@@ -61,7 +65,7 @@ def test_a_plan_gets_every_layer_once_from_somebody_who_holds_it(inventories):
     if version is None:
         return
     made = plan(stamp(), (B, D), layers=6)
-    moves = transfers(made, version, inventories)
+    moves = transfers(made, spec(layers=6), version, inventories)
     for node in (B, D):
         ((_, _, hop),) = made.hops_of(node)
         got = [layer for move in moves[node] for layer in range(move.first_layer, move.last_layer + 1)]
@@ -104,13 +108,13 @@ def test_a_node_takes_its_own_first_and_the_quickest_kind_of_others():
         B: have(hold(0, 0, 5, HoldingKind.DISK)),
         C: have(hold(1, 3, 5, HoldingKind.REPLICA)),
     }
-    moves = transfers(plan(stamp(), (B,)), 5, inventories)
+    moves = transfers(plan(stamp(), (B,)), spec(), 5, inventories)
     assert moves == {B: (Transfer(0, 0, 5, B), Transfer(1, 3, 5, C))}
 
 
 def test_equal_holders_share_the_burden():
     inventories = {node: have(hold(0, 3, 5)) for node in (C, D)}
-    moves = transfers(plan(stamp(), (A, B)), 5, inventories)
+    moves = transfers(plan(stamp(), (A, B)), spec(), 5, inventories)
     assert {its[0].holder for its in moves.values()} == {C, D}
 
 
@@ -119,8 +123,28 @@ def test_a_node_that_is_visited_twice_gets_each_piece_once():
     route = Route(hops, (0,))
     other = Route(hops, (1,))
     made = Plan(stamp(), "u", "there and back", 4, 2, (route, other), 0.0)
-    moves = transfers(made, 1, {C: have(hold(0, 3, 1))})
+    moves = transfers(made, spec(), 1, {C: have(hold(0, 3, 1))})
     assert moves[A] == (Transfer(0, 1, 1, C), Transfer(3, 3, 1, C))
+
+
+def test_what_crosses_the_network_goes_in_pieces_and_what_is_here_does_not():
+    layers = tuple(replace(layer, state_bytes=PIECE_BYTES // 2 - 1000) for layer in spec().layers)
+    large = replace(spec(), layers=layers)
+    inventories = {A: have(hold(0, 3, 1))}
+    two = (Transfer(0, 1, 1, A), Transfer(2, 3, 1, A))
+    assert transfers(plan(stamp(), (B,)), large, 1, inventories) == {B: two}
+    assert transfers(plan(stamp(), (A,)), large, 1, inventories) == {A: (Transfer(0, 3, 1, A),)}
+
+
+@given(st.lists(st.integers(0, 2 * PIECE_BYTES), min_size=1, max_size=12))
+def test_pieces_are_as_large_as_they_may_be_and_leave_nothing_out(sizes):
+    layer = replace(spec().layers[0], parameter_bytes=0)
+    large = replace(spec(), layers=tuple(replace(layer, state_bytes=size) for size in sizes))
+    found = list(pieces(large, 0, len(sizes) - 1))
+    assert [layer for first, last in found for layer in range(first, last + 1)] == list(range(len(sizes)))
+    for first, last in found:
+        assert first == last or sum(sizes[first : last + 1]) <= PIECE_BYTES
+        assert last + 1 == len(sizes) or sum(sizes[first : last + 2]) > PIECE_BYTES
 
 
 def test_only_what_crosses_the_network_is_counted():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edged.core.effects import MakePlan, SaveJobs
-from edged.core.events import HeldFound, JobSubmitted, LeaderChanged, StopAsked
+from edged.core.events import HeldFound, JobSubmitted, LeaderChanged, LineageChanged, StopAsked
 from edged.core.joblist import queued
 from edged.core.jobs import IDLE_SECONDS, REPEAT_SECONDS
 from edged.core.messages import (
@@ -186,7 +186,7 @@ def test_a_node_leaves_when_a_version_is_safe_without_it(council):
     council.step(4)
     assert not messages(council.hear(C, LeaveRequest(C)), LeaveGranted)
     for node in (B, D):
-        council.hear(node, Held(council.stamp, 0, 3, 3, 0.01, 100))
+        council.hear(node, Held(council.stamp, 0, 3, 3, 0.01, 100, boot=1))
     assert messages(council.hear(C, LeaveRequest(C)), LeaveGranted) == [(C, LeaveGranted(C))]
     council.lose(C, MemberState.LEFT)
     assert council.stage is Stage.RUN
@@ -466,3 +466,26 @@ def test_a_restart_of_everything_goes_on_when_the_source_hands_the_job_in_again(
     again.hear(A, Submit(spec(steps=100)))
     assert again.record.state is JobState.RUNNING
     assert again.board.procedure.protection.version == 16
+
+
+def test_a_list_of_a_lineage_that_is_not_followed_changes_nothing():
+    council = Council(node=B, leader=D, term=5)
+    listed = replace(queued(spec()), state=JobState.RUNNING)
+    council.hear(D, Jobs(5, 1, (listed,)))
+    for sender, term in ((A, 912_000), (A, 5), (D, 6)):
+        council.hear(sender, Jobs(term, 1, (replace(listed, state=JobState.PAUSED),)))
+        assert council.record.state is JobState.RUNNING
+    council.hear(D, Jobs(5, 2, (replace(listed, state=JobState.WAITING),)))
+    assert council.record.state is JobState.WAITING
+
+
+def test_who_gives_its_lineage_up_offers_the_spec_to_a_leader_that_waits_for_it():
+    council = Council(node=B, leader=D)
+    listed = replace(queued(spec()), state=JobState.RUNNING)
+    council.hear(D, Jobs(1, 1, (listed,)))
+    council.hear(D, PlanChosen(plan(stamp(), (A, B)), spec()))
+    council.handle(LineageChanged("other", "", "discarded"))
+    council.handle(LeaderChanged(C, 1))
+    council.lose(A)
+    effects = council.hear(C, Jobs(1, 1, (replace(listed, state=JobState.WAITING),)))
+    assert [(to, message.spec.job) for to, message in messages(effects, Submit)] == [(C, JOB)]

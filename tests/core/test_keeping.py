@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from edged.core.copying import Standing
-from edged.core.effects import DropHeld, Log, SendFirstState, SendHeld, SendMessage, StoreHeld, TakeSnapshot
+from edged.core.effects import (
+    DropHeld,
+    KeepArrived,
+    Log,
+    SendFirstState,
+    SendHeld,
+    SendMessage,
+    StoreHeld,
+    TakeSnapshot,
+)
 from edged.core.events import (
     HeldFound,
     HeldLost,
@@ -54,10 +62,10 @@ class Scene:
     """Node ``node`` of a plan over A and B; C leads; what stands is set by the test."""
 
     def __init__(self, node=B, of=None):
-        self.standing = None
+        self.standing = ()
         self.plans = {}
         self.node = node
-        self.machine = Keeping(node, self.plans.get, lambda _stamp: self.standing, lambda _: True, lambda _: False)
+        self.machine = Keeping(node, self.plans.get, [lambda _stamp: self.standing], lambda _: True, lambda _: False, 0)
         self.now = 0.0
         self.handle(LeaderChanged(C, 1))
         self.choose(of or stamp())
@@ -373,9 +381,9 @@ def test_first_weights_that_cannot_be_read_are_not_named_any_more(scene):
 
 
 def test_a_halt_copies_what_stands_and_answers_when_all_of_it_is_copied(scene):
-    scene.standing = Standing(stamp(), 7, ((0, 1), (2, 3)))
+    scene.standing = [TakeSnapshot(stamp(), 0, 1, 7), TakeSnapshot(stamp(), 2, 3, 7)]
     assert scene.halt() == [TakeSnapshot(stamp(), 0, 1, 7), TakeSnapshot(stamp(), 2, 3, 7)]
-    scene.standing = None
+    scene.standing = ()
     assert scene.halt() == []
     assert scene.taken(7) == []
     done = scene.handle(SnapshotTaken(stamp(), 0, 1, 7, 0.1, 10, ""))
@@ -384,23 +392,32 @@ def test_a_halt_copies_what_stands_and_answers_when_all_of_it_is_copied(scene):
     assert inventories(scene.halt()) == [answer]
 
 
+def test_what_came_for_a_plan_that_was_never_built_is_held_before_the_answer(scene):
+    came = KeepArrived(stamp(), 2, 2, 7)
+    scene.standing = [came]
+    assert scene.halt() == [came]
+    scene.standing = ()
+    (answer,) = inventories(scene.handle(SnapshotTaken(stamp(), 2, 2, 7, 0.0, 10, "")))
+    assert answer.holdings == (snapshot(7, 2, 2),)
+
+
 def test_a_copy_that_fails_is_answered_without_it(scene):
-    scene.standing = Standing(stamp(), 7, ((2, 3),))
+    scene.standing = [TakeSnapshot(stamp(), 2, 3, 7)]
     scene.halt()
     assert [answer.holdings for answer in inventories(scene.taken(7, problem="out of memory"))] == [()]
 
 
 def test_what_has_been_copied_already_is_not_copied_again(scene):
     scene.taken(4)
-    scene.standing = Standing(stamp(), 4, ((2, 3),))
+    scene.standing = [TakeSnapshot(stamp(), 2, 3, 4)]
     (answer,) = inventories(scene.halt())
     assert answer.holdings == (snapshot(4),)
 
 
 def test_a_newer_halt_while_a_copy_is_made_gets_the_only_answer(scene):
-    scene.standing = Standing(stamp(), 7, ((2, 3),))
+    scene.standing = [TakeSnapshot(stamp(), 2, 3, 7)]
     scene.halt()
-    scene.standing = None
+    scene.standing = ()
     newest = stamp(term=2)
     assert scene.halt(newest, sender=D) == []
     (effect,) = [e for e in scene.taken(7) if isinstance(e, SendMessage)]
@@ -413,7 +430,7 @@ def test_a_snapshot_that_was_under_way_at_the_halt_is_told_afterwards(scene):
 
 
 def test_nothing_is_answered_once_a_plan_has_followed(scene):
-    scene.standing = Standing(stamp(), 7, ((2, 3),))
+    scene.standing = [TakeSnapshot(stamp(), 2, 3, 7)]
     scene.halt()
     scene.choose(stamp(version=2))
     assert inventories(scene.taken(7)) == []

@@ -1,10 +1,11 @@
 """A node's side of getting ready, and the source's side of handing out."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from edged.core.effects import BuildStages, DropStages, SendMessage, SendProgram
+from edged.core.effects import BuildStages, DropStages, KeepArrived, SendMessage, SendProgram
 from edged.core.events import (
     HeldFound,
     JobSubmitted,
@@ -186,6 +187,40 @@ def test_a_halt_ends_older_plans_of_its_job_and_keeps_the_program(scene):
     assert scene.machine.halt(stamp(version=2)) == []
     assert scene.machine.preparation is None
     assert scene.machine.has_program(JOB)
+
+
+def test_what_came_before_a_halt_and_was_not_built_is_kept_for_the_next_plan(scene):
+    halves = (Transfer(0, 1, 5, A), Transfer(2, 2, 5, C), Transfer(3, 3, 5, B))
+    asked = replace(prepare(version=5), transfers=halves)
+    scene.hear(C, asked)
+    scene.handle(state(sender=C, first=2, last=2, version=5))
+    later = stamp(version=2)
+    assert scene.machine.arrived(later) == [KeepArrived(stamp(), 2, 2, 5)]
+    assert scene.machine.arrived(stamp()) == scene.machine.arrived(replace(later, job=OTHER_JOB)) == []
+    scene.handle(state(sender=A, first=0, last=1, version=5))
+    scene.handle(state(sender=B, first=3, last=3, version=5))  # its own, which it holds already
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 10)))
+    assert scene.machine.arrived(later) == [KeepArrived(stamp(), 0, 1, 5), KeepArrived(stamp(), 2, 2, 5)]
+    scene.handle(StagesBuilt(stamp(), ""))
+    assert scene.machine.arrived(later) == []
+    scene.machine.halt(later)
+    assert scene.machine.arrived(stamp(version=3)) == []
+
+
+def test_what_could_not_be_built_is_not_kept_for_the_next_plan(scene):
+    scene.hear(C, prepare())
+    scene.handle(state())
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 10)))
+    scene.handle(StagesBuilt(stamp(), "out of memory"))
+    assert scene.machine.arrived(stamp(version=2)) == []
+
+
+def test_what_came_before_another_holder_refused_is_kept_for_the_next_plan(scene):
+    scene.hear(C, replace(prepare(version=5), transfers=(Transfer(2, 2, 5, A), Transfer(3, 3, 5, C))))
+    scene.handle(state(first=2, last=2, version=5))
+    assert scene.hear(C, Refused(JOB, "of an older plan", 4)) == scene.hear(C, Refused(JOB, "its program")) == []
+    assert scene.hear(C, Refused(JOB, "it is gone", 5)) != []
+    assert scene.machine.arrived(stamp(version=2)) == [KeepArrived(stamp(), 2, 2, 5)]
 
 
 def test_a_program_found_on_disk_is_handed_out_and_not_asked_for(scene):

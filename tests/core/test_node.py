@@ -63,6 +63,7 @@ from edged.core.messages import (
     ProgramParcel,
     Start,
     StateParcel,
+    Submit,
     TensorSpec,
     Transfer,
     WantProgram,
@@ -462,6 +463,26 @@ def test_without_a_known_leader_the_term_decides(scene):
     assert scene.node.running.stamp is None
 
 
+@pytest.mark.parametrize("leader", [C, None])
+def test_a_lineage_to_which_this_node_has_not_changed_over_raises_no_fence(scene, leader):
+    scene.build()
+    scene.handle(LeaderChanged(leader, 1))
+    scene.hear(C, Halt(stamp(term=912_000)))
+    assert scene.node.running.stamp == stamp()
+    scene.handle(LeaderChanged(A, 477_000))
+    assert scene.hear(A, Halt(stamp(term=477_000)))
+    assert scene.node.running.stamp is None
+
+
+@pytest.mark.parametrize("term", [1, 5, 6, 912_000])
+def test_no_plan_that_a_leader_is_told_raises_its_fence_above_its_own_term(term):
+    scene = Scene(B)
+    scene.handle(LeaderChanged(B, 5))
+    scene.hear(A, Submit(spec()))
+    scene.hear(A, PlanChosen(plan(stamp(term=term), (A,)), spec()))
+    assert scene.node.fence.learn(stamp(term=5, version=99))
+
+
 def test_who_has_followed_nobody_yet_believes_nobody():
     node = Node(member(B), NodeOptions(), Random(1), None, [member(A), member(C)])
     node.handle(TimerFired(), 0.0)
@@ -488,7 +509,7 @@ SNAPSHOT = Holding(2, 3, 0, HoldingKind.SNAPSHOT)
 
 def test_what_a_plan_begins_with_is_copied_at_once_and_sent_when_start_names_holders(scene):
     assert TakeSnapshot(stamp(), 2, 3, 0) in scene.build()
-    assert SendMessage(C, Held(stamp(), 2, 3, 0, 0.1, 100)) in scene.handle(taken())
+    assert SendMessage(C, Held(stamp(), 2, 3, 0, 0.1, 100, boot=1)) in scene.handle(taken())
     copy = SendHeld(C, stamp(), 2, 3, 0, replica=True)
     assert copy in scene.hear(C, start(every=4, holders=(C,)))
     assert scene.node.running.schedule.snapshots.every == 4
@@ -547,7 +568,7 @@ def test_a_replica_is_expected_from_the_node_whose_layers_it_holds(scene):
     assert not scene.node.expects(C, replica)
     assert not scene.node.expects(A, replace(replica, last_layer=2))
     effects = scene.handle(ParcelArrived(A, replica))
-    assert SendMessage(C, Held(stamp(), 0, 1, 0, 0.0, 10)) in effects
+    assert SendMessage(C, Held(stamp(), 0, 1, 0, 0.0, 10, boot=1)) in effects
     assert not scene.node.expects(A, replica)
     assert not scene.node.expects(A, replace(replica, stamp=stamp(version=2)))
 

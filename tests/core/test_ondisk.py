@@ -45,6 +45,17 @@ def test_while_something_is_written_only_that_is_sure_which_does_not_go_for_it()
     assert disk.sure() == disk.pieces == pieces(16, 80)
 
 
+def test_a_write_under_way_spares_what_was_to_stay_when_it_began():
+    disk = OnDisk()
+    disk.found(Holding(0, 1, version, HoldingKind.DISK) for version in (0, 16))
+    disk.stored(16)
+    assert disk.write(32, pieces(32))
+    disk.stored(0)  # says a new leader, who has not heard of 16
+    assert disk.sure() == pieces(16)
+    disk.written(32, "")
+    assert disk.sure() == disk.pieces == pieces(16, 32)
+
+
 def test_after_a_restart_nobody_knows_which_is_stored_everywhere_so_what_was_found_stays():
     disk = OnDisk()
     disk.found(Holding(0, 1, version, HoldingKind.DISK) for version in (16, 48))

@@ -51,13 +51,15 @@ def test_a_restarted_holder_outside_the_plan_changes_no_plan_and_holds_nothing()
     council.hear(B, Submit(spec(source=B, steps=100)))
     of = council.stamp
     council.hear(B, StepReport(of, 1, 0, 0.5, 1.0, 0.1))
-    council.hear(C, Held(of, 0, 3, 16, 0.0, 100, -1))
+    council.hear(C, Held(of, 0, 3, 16, 0.0, 100, -1, boot=1))
     council.lose(C)
     council.join(C, boot=2)
-    council.hear(B, Held(of, 0, 3, 16, 0.0, 100, -1))
+    council.hear(B, Held(of, 0, 3, 16, 0.0, 100, -1, boot=1))
     assert (council.stage, council.stamp) == (Stage.RUN, of)
     assert council.told(Committed)[-1][1].version == -1
-    council.hear(C, Held(of, 0, 3, 16, 0.0, 100, -1))
+    council.hear(C, Held(of, 0, 3, 16, 0.0, 100, -1, boot=1))  # was on its way for long
+    assert council.told(Committed)[-1][1].version == -1
+    council.hear(C, Held(of, 0, 3, 16, 0.0, 100, -1, boot=2))
     assert council.told(Committed)[-1][1].layers == (Lying(0, 3, (B, C)),)
 
 

@@ -25,9 +25,9 @@ def protect(nodes=(A, B, C), leader=D, staying=ALL, replicas=1, interval=lambda 
     return made
 
 
-def hold(made, node, version, first, last, seconds=0.0, now=0.0, heard=None):
+def hold(made, node, version, first, last, seconds=0.0, now=0.0, heard=None, boot=0):
     committed = made.committed if heard is None else heard
-    made.hear(node, Held(made.plan.stamp, first, last, version, seconds, 100, committed), now)
+    made.hear(node, Held(made.plan.stamp, first, last, version, seconds, 100, committed, boot), now)
 
 
 def hold_all(made, version, seconds=0.5, heard=None):
@@ -94,19 +94,20 @@ def test_what_a_holder_outside_the_plan_has_said_is_void_once_it_is_another_proc
     )
     made.arrange((B, C), (B, C), 0.0)
     assert made.holders(B) == (C,)
-    hold(made, C, 16, 0, 5)
+    hold(made, C, 16, 0, 5, boot=1)
     members[C] = member(C, boot=2)
-    hold(made, B, 16, 0, 5)
+    hold(made, B, 16, 0, 5, boot=1)
+    hold(made, C, 16, 0, 5, boot=1)  # said by the process that is gone, and heard now
     made.arrange((B, C), (B, C), 0.1)
     assert made.committed == -1
-    hold(made, C, 16, 0, 5)
+    hold(made, C, 16, 0, 5, boot=2)
     made.arrange((B, C), (B, C), 0.2)
     assert (made.committed, made.state().layers) == (16, (Lying(0, 5, (B, C)),))
     members[C] = member(C, boot=3)
     word = told(made.arrange((B, C), (B, C), 0.3), Committed)
     assert word[B].layers == (Lying(0, 5, (B,)),)
     assert not made.safe_without(B)
-    hold(made, C, 16, 0, 5)
+    hold(made, C, 16, 0, 5, boot=3)
     assert made.state().layers == (Lying(0, 5, (B, C)),)
 
 

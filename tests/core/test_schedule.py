@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from edged.core.copying import Standing
 from edged.core.effects import RunBackward, RunForward, RunUpdate, SendMessage, SendState, TakeSnapshot
 from edged.core.events import (
     BackwardDone,
@@ -324,15 +323,15 @@ def test_an_interval_that_is_heard_of_late_counts_only_until_something_trains():
 
 def test_state_stands_between_the_update_and_the_next_training_forward():
     schedule = alone(samples=4, batch_size=4, epochs=2, eval_samples=4)
-    assert schedule.standing() == Standing(STAMP, 0, ((0, 0),))
+    assert schedule.standing() == [TakeSnapshot(STAMP, 0, 0, 0)]
     (run,) = schedule.handle(inputs(0), 0.0)
-    assert schedule.standing() is None
+    assert schedule.standing() == []
     through(schedule, done(run))
-    assert schedule.standing() is None
+    assert schedule.standing() == []
     through(schedule, inputs(1))
-    assert schedule.standing() == Standing(STAMP, 1, ((0, 0),))
+    assert schedule.standing() == [TakeSnapshot(STAMP, 0, 0, 1)]
     schedule.handle(ParcelArrived(SOURCE, Inputs(STAMP, 0, 0, Work(1, Phase.EVALUATE, 0), ())), 0.0)
-    assert schedule.standing() == Standing(STAMP, 1, ((0, 0),))
+    assert schedule.standing() == [TakeSnapshot(STAMP, 0, 0, 1)]
 
 
 def test_a_copy_that_was_lost_may_be_asked_for_again():

@@ -67,15 +67,33 @@ def test_a_replica_that_does_not_say_whose_tensors_are_whose_is_refused(extra: b
 def test_the_smallest_holding_that_has_the_layers_is_found() -> None:
     snapshots = Snapshots()
     assert snapshots.find(JOB, 32, 4, 4) is None
-    whole, part = held(), cut(held(), 5, 6)
-    snapshots.put(whole)
-    snapshots.put(part)
-    assert snapshots.find(JOB, 32, 6, 6) is part
-    assert snapshots.find(JOB, 32, 4, 5) is whole
-    assert snapshots.find(JOB, 32, 4, 7) is None
+    low, high = cut(held(), 4, 5), cut(held(), 5, 6)
+    snapshots.put(low)
+    snapshots.put(high)
+    assert snapshots.find(JOB, 32, 6, 6) is high
+    assert snapshots.find(JOB, 32, 4, 5) is low
+    assert snapshots.find(JOB, 32, 4, 6) is None
     assert snapshots.find(JOB, 33, 4, 4) is None
-    assert snapshots.at(JOB, 32) == (whole, part)
-    assert snapshots.size_bytes == whole.size_bytes + part.size_bytes
+    assert snapshots.at(JOB, 32) == (low, high)
+    assert snapshots.size_bytes == low.size_bytes + high.size_bytes
+
+
+def test_no_layer_is_held_twice_where_one_has_all_of_another() -> None:
+    freed: list[int] = []
+    snapshots = Snapshots(lambda buffers: freed.append(sum(buffer.nbytes for buffer in buffers)))
+    whole, low, high = held(), cut(held(), 4, 4), cut(held(), 5, 6)
+    snapshots.put(low)
+    snapshots.put(high)
+    snapshots.put(high)
+    snapshots.put(whole)
+    assert snapshots.at(JOB, 32) == (whole,)
+    snapshots.put(low)
+    assert snapshots.at(JOB, 32) == (whole,)
+    assert sorted(freed) == sorted([0, low.size_bytes, high.size_bytes, low.size_bytes])
+    snapshots.put(held())
+    assert snapshots.size_bytes == whole.size_bytes
+    assert freed[-1] == whole.size_bytes
+    assert snapshots.find(JOB, 32, 5, 6) is not None
 
 
 def test_versions_that_nobody_lets_go_do_not_pile_up() -> None:

@@ -58,6 +58,21 @@ def test_a_part_comes_back_cut_out(tmp_path: Path) -> None:
     assert store.load(JobId("0" * 12), 32, 4, 4) is None
 
 
+def test_a_file_is_read_once_for_all_pieces_that_are_wanted_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    store.save(SPEC, PROGRAM, [held(), held(32, first=7)])
+    reads: list[str] = []
+    monkeypatch.setattr("edged.replication.store.read", lambda path: reads.append(path.name) or tensor_file.read(path))
+    for layer in (4, 5, 6, 7, 8):
+        assert store.load(JOB, 32, layer, layer) is not None
+    assert len(reads) == 2
+    store.let_go()
+    assert store.load(JOB, 32, 8, 8) is not None
+    assert len(reads) == 3
+
+
 def test_others_can_read_the_files(tmp_path: Path) -> None:
     Store(tmp_path).save(SPEC, PROGRAM, [held()])
     found = load_file(only_file(tmp_path))

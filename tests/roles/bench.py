@@ -11,7 +11,7 @@ from edged.compute.job_file import load
 from edged.compute.submission import submit
 from edged.compute.thread import ComputeThread
 from edged.core.effects import Effect
-from edged.core.events import Event, ParcelArrived
+from edged.core.events import Event, ParcelArrived, SelfMeasured
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import Message, Parcel
@@ -133,6 +133,9 @@ class Bench:
         self.disk.start()
         self.thread.start()
         self.worker.start(lambda _executor: (1.0, "cpu"), lambda: 10**9, self.problems.append)
+        while not any(isinstance(event, SelfMeasured) for event in self.events):  # before, nothing would fit in here
+            self._news.clear()
+            await self._news.wait()
         return self
 
     async def __aexit__(self, *_: object) -> None:

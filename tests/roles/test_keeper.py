@@ -19,7 +19,9 @@ from edged.core.effects import (
     BuildStages,
     DropHeld,
     DropJob,
+    KeepArrived,
     RunUpdate,
+    SendFirstState,
     SendHeld,
     SendProgram,
     SendState,
@@ -126,6 +128,61 @@ async def test_snapshots_survive_the_process_and_another_cut_goes_on_from_them(t
         bench.source.take_on(spec.job)
         bench.do(StartFeeder(spec))
         assert await go_on(bench, spec, 2, [(0, 1), (2, last)]) == expected
+
+
+async def test_what_came_and_was_not_built_goes_into_the_next_plan(tmp_path: Path) -> None:
+    path = write_job(tmp_path)
+    spec = hand_in(tmp_path, path)
+    plan, later = plan_of(spec), replace(plan_of(spec), stamp=Stamp(spec.job, 1, 2))
+    last = len(spec.layers) - 1
+    async with Bench(tmp_path) as bench:
+        bench.source.take_on(spec.job)
+        bench.do(StartFeeder(spec))
+        for first, end in [(0, 1), (2, last)]:
+            bench.do(SendFirstState(OWN, plan.stamp, first, end))
+            await bench.until(ParcelArrived)
+        bench.do(KeepArrived(plan.stamp, 0, 1, 0))
+        kept = await bench.until(SnapshotTaken)
+        assert (kept.problem, kept.size_bytes > 0) == ("", True)
+        for first, end, version in [(0, 0, 0), (0, 1, 1)]:
+            bench.do(KeepArrived(plan.stamp, first, end, version))
+            assert (await bench.until(SnapshotTaken)).problem == "it is not here any more"
+        room, bench.worker.memory_bytes = bench.worker.memory_bytes, kept.size_bytes
+        bench.do(KeepArrived(plan.stamp, 2, last, 0))
+        assert (await bench.until(SnapshotTaken)).problem == "memory has no room for more of it"
+        bench.worker.memory_bytes = room
+        bench.worker.drop_stages(plan.stamp)
+        bench.do(SendHeld(OWN, later.stamp, 0, 1, 0, replica=False))
+        await bench.until(ParcelArrived)
+        bench.do(SendFirstState(OWN, later.stamp, 2, last))
+        await bench.until(ParcelArrived)
+        bench.do(BuildStages(later, spec, 0))
+        assert (await bench.until(StagesBuilt)).problem == ""
+        assert bench.shelf.take(later.stamp, 0) == ()
+        await train(bench, spec, later, 0, spec.steps)
+        assert await result(bench, spec, later) == train_local(load(f"{path}:job")).state_sha256
+
+
+async def test_what_is_wanted_of_the_disk_for_an_older_plan_is_not_read(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    plan, last = plan_of(spec), len(spec.layers) - 1
+    later = Stamp(spec.job, 1, 2)
+    async with Bench(tmp_path) as bench:
+        assert (await prepare(bench, spec, plan)).problem == ""
+        bench.do(TakeSnapshot(plan.stamp, 0, last, 0))
+        await bench.until(SnapshotTaken)
+        bench.do(StoreHeld(spec, 0))
+        await bench.until(HeldStored)
+        bench.do(DropHeld(spec.job, (0,)))
+        bench.parcels.clear()
+        for stamp, layer in [(plan.stamp, 0), (plan.stamp, 1), (later, 0), (later, 1)]:
+            bench.do(SendHeld(OTHER, stamp, layer, layer, 0, replica=False))
+        done = asyncio.Event()
+        bench.disk.run(lambda: None, lambda _nothing: done.set(), pytest.fail)  # after them
+        await done.wait()
+        sent = [(header.stamp, header.first_layer) for _, header in bench.parcels if isinstance(header, StateParcel)]
+        assert sent == [(later, 0), (later, 1)]
+        assert bench.messages == []
 
 
 async def test_a_replica_is_handed_on_and_let_go(tmp_path: Path) -> None:

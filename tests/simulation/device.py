@@ -14,6 +14,7 @@ from edged.core.effects import (
     DropJob,
     DropSample,
     DropStages,
+    KeepArrived,
     RunBackward,
     RunForward,
     RunUpdate,
@@ -87,6 +88,7 @@ METHODS = {
     SendGradient: "send_gradient",
     SendState: "send_state",
     TakeSnapshot: "take_snapshot",
+    KeepArrived: "keep_arrived",
     SendHeld: "send_held",
     DropHeld: "drop_held",
     StoreHeld: "store_held",
@@ -255,7 +257,7 @@ class Device:
 
     def build(self, effect):
         plan, spec, stamp = effect.plan, effect.spec, effect.plan.stamp
-        states = self.shelf.get(stamp, {}).pop(effect.version, {})
+        states = self.shelf.get(stamp, {}).get(effect.version, {})
         by_layer = {first + i: state for (first, _), held in states.items() for i, state in enumerate(held)}
 
         def done():
@@ -268,6 +270,7 @@ class Device:
             else:
                 try:
                     self.stages[stamp] = self._stages(plan, spec, effect.version, by_layer)
+                    self.shelf.get(stamp, {}).pop(effect.version, None)
                 except KeyError as missing:
                     problem = f"the state of layer {missing} is not here"
             self.post(StagesBuilt(stamp, problem))
@@ -441,6 +444,15 @@ class Device:
             self.post(SnapshotTaken(stamp, first, last, version, seconds, 0 if problem else 100, problem))
 
         self._compute(COPY_SECONDS, done)
+
+    def keep_arrived(self, effect):
+        stamp, first, last, version = effect.stamp, effect.first_layer, effect.last_layer, effect.version
+        state = self.shelf.get(stamp, {}).get(version, {}).get((first, last))
+        if state is not None:
+            self.world.compare(stamp.job, first, version, state, f"{self.node[0]} keeps")
+            self.memory[stamp.job, (first, last, version)] = state
+        problem = "" if state is not None else "it is not here any more"
+        self.post(SnapshotTaken(stamp, first, last, version, 0.0, 0 if problem else 100, problem))
 
     def find(self, job, first, last, version):
         """These layers, in memory or on the disk."""

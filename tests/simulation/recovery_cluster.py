@@ -319,9 +319,11 @@ class Cluster:
         protection = None if procedure is None or procedure._adopted else procedure.protection
         if protection is not None:
             stayed = self.stayed.get((node, protection.plan.stamp))
-            self.stayed[node, protection.plan.stamp] = protection._staying
+            known = machine.membership.members
+            there = {each: known[each].boot for each in protection._staying if each in known}
+            self.stayed[node, protection.plan.stamp] = there
             if (protection.plan.stamp, protection.committed) not in self.said:
-                self.look_at_commit(node, protection, came=stayed != protection._staying)
+                self.look_at_commit(node, protection, came=stayed != there)
 
     def look(self, node, message):
         """What a node says of copies is so."""

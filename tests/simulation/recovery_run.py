@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 from random import Random
+from unittest.mock import patch
 
+from edged.core import inventory
 from edged.core.election import ElectionOptions
 from edged.core.membership import MembershipOptions
 from edged.core.messages import JobState
@@ -29,6 +31,12 @@ MOST_LEADERS = 4
 beginning: so many of them, where messages are lost, are waited for."""
 
 STEP_SECONDS = 0.25
+
+SLOW, SLOW_SECONDS = 3, 0.1
+"""Of ten seeds, this one has steps that take seconds: leaders change, and are asked for things, while one is done."""
+
+SLOW_STEP_SECONDS = 6.0
+"""Where it does, so much is granted for each step that there is to be done."""
 
 AGREE_SECONDS = 5.0
 """A leader that has just asked once more may wait for another reason; within this time all have heard it."""
@@ -103,6 +111,8 @@ class Run:
         self.seed = seed
         self.random = Random(seed)
         self.cluster = cluster_of(seed, self.random)
+        if seed % 10 == SLOW:
+            self.cluster.layer_seconds = SLOW_SECONDS
         self.job = job_of(self.random)
         self.troubles = [replace(trouble) for trouble in self.cluster.troubles.values()]
         if seed % 10 == 7:
@@ -230,6 +240,7 @@ class Run:
         anew = any(cluster.homes[node].boot > 1 for node in cluster.alive)
         gone = set(cluster.ever) - cluster.alive
         limit = cluster.sim.now + PATIENCE_SECONDS + (RESTORED_SECONDS if anew and gone else 0.0)
+        limit += self.job.steps * SLOW_STEP_SECONDS if self.seed % 10 == SLOW else 0.0
         lacked_since = None
         waited_under = []
         while cluster.sim.now < limit:
@@ -309,10 +320,14 @@ class Run:
 
 
 def live_through(seed):
-    """The verdict on one seed; whatever goes wrong inside is raised with the seed and the last events."""
+    """The verdict on one seed; whatever goes wrong inside is raised with the seed and the last events.
+
+    Layers travel one by one in every other seed, else all that one node gives another at once.
+    """
     run = Run(seed)
     try:
-        return run.verdict()
+        with patch.object(inventory, "PIECE_BYTES", inventory.PIECE_BYTES if seed % 2 else 1):
+            return run.verdict()
     except Exception as error:
         if f"seed {seed}:" in str(error):
             raise

@@ -113,6 +113,20 @@ def test_a_node_that_leaves_costs_no_step(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_what_came_to_stand_for_a_leader_that_died_goes_on_under_the_next(seed):
+    cluster = begin(seed, "abcde", source=E, layers=1, steps=6)
+    cluster.layer_seconds = 0.5
+    run_to(cluster, 1, JOB)
+    leader = cluster.leader()
+    assert leader not in {E, *plan_of(cluster).nodes()}
+    cluster.sim.post(leader, PauseAsked(JOB))
+    cluster.sim.run_for(0.1)
+    cluster.kill(leader)  # the source was told to drain, and is at its step for seconds yet
+    assert finish(cluster, JOB).state is JobState.FINISHED
+    assert {(report.cause, report.lost_steps) for report in cluster.reports.values()} == {("leader", 0)}
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_without_its_source_and_its_data_a_job_waits_lets_others_run_and_goes_on(seed):
     cluster = begin(seed, "abcde", steps=400)
     cluster.troubles[A].uncopyable = True

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from edged.core.copying import Snapshots, Standing
+from edged.core.copying import Snapshots
+from edged.core.effects import TakeSnapshot
 from edged.core.fence import Fence
 from edged.core.messages import Activation, Gradient, Inputs
 from edged.core.protection import Protection
@@ -96,7 +97,10 @@ def snapshot_that_is_one_version_off(patch):
 
 
 def copy_in_the_middle_of_a_step(patch):
-    patch.setattr(Schedule, "standing", lambda self: Standing(self._stamp, self._version, self._layers()))
+    def standing(self):
+        return [TakeSnapshot(self._stamp, first, last, self._version) for first, last in self._layers()]
+
+    patch.setattr(Schedule, "standing", standing)
 
 
 MUTANTS = {
