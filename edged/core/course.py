@@ -34,6 +34,7 @@ from edged.core.phases import IN_FORCE, TABLE, Stage, Turn
 from edged.core.plan import Plan
 from edged.core.protection import Interval, Protection
 from edged.core.recovery import Recovery
+from edged.core.situation import Situation
 from edged.core.stock import Stock
 from edged.core.watch import Watch, named, present
 from edged.errors import BrokenInvariantError
@@ -315,7 +316,8 @@ class Course:
         return [log, *(SendMessage(to, report) for to in present(self._members))]
 
     def _ask_planner(self, members: tuple[MemberRecord, ...]) -> Effect:
-        return MakePlan(self._spec(), self._stamp_now(), members, tuple(sorted(self._lead.links.pairs)))
+        apart = tuple(sorted(self._lead.links.pairs))
+        return MakePlan(self._stamp_now(), Situation(self._spec(), members, apart))
 
     def _prepare(self, to: NodeId) -> Prepare:
         return Prepare(

@@ -25,8 +25,9 @@ from edged.core.member_effects import (
     TellMember,
     TellReach,
 )
-from edged.core.messages import MemberRecord, Message
+from edged.core.messages import Message
 from edged.core.plan import Plan
+from edged.core.situation import Situation
 
 __all__ = [
     "Admit",
@@ -95,15 +96,13 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class MakePlan:
-    """Run the planner ``spec.strategy`` over these members. Answered by ``PlanMade``.
+    """Run the job's planner (``spec.strategy``). Answered by ``PlanMade``.
 
-    ``apart``: pairs of nodes that cannot reach each other.
+    Where a plan is in force, the question is whether another one is worth the change.
     """
 
-    spec: JobSpec
     stamp: Stamp
-    members: tuple[MemberRecord, ...]
-    apart: tuple[tuple[NodeId, NodeId], ...] = ()
+    situation: Situation
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,11 +157,16 @@ class ExportAsked:
 
 @dataclass(frozen=True, slots=True)
 class PlanMade:
-    """Answers the ``MakePlan`` of this stamp: ``plan`` is ``None`` where ``problem`` says why none exists."""
+    """Answers the ``MakePlan`` of this stamp: ``plan`` is ``None`` where ``problem`` says why none exists.
+
+    ``verdict`` is a sentence for people where a plan is in force: why that is kept (``plan`` is ``None`` then, and
+    ``problem`` empty), or what the change gains.
+    """
 
     stamp: Stamp
     plan: Plan | None
     problem: str
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True)

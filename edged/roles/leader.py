@@ -8,16 +8,15 @@ from functools import partial
 
 from edged.core.effects import MakePlan
 from edged.core.events import PlanMade
-from edged.core.ids import NodeId, Stamp
-from edged.core.job import JobSpec
-from edged.core.messages import MemberRecord
+from edged.core.ids import Stamp
 from edged.core.plan import Plan
+from edged.core.situation import Situation
 from edged.errors import UserError
 from edged.roles.engine import sentence
 from edged.roles.pump import Post, Table
 from edged.telemetry.logs import topic_logger
 
-Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp, tuple[tuple[NodeId, NodeId], ...]], Plan]
+Planner = Callable[[Situation, Stamp], Plan]
 
 
 class Leader:
@@ -35,13 +34,14 @@ class Leader:
         return {MakePlan: self._make_plan}
 
     def _make_plan(self, effect: MakePlan) -> None:
-        planner = self._planners.get(effect.spec.strategy)
+        strategy = effect.situation.spec.strategy
+        planner = self._planners.get(strategy)
         if planner is None:
             known = ", ".join(sorted(self._planners))
-            problem = f"no strategy is called {effect.spec.strategy!r}; there are {known}"
+            problem = f"no strategy is called {strategy!r}; there are {known}"
             self._post(PlanMade(effect.stamp, None, problem))
             return
-        planning = asyncio.to_thread(partial(planner, effect.spec, effect.members, effect.stamp, effect.apart))
+        planning = asyncio.to_thread(partial(planner, effect.situation, effect.stamp))
         task = asyncio.get_running_loop().create_task(planning)
         self._running.add(task)
         task.add_done_callback(partial(self._made, effect.stamp))

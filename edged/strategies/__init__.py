@@ -1,4 +1,4 @@
-"""Planners: profiles in, a plan out. Pure."""
+"""Planners: what is known of job and cluster in, a plan out. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from edged.core.ids import Stamp
-from edged.core.job import JobSpec
-from edged.core.messages import MemberRecord
 from edged.core.plan import Plan
-from edged.strategies.apart import Apart
-from edged.strategies.pipeline import plan_pipeline
+from edged.core.situation import Situation
+from edged.strategies.spread import plan_equal, plan_spread
 
-Planner = Callable[[JobSpec, tuple[MemberRecord, ...], Stamp, Apart], Plan]
-"""``planner(spec, members, stamp, apart)``; raises ``PlanImpossibleError`` with the numbers."""
+Planner = Callable[[Situation, Stamp], Plan]
+"""``planner(situation, stamp)``; raises ``PlanImpossibleError`` with the numbers."""
 
-PLANNERS: Mapping[str, Planner] = MappingProxyType({"auto": plan_pipeline, "pipeline": plan_pipeline})
+PLANNERS: Mapping[str, Planner] = MappingProxyType(
+    {"auto": plan_spread, "pipeline": plan_spread, "spread": plan_spread, "equal": plan_equal}
+)
 """Every strategy that a job may name."""

@@ -103,11 +103,13 @@ class Council:
                 yield Drained(of, self.stands)
 
     def think(self, ask):
-        apart = {frozenset(pair) for pair in ask.apart}
+        apart = {frozenset(pair) for pair in ask.situation.apart}
         able = []
         for node in self.workers:
-            near = {ask.spec.source, *able[-1:]}
-            if node in {m.node for m in ask.members} and not any(frozenset((node, other)) in apart for other in near):
+            near = {ask.situation.spec.source, *able[-1:]}
+            if node in {m.node for m in ask.situation.members} and not any(
+                frozenset((node, other)) in apart for other in near
+            ):
                 able.append(node)
         if self.impossible or not able:
             return PlanMade(ask.stamp, None, self.impossible or "there is no plan")

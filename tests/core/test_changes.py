@@ -254,5 +254,5 @@ def test_who_was_doubted_and_lives_is_asked_again_and_counts_as_soon_as_it_answe
     council.wait(2.0)
     assert E not in council.board.procedure._conduct.doubted
     council.lose(C)
-    assert E in {member.node for member in council.asked[-1].members}
+    assert E in {member.node for member in council.asked[-1].situation.members}
     assert len(council.asked) > asked

@@ -171,7 +171,7 @@ def test_what_a_node_said_before_it_died_counts_no_more(council):
     council.submit()
     council.lose(C)
     council.wait(ANSWER_SECONDS)
-    assert [m.node for m in council.asked[-1].members] == [A, B]
+    assert [m.node for m in council.asked[-1].situation.members] == [A, B]
 
 
 def test_who_joins_while_the_others_are_asked_is_asked_too(council):
@@ -179,7 +179,7 @@ def test_who_joins_while_the_others_are_asked_is_asked_too(council):
     council.submit()
     assert receivers(council.join(E), Halt) == {E}
     council.wait(ANSWER_SECONDS)
-    assert E in {m.node for m in council.asked[-1].members}
+    assert E in {m.node for m in council.asked[-1].situation.members}
 
 
 def test_answers_of_an_older_stamp_and_of_strangers_count_nothing():
@@ -405,14 +405,14 @@ def test_it_waits_a_little_for_members_that_measure_their_speed(council):
     council.wait(MEASURE_SECONDS - 1)
     assert not council.asked
     council.handle(MemberChanged(member(E), MemberState.ALIVE, "measured"))
-    assert len(council.asked[-1].members) == 5
+    assert len(council.asked[-1].situation.members) == 5
 
 
 def test_it_does_not_wait_longer_for_them(council):
     council.join(E, slowness=0.0)
     council.submit()
     council.wait(MEASURE_SECONDS)
-    assert [m.node for m in council.asked[-1].members] == [A, B, C, D]
+    assert [m.node for m in council.asked[-1].situation.members] == [A, B, C, D]
 
 
 def test_a_cluster_that_has_not_measured_at_all_is_waited_for():

@@ -1,8 +1,11 @@
 """Two nodes that cannot reach each other: plans keep them apart, and nobody is called faulty."""
 
+from dataclasses import replace
+
 import pytest
 
 from edged.core.course import ANSWER_SECONDS
+from edged.core.effects import MakePlan
 from edged.core.links import REST_SECONDS
 from edged.core.messages import (
     Committed,
@@ -41,7 +44,7 @@ def test_neighbours_that_cannot_reach_each_other_are_planned_apart(council):
     ran(council)
     assert council.plan.nodes() == (B, C, E)
     council.hear(C, Unreachable((B,)))
-    assert council.asked[-1].apart == ((B, C),)
+    assert council.asked[-1].situation.apart == ((B, C),)
     assert council.plan.nodes() == (B, E)
     council.step(2)
     (_, report), *_ = council.told(RecoveryReport)
@@ -65,11 +68,11 @@ def test_a_cut_link_at_any_stage_leads_back_to_the_fence(stage):
     version = council.board.procedure.version
     council.hear(B, Unreachable((C,)))
     assert council.board.procedure.version == version + 1
-    assert council.asked[-1].apart == ((B, C),)
+    assert council.asked[-1].situation.apart == ((B, C),)
 
 
 def test_a_plan_that_minds_no_pairs_is_not_begun_again_for_those_it_knew(council):
-    council.think = lambda ask, think=council.think: think(type(ask)(ask.spec, ask.stamp, ask.members))
+    council.think = lambda ask, think=council.think: think(MakePlan(ask.stamp, replace(ask.situation, apart=())))
     ran(council)
     council.hear(C, Unreachable((B,)))
     of = council.stamp

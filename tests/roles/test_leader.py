@@ -9,6 +9,7 @@ from edged.core.effects import MakePlan
 from edged.core.events import Event, PlanMade
 from edged.core.ids import NodeId, Stamp
 from edged.core.plan import Hop, Plan, PlanError, Route
+from edged.core.situation import Situation
 from edged.errors import JobFailedError
 from edged.roles.leader import Leader
 from tests.roles.conftest import record_of, spec_of
@@ -16,10 +17,9 @@ from tests.roles.conftest import record_of, spec_of
 STAMP = Stamp(spec_of().job, 1, 1)
 
 
-def plan_it(spec, members, stamp, apart) -> Plan:
-    assert apart == ()
+def plan_it(situation, stamp) -> Plan:
     assert threading.current_thread() is not threading.main_thread()
-    route = Route((Hop(members[0].node, 0, 1, 2),), (0, 1))
+    route = Route((Hop(situation.members[0].node, 0, 1, 2),), (0, 1))
     return Plan(stamp, "test", "because", 2, 2, (route,), 0.0)
 
 
@@ -39,7 +39,7 @@ async def made(strategy: str) -> PlanMade:
     events: asyncio.Queue[Event] = asyncio.Queue()
     planners = {"auto": plan_it, "impossible": impossible, "wrong": wrong, "broken": broken}
     leader = Leader(planners, events.put_nowait)
-    effect = MakePlan(spec_of(strategy=strategy), STAMP, (record_of("a" * 16, "desk"),))
+    effect = MakePlan(STAMP, Situation(spec_of(strategy=strategy), (record_of("a" * 16, "desk"),)))
     leader.table()[MakePlan](effect)
     async with asyncio.timeout(60):
         event = await events.get()

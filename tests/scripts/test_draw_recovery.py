@@ -29,6 +29,7 @@ from edged.core.ids import NodeId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import Halt, Message, Prepare, RecoveryReport, Start, StateParcel
 from edged.core.plan import Hop, Plan, Route
+from edged.core.situation import Situation
 from edged.telemetry.journal import Journal
 from tests.core.job_sample import JOB, A, B, C, spec
 
@@ -78,7 +79,7 @@ def homes(tmp_path: Path) -> dict[str, Path]:
     laptop.at(0.03, PortProbed(C, refused=True))
     desk.at(0.04, PortProbed(C, refused=True), to(B, Halt(NEW)))
     laptop.at(0.05, MessageReceived(A, Halt(NEW)))
-    desk.at(0.06, NO_EVENT, MakePlan(spec(), NEW, ()))
+    desk.at(0.06, NO_EVENT, MakePlan(NEW, Situation(spec(), ())))
     prepare = Prepare(AFTER, spec(), 5, A, ())
     desk.at(0.08, PlanMade(AFTER.stamp, AFTER, ""), to(B, prepare))
     laptop.at(0.09, MessageReceived(A, prepare))

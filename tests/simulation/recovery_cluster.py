@@ -52,7 +52,7 @@ from edged.core.messages import (
 from edged.core.node import Node, NodeOptions
 from edged.core.simulate import Network, Simulation
 from edged.strategies import PLANNERS
-from edged.strategies.pipeline import PlanImpossibleError
+from edged.strategies.cost import PlanImpossibleError
 from tests.core.job_sample import member
 from tests.simulation.arithmetic import Undisturbed
 from tests.simulation.device import Device, Home, Troubles
@@ -416,8 +416,8 @@ class Cluster:
                 self.tell(node, f"departs: {reason}")
                 self.devices[node].depart()
                 self.kill(node)
-            case MakePlan(spec, stamp, members, apart):
-                self.sim.post(node, self.make_plan(spec, stamp, members, apart), 0.005)
+            case MakePlan(stamp, situation):
+                self.sim.post(node, self.make_plan(situation, stamp), 0.005)
             case _:
                 self.devices[node].perform(effect)
 
@@ -434,9 +434,9 @@ class Cluster:
         home.saved = SavedVote(effect.term, effect.voted_for, effect.electorate)
 
     @staticmethod
-    def make_plan(spec, stamp, members, apart):
+    def make_plan(situation, stamp):
         try:
-            return PlanMade(stamp, PLANNERS[spec.strategy](spec, members, stamp, apart), "")
+            return PlanMade(stamp, PLANNERS[situation.spec.strategy](situation, stamp), "")
         except PlanImpossibleError as impossible:
             return PlanMade(stamp, None, str(impossible))
 

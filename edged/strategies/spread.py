@@ -1,41 +1,57 @@
-"""One route over the members, in proportion to their speed and within their memory.
+"""``spread``: one route over all members, in proportion to their speed and within their memory.
 
 Every member that can hold at least one layer takes part, up to one for each layer. The source goes first, so that
 inputs need not cross the network; the others follow, fastest first, or, where that does not fit into their memory,
-largest first (the first hops keep the most micro-batches in flight). Windows are 2 (P - h) - 1: those of 1F1B, P - h,
-leave no slack, so that each hop waits for every message's way there and back; here one more forward for each hop behind
-hides it. Where memory is short they are capped, and then the member with the least memory is left out, until a plan
-fits.
+largest first (the first hops keep the most micro-batches in flight); where the fastest do not hold the job, the largest
+are tried. Windows are 2 (P - h) - 1: those of 1F1B, P - h, leave no slack, so that each hop waits for every message's
+way there and back; here one more forward for each hop behind hides it. Where memory is short they are capped, and then
+the member with the least memory is left out, until a plan fits.
 
 Neighbours must reach each other, and everyone the source (``apart.py``): where the preferred order does not allow it,
 the nearest one that does is taken, and only if there is none, a member stays out.
+
+``equal`` is the same with all members taken as equally fast: what a planner does that knows nothing of devices
+(Narayanan et al., PipeDream, SOSP 2019), for comparisons.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 
-from edged.core.ids import Stamp
+from edged.core.ids import NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord, MemberState
 from edged.core.plan import Hop, Plan, Route, layers_in_words
-from edged.strategies.apart import Apart, Division
+from edged.core.situation import Situation
+from edged.strategies.apart import Division
 from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, levelled, slowness_of
 from edged.strategies.partition import partition
 
 
-def plan_pipeline(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp, apart: Apart = ()) -> Plan:
-    """Plan one route; raises ``PlanImpossibleError`` if the members' memory does not hold the job.
+def plan_spread(situation: Situation, stamp: Stamp) -> Plan:
+    """Plan one route; raises ``PlanImpossibleError`` if the members' memory does not hold the job."""
+    return _plan_all("spread", situation, stamp)
 
-    ``apart``: pairs of nodes that cannot reach each other.
-    """
-    cost, division = StageCost(spec), Division(spec, apart)
+
+def plan_equal(situation: Situation, stamp: Stamp) -> Plan:
+    """Plan one route for members that are taken as equally fast; raises ``PlanImpossibleError`` as ``spread`` does."""
+    members = tuple(replace(member, slowness=1.0) for member in situation.members)
+    spec = replace(situation.spec, source_slowness=1.0)
+    return _plan_all("equal", replace(situation, spec=spec, members=members, slowness=()), stamp)
+
+
+def _plan_all(strategy: str, situation: Situation, stamp: Stamp) -> Plan:
+    spec, members = situation.spec, situation.members
+    cost, division = StageCost(spec), Division(spec, situation.apart)
     alive = [record for record in members if record.state is MemberState.ALIVE]
     able, too_small = _able(spec, cost, alive)
     company: list[MemberRecord] = []
-    for company in division.companies(able, len(spec.layers)):
-        largest_first = sorted(company, key=lambda record: (-record.memory_bytes, record.node))
+    largest = sorted(able, key=_largest_first)
+    for company in chain.from_iterable(division.companies(those, len(spec.layers)) for those in (able, largest)):
+        largest_first = sorted(company, key=_largest_first)
         for count in range(len(company), 0, -1):
             for order, cap in _tries(spec, largest_first[:count], division):
                 windows = tuple(min(cap, 2 * (count - h) - 1) for h in range(count))
@@ -43,11 +59,15 @@ def plan_pipeline(spec: JobSpec, members: tuple[MemberRecord, ...], stamp: Stamp
                 if cuts is not None:
                     left_out = [*too_small, *_left_out(able, company, division, spec)]
                     left_out += [f"{record.name} (not enough memory)" for record in largest_first[count:]]
-                    return _plan(spec, cost, stamp, order, windows, cuts, left_out)
+                    return _plan(strategy, spec, cost, stamp, order, windows, cuts, left_out)
     if able and not company:
         names = ", ".join(record.name for record in able)
         raise PlanImpossibleError(f"nobody who could run layers reaches the job's source: {names}")
     raise PlanImpossibleError(_impossible(spec, cost, alive))
+
+
+def _largest_first(record: MemberRecord) -> tuple[int, NodeId]:
+    return -record.memory_bytes, record.node
 
 
 def _able(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> tuple[list[MemberRecord], list[str]]:
@@ -106,6 +126,7 @@ def _cut(
 
 
 def _plan(
+    strategy: str,
     spec: JobSpec,
     cost: StageCost,
     stamp: Stamp,
@@ -123,7 +144,7 @@ def _plan(
     times = [cost.seconds(hop.first_layer, hop.last_layer, each) for each, hop in zip(slowness, hops, strict=True)]
     return Plan(
         stamp=stamp,
-        strategy="pipeline",
+        strategy=strategy,
         reason=_reason(order, hops, left_out),
         layers=len(spec.layers),
         micro_batches=spec.micro_batches,
