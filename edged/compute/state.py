@@ -98,16 +98,20 @@ def read_state(
 ) -> Restored:
     """State in memory of its own on ``device``, parameters as leaves that want gradients where the program says so.
 
-    Raises ``MalformedError`` for unknown names, or types and shapes other than the program's.
+    Raises ``MalformedError`` for unknown names, or types and shapes other than the program's, and where an optimizer's
+    part is missing.
     """
     specs = {spec.name: spec for spec in program.state}
     found = Restored()
     for header, buffers in parcels:
         for tensor_spec, buffer in zip(header.tensors, buffers, strict=True):
             _read_entry(found, specs, tensor_spec, buffer, device)
-        if header.extra and "group" in (numbers := _numbers(header.extra)):  # first weights have no optimizer yet
+        numbers = _numbers(header.extra) if header.extra else {}
+        if "group" in numbers:
             entries = {**found.numbers["entries"], **numbers["entries"]} if found.numbers else numbers["entries"]
             found.numbers = {**numbers, "entries": entries}
+        elif header.version > 0:  # first weights have no optimizer yet
+            raise MalformedError(f"the state at version {header.version} lacks what its optimizer keeps")
     return found
 
 

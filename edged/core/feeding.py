@@ -121,7 +121,7 @@ class Feeding:
         self._feeder_delivers = True
         self._data_lost = ""
         self._since = since
-        self._began: float | None = None
+        self._begun = False
         self._ask_at = 0.0
         self._collects = False
         self._failing = Failing(plan.stamp, self._collecting, version)
@@ -164,7 +164,7 @@ class Feeding:
 
     def deadline(self) -> float | None:
         """When to send a ``TimerFired``; 0.0 before the first ``handle``."""
-        if self._began is None:
+        if not self._begun:
             return 0.0
         if self._ended:
             return None
@@ -182,9 +182,10 @@ class Feeding:
     # -------------------------------------------------------------------------------------------- what comes in
 
     def _begin(self, now: float) -> list[Effect]:
-        if self._began is not None:
+        if self._begun:
             return []
-        self._began = now
+        self._begun = True
+        self._since = now if self._since is None else self._since
         self._patience.forgive(now)
         self._ask_at = now + REPEAT_SECONDS
         return [StartFeeder(self._spec)]
@@ -267,8 +268,7 @@ class Feeding:
         if written.token == KEPT_TOKEN:
             self._failing.written(written.output)
             return []
-        began = self._began if self._since is None else self._since
-        seconds = 0.0 if began is None else now - began
+        seconds = now - (now if self._since is None else self._since)
         report = FinishedReport(
             stamp=self._stamp,
             steps=self._spec.steps,

@@ -102,11 +102,13 @@ def transfers(plan: Plan, spec: JobSpec, version: int, inventories: Inventories,
 
 def pieces(spec: JobSpec, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Yield layers ``first..last`` in parts that hold at most ``PIECE_BYTES`` of state, or a single layer."""
-    start = first
-    for layer in range(first + 1, last + 1):
-        if state_bytes(spec, start, layer) > PIECE_BYTES:
+    start, held = first, 0
+    for layer in range(first, last + 1):
+        size = state_bytes(spec, layer, layer)
+        if layer > start and held + size > PIECE_BYTES:
             yield start, layer - 1
-            start = layer
+            start, held = layer, 0
+        held += size
     yield start, last
 
 

@@ -1,5 +1,6 @@
 """State keeps its bits and strides in parcels and files; files are whole or not there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from edged.compute.state import (
 )
 from edged.core.ids import JobId, Stamp
 from edged.core.messages import StateParcel
-from edged.errors import JobError
+from edged.errors import JobError, MalformedError
 
 CPU = torch.device("cpu")
 LAST = torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)
@@ -51,6 +52,15 @@ def test_a_parcel_gives_back_bits_strides_and_leaves() -> None:
     assert [found[name].requires_grad for name in ("w", "frozen", "c")] == [True, False, False]
     memory = memoryview(copied.buffers[2])
     assert found["c"].data_ptr() != torch.frombuffer(memory, dtype=torch.uint8).data_ptr()
+
+
+def test_only_first_weights_may_lack_the_optimizers_part() -> None:
+    copied = copy_state(PROGRAM, ["w"], STATE, None)
+    for extra in (b"", b'{"entries": {}, "layers": [[0]]}'):
+        header = StateParcel(Stamp(JobId("0" * 12), 1, 1), 0, 0, 0, copied.tensors, extra, replica=False)
+        assert read_state(PROGRAM, [(header, copied.buffers)], CPU).numbers is None
+        with pytest.raises(MalformedError, match="version 3 lacks what its optimizer keeps"):
+            read_state(PROGRAM, [(replace(header, version=3), copied.buffers)], CPU)
 
 
 def test_first_weights_survive_the_disk_with_their_strides(tmp_path: Path) -> None:

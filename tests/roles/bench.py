@@ -133,9 +133,13 @@ class Bench:
         self.disk.start()
         self.thread.start()
         self.worker.start(lambda _executor: (1.0, "cpu"), lambda: 10**9, self.problems.append)
-        while not any(isinstance(event, SelfMeasured) for event in self.events):  # before, nothing would fit in here
-            self._news.clear()
-            await self._news.wait()
+        async with asyncio.timeout(60):
+            while not any(
+                isinstance(event, SelfMeasured) for event in self.events
+            ):  # else nothing fits in here
+                assert not self.problems, self.problems
+                self._news.clear()
+                await self._news.wait()
         return self
 
     async def __aexit__(self, *_: object) -> None:
