@@ -134,9 +134,7 @@ class Bench:
         self.thread.start()
         self.worker.start(lambda _executor: (1.0, "cpu"), lambda: 10**9, self.problems.append)
         async with asyncio.timeout(60):
-            while not any(
-                isinstance(event, SelfMeasured) for event in self.events
-            ):  # else nothing fits in here
+            while not any(isinstance(event, SelfMeasured) for event in self.events):  # else nothing fits in here
                 assert not self.problems, self.problems
                 self._news.clear()
                 await self._news.wait()
