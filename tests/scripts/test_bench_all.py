@@ -22,7 +22,7 @@ def rows(result: object) -> dict[str, bool]:
 
 
 def test_every_benchmark_is_run() -> None:
-    shared = {"bench_all.py", "bench_model.py", "bench_recovery_job.py"}
+    shared = {"bench_all.py", "bench_model.py", "bench_gpt.py", "bench_recovery_job.py"}
     assert {path.name for path in Path(SCRIPTS).glob("bench_*.py")} - shared == set(bench_all.SCRIPT_NAMES)
 
 
