@@ -40,6 +40,12 @@ def test_times_and_rates() -> None:
     assert list(rows(rate | {"ratio_lowest": 0.8, "ratio_highest": 1.0}).values()) == [True]
 
 
+def test_limits_and_what_could_not_be_measured() -> None:
+    limit = {"name": "a joiner", "unit": "s", "values": [3.0, 30.0, 31.0], "goal": 20.0, "median": 30.0}
+    assert rows({"limits": [limit, limit | {"name": "noise", "median": 2.0}]}) == {"a joiner": False, "noise": True}
+    assert rows({"skipped": "needs root"}) == {": needs root": False}
+
+
 def test_pauses_and_what_they_are_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
     measured = bench_recovery.cases()
     for case in measured:
