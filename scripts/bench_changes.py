@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from benchmarking import (
     SCRIPTS,
@@ -30,7 +31,18 @@ from benchmarking import (
     report_limits,
     say,
 )
-from job_run import JobRun, Told, back_after, described, in_plan, plans, repartitions, stages, steady_steps
+from job_run import (
+    WARM_SECONDS,
+    JobRun,
+    Told,
+    back_after,
+    described,
+    in_plan,
+    plans,
+    repartitions,
+    stages,
+    steady_steps,
+)
 from testbed import Testbed, ended_by_signals
 from testbed_throttle import Throttle
 
@@ -45,9 +57,6 @@ GIVE_UP_SECONDS = 240.0
 
 NOISE_SECONDS, NOISE_LEAST, SEED = 300.0, 0.8, 1
 DRAW_SECONDS = 1.0
-CALM_SECONDS = 15.0
-"""... in which no new plan comes: the devices have been measured while they work."""
-
 BEGIN_SECONDS = 400.0
 
 
@@ -73,7 +82,7 @@ def new_optimum(steps: int) -> float:
         for device in bed.devices.values():
             device.ready()
         bed.settle()
-        return steady_steps(bed["n0"].home, JOB, CHANGES, steps=steps, warm_up=3).median
+        return steady_steps(bed["n0"].home, JOB, CHANGES, steps=steps, warm_seconds=WARM_SECONDS).median
 
 
 def until_back(optimum: float) -> float:
@@ -97,7 +106,7 @@ def joiner(options: argparse.Namespace) -> Limit:
             device = bed[add_device(bed, base(EQUAL), GIGABIT)]
             bed.start(device.name)
             since = time.monotonic()
-            used = run.wait(lambda told, node=device.id: given_layers(told, node), "its layers", GIVE_UP_SECONDS)
+            used = run.wait(partial(given_layers, device.id), "its layers", GIVE_UP_SECONDS)
             seconds.append(used - since)
             tell_plans(run.told(), since)
         say(f"round {number + 1}/{options.rounds}: used after {seconds[-1]:.1f} s")
@@ -118,7 +127,7 @@ def noise(options: argparse.Namespace) -> Limit:
     return Limit(f"{seconds:.0f} s of 20 % noise: re-partitions", "", [float(len(changed))], 1.0)
 
 
-def given_layers(told: Sequence[Told], node: str) -> float | None:
+def given_layers(node: str, told: Sequence[Told]) -> float | None:
     """When a plan was told in which a node has layers."""
     given = (now for now, line in told if line["event"] == "plan" and node in {each for each, _, _ in stages(line)})
     return next(given, None)
@@ -129,7 +138,7 @@ def calm() -> Callable[[Sequence[Told]], bool | None]:
 
     def asked(told: Sequence[Told]) -> bool | None:
         moments = in_plan(told)
-        return True if moments and moments[-1] - moments[0] >= CALM_SECONDS else None
+        return True if moments and moments[-1] - moments[0] >= WARM_SECONDS else None
 
     return asked
 
@@ -167,9 +176,9 @@ def beginning(stack: ExitStack) -> Testbed:
 
 
 def tell_plans(told: Sequence[Told], since: float) -> None:
-    """Say which plans came after a moment, and why."""
+    """Say which plans and decisions came after a moment, and why."""
     for now, line in told:
-        if now > since and line["event"] in {"plan", "recovery"}:
+        if now > since and line["event"] in {"plan", "recovery", "decision"}:
             what = described(line) + f": {line['reason']}" if line["event"] == "plan" else line["text"]
             say(f"  after {now - since:.1f} s: {what}")
     say(f"  at the end: {described(plans(told)[-1])}")

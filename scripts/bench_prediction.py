@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarking import SCRIPTS, Limit, arguments, need_network, networked, report_limits, say
-from job_run import predicted, steady_steps
+from job_run import WARM_SECONDS, predicted, steady_steps
 from testbed import ended_by_signals
 
 MODELS = {"mobilenet": SCRIPTS / "bench_model.py", "gpt": SCRIPTS / "bench_gpt.py"}
@@ -68,11 +68,11 @@ class Outcome:
         return f"| {self.case} | {self.predicted:.3f} s | {self.measured:.3f} s | {error:+.1f} % |"
 
 
-def measure(case: Case, steps: int, warm_up: int) -> Outcome:
+def measure(case: Case, steps: int, warm_seconds: float) -> Outcome:
     """Run one case."""
     with networked(case.slowness, case.mbit) as bed:
         changes = {"micro_batches": case.micro_batches, "steps": 1_000_000}
-        found = steady_steps(bed["n0"].home, MODELS[case.model], changes, steps=steps, warm_up=warm_up)
+        found = steady_steps(bed["n0"].home, MODELS[case.model], changes, steps=steps, warm_seconds=warm_seconds)
     return Outcome(str(case), predicted(found.plan), found.median)
 
 
@@ -86,12 +86,12 @@ def main() -> None:
     """Measure the cases; exit status 1 if the median error exceeds the goal."""
     options = arguments(__doc__ or "", rounds=1, cases=[str(case) for case in CASES])
     need_network(as_json=options.json)
-    steps, warm_up = (2, 0) if options.quick else (8, 4)
+    steps, warm_seconds = (2, 0.0) if options.quick else (8, WARM_SECONDS)
     outcomes = []
     with ended_by_signals():
         for number, case in enumerate(case for case in CASES if str(case) in options.case):
             say(f"{number + 1}/{len(options.case)} {case} ...")
-            outcomes.append(measure(case, steps, warm_up))
+            outcomes.append(measure(case, steps, warm_seconds))
     if not options.json:
         print("| nodes / Mbit/s / model / micro-batches | predicted | measured | error |\n|---|---|---|---|")
         print("\n".join(outcome.row() for outcome in outcomes) + "\n")

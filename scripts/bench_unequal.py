@@ -37,7 +37,7 @@ from benchmarking import (
     say,
 )
 from exhaustive import Block, Links, Search
-from job_run import JobRun, Steady, steady_steps
+from job_run import WARM_SECONDS, JobRun, Steady, steady_steps
 from testbed import Testbed, ended_by_signals
 
 from edged.errors import JobError
@@ -63,18 +63,18 @@ TO_COMPARE = 0.95
 
 @dataclass(frozen=True)
 class Length:
-    """How many steps are measured, after how many that are not (the first of a plan never is), and how long ones."""
+    """How many steps are measured, how many seconds after the first step of a plan, and how long ones."""
 
     steps: int
-    warm_up: int
+    warm_seconds: float
     micro_batches: int = MICRO_BATCHES
 
 
-FULL, QUICK = Length(6, 3), Length(1, 0, 8)
-BLIND_FULL = Length(2, 0)
+FULL, QUICK = Length(6, WARM_SECONDS), Length(1, 0.0, 8)
+BLIND_FULL = Length(2, 0.0)
 """Steps of half a minute each."""
 
-ASYNC_FULL, ASYNC_BLIND, ASYNC_QUICK = Length(256, 64), Length(64, 32), Length(10, 4)
+ASYNC_FULL, ASYNC_BLIND, ASYNC_QUICK = Length(256, WARM_SECONDS), Length(64, 10.0), Length(10, 1.0)
 """Of asynchronous jobs, whose every micro-batch is a step."""
 
 
@@ -82,7 +82,7 @@ def measured(bed: Testbed, name: str, job: Path, length: Length, strategy: str =
     """Samples per second of a job whose source is device ``name``."""
     changes = {"micro_batches": length.micro_batches, "steps": STEPS, "strategy": strategy}
     changes |= {} if mode == "sync" else {"mode": mode}
-    found = steady_steps(bed[name].home, job, changes, steps=length.steps, warm_up=length.warm_up)
+    found = steady_steps(bed[name].home, job, changes, steps=length.steps, warm_seconds=length.warm_seconds)
     return speed(found, length, mode)
 
 

@@ -23,7 +23,13 @@ from edged.errors import UserError
 START_SECONDS = 300.0
 """So long a job may take to its first step, on slow devices and links."""
 
+STEP_SECONDS = 120.0
+"""No step is expected to take longer."""
+
 STOP_SECONDS = 60.0
+WARM_SECONDS = 20.0
+"""So long after its first step a plan has been kept or replaced by what was measured while it ran."""
+
 SHARE_OF_OPTIMUM = 0.9
 CONSECUTIVE = 3
 """Throughput is back once so many steps in a row reach that share of it."""
@@ -65,9 +71,10 @@ def in_plan(told: Sequence[Told]) -> list[float]:
     return moments
 
 
-def steady(told: Sequence[Told], warm_up: int) -> list[float]:
-    """Seconds of every step of the newest plan, without the first and ``warm_up`` more."""
-    return [after - before for before, after in pairwise(in_plan(told))][warm_up:]
+def steady(told: Sequence[Told], warm_seconds: float) -> list[float]:
+    """Seconds of every step of the newest plan that began at least ``warm_seconds`` after its first one was done."""
+    moments = in_plan(told)
+    return [after - before for before, after in pairwise(moments) if before >= moments[0] + warm_seconds]
 
 
 def back_after(told: Sequence[Told], since: float, step_seconds: float) -> float | None:
@@ -163,14 +170,14 @@ class JobRun:
             with self._news:
                 self._news.wait_for(lambda: len(self._told) > count, timeout=1.0)  # noqa: B023 - it is called here
 
-    def steady(self, steps: int, warm_up: int, *, step_limit: float = 120.0) -> Steady:
-        """The newest ``steps`` steps of a plan, once one has done so many besides its first and ``warm_up`` more."""
+    def steady(self, steps: int, warm_seconds: float) -> Steady:
+        """The newest ``steps`` steps of a plan, once one has done so many after its first and ``warm_seconds``."""
 
         def enough(told: Sequence[Told]) -> Steady | None:
-            seconds = steady(told, warm_up)
+            seconds = steady(told, warm_seconds)
             return Steady(seconds[-steps:], plans(told)[-1]) if len(seconds) >= steps and plans(told) else None
 
-        found = self.wait(enough, f"{steps} steady steps", START_SECONDS + 3 * step_limit * (steps + warm_up + 1))
+        found = self.wait(enough, f"{steps} steady steps", START_SECONDS + 3 * (warm_seconds + steps * STEP_SECONDS))
         say(f"  {described(found.plan)}: {found.median:.3f} s a step, predicted {predicted(found.plan):.3f} s")
         return found
 
@@ -189,12 +196,12 @@ class JobRun:
                 self._news.notify_all()
 
 
-def steady_steps(home: Path, job: Path, changes: Mapping[str, object], *, steps: int, warm_up: int) -> Steady:
+def steady_steps(home: Path, job: Path, changes: Mapping[str, object], *, steps: int, warm_seconds: float) -> Steady:
     """Run a job until so many of its steps have been measured, then stop it."""
     told = ", ".join(f"{key}={value}" for key, value in changes.items())
     say(f"{home.name}: {job.stem} {told}")
     with JobRun(home, job, changes) as run:
-        return run.steady(steps, warm_up)
+        return run.steady(steps, warm_seconds)
 
 
 def predicted(plan: Mapping[str, Any]) -> float:

@@ -26,9 +26,9 @@ def steps(*moments: float) -> list[Told]:
 def test_steady_steps_are_those_of_the_newest_plan_without_its_first() -> None:
     told: list[Told] = [(0.0, plan("a")), *steps(1.0, 2.0, 3.0), (3.5, plan("a", "b")), *steps(10.0, 10.5, 11.0)]
     assert in_plan(told) == [10.0, 10.5, 11.0]
-    assert steady(told, 0) == [0.5, 0.5]
-    assert steady(told, 1) == [0.5]
-    assert steady(told, 5) == []
+    assert steady(told, 0.0) == [0.5, 0.5]
+    assert steady(told, 0.4) == [0.5]
+    assert steady(told, 1.0) == []
 
 
 def test_steps_of_the_old_plan_that_are_told_after_the_new_one_do_not_count() -> None:
@@ -79,13 +79,13 @@ def test_a_step_that_began_before_the_change_does_not_count() -> None:
 
 def test_a_joiner_is_used_when_a_plan_gives_it_layers() -> None:
     told: list[Told] = [(0.0, plan("a")), *steps(1.0), (2.0, plan("a", "b")), (3.0, plan("b", "a"))]
-    assert given_layers(told, "b") == 2.0
-    assert given_layers(told, "c") is None
+    assert given_layers("b", told) == 2.0
+    assert given_layers("c", told) is None
 
 
 def test_a_plan_is_calm_once_it_has_done_steps_for_a_while() -> None:
-    assert calm()([(0.0, plan("a")), *steps(1.0, 20.0)])
-    assert not calm()([(0.0, plan("a")), *steps(1.0, 20.0), (21.0, plan("b")), *steps(22.0, 30.0)])
+    assert calm()([(0.0, plan("a")), *steps(1.0, 22.0)])
+    assert not calm()([(0.0, plan("a")), *steps(1.0, 22.0), (23.0, plan("b")), *steps(24.0, 30.0)])
     assert not calm()([])
 
 
