@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarking import SCRIPTS, Limit, arguments, need_network, networked, report_limits, say
+from benchmarking import SCRIPTS, Limit, arguments, each_case, need_network, networked, report_limits
 from job_run import WARM_SECONDS, predicted, steady_steps
 from testbed import ended_by_signals
 
@@ -87,15 +87,16 @@ def main() -> None:
     options = arguments(__doc__ or "", rounds=1, cases=[str(case) for case in CASES])
     need_network(as_json=options.json)
     steps, warm_seconds = (2, 0.0) if options.quick else (8, WARM_SECONDS)
-    outcomes = []
+    by_name = {str(case): case for case in CASES}
     with ended_by_signals():
-        for number, case in enumerate(case for case in CASES if str(case) in options.case):
-            say(f"{number + 1}/{len(options.case)} {case} ...")
-            outcomes.append(measure(case, steps, warm_seconds))
+        outcomes, complete = each_case(options.case, lambda name: [measure(by_name[name], steps, warm_seconds)])
+    if not outcomes:
+        raise SystemExit("no case could be measured")
     if not options.json:
         print("| nodes / Mbit/s / model / micro-batches | predicted | measured | error |\n|---|---|---|---|")
         print("\n".join(outcome.row() for outcome in outcomes) + "\n")
-    report_limits([limit_of(outcomes)], {"cases": [asdict(outcome) for outcome in outcomes]}, as_json=options.json)
+    more = {"cases": [asdict(outcome) for outcome in outcomes]}
+    report_limits([limit_of(outcomes)], more, as_json=options.json, complete=complete)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,13 @@ from typing import Any
 from benchmarking import (
     SCRIPTS,
     Comparison,
+    NotMeasuredError,
     add_device,
     alone,
     arguments,
     base,
     compared,
+    each_case,
     interleaved,
     need_network,
     networked,
@@ -161,8 +163,7 @@ def allowed_speed(
 def blind(name: str, job: Path, goal: float, options: argparse.Namespace, mode: str = "sync") -> list[Comparison]:
     """Strategy "auto" against "equal" on 1:1:10, the mean over the places of the slow node."""
     if reason := refused(mode):
-        say(f"{name}: not measured, {reason}")
-        return []
+        raise NotMeasuredError(reason)
     seeing, unseeing = (ASYNC_FULL, ASYNC_BLIND) if mode == "async" else (FULL, BLIND_FULL)
     if options.quick:
         seeing = unseeing = ASYNC_QUICK if mode == "async" else QUICK
@@ -232,12 +233,9 @@ def main() -> None:
     """Measure the cases; exit status 1 if a goal was missed."""
     options = arguments(__doc__ or "", rounds=4, cases=tuple(CASES))
     need_network(as_json=options.json)
-    comparisons: list[Comparison] = []
     with ended_by_signals():
-        for name in options.case:
-            say(f"{name} ...")
-            comparisons += CASES[name](options)
-    report(comparisons, as_json=options.json)
+        comparisons, complete = each_case(options.case, lambda name: CASES[name](options))
+    report(comparisons, as_json=options.json, complete=complete)
 
 
 if __name__ == "__main__":

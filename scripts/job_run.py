@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from benchmarking import say
+from benchmarking import NotMeasuredError, say
 
 from edged.cli.demo_nodes import finish, run_edged
 from edged.client import Client
@@ -33,6 +33,11 @@ WARM_SECONDS = 20.0
 SHARE_OF_OPTIMUM = 0.9
 CONSECUTIVE = 3
 """Throughput is back once so many steps in a row reach that share of it."""
+
+
+class NotSeenError(NotMeasuredError):
+    """What was waited for has not happened in time, though the job goes on."""
+
 
 Told = tuple[float, Mapping[str, Any]]
 """When a line was read (monotonic seconds), and the line."""
@@ -153,7 +158,7 @@ class JobRun:
     def wait(self, found: Callable[[Sequence[Told]], Found | None], what: str, seconds: float) -> Found:
         """The first answer of ``found`` that is something, asked after every line.
 
-        Ends the program if the job ends before, or after so many seconds.
+        Raises ``NotSeenError`` after so many seconds, and ``NotMeasuredError`` if the job ends before.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -163,10 +168,10 @@ class JobRun:
             if (answer := found(told)) is not None:
                 return answer
             last = told[-1][1] if told else {"event": "nothing"}
-            ended = last["event"] in {"failed", "finished"} or not self._reader.is_alive()
-            if ended or time.monotonic() > deadline:
-                why = f"the job has ended ({last})" if ended else f"not within {seconds:.0f} s (last: {last})"
-                raise SystemExit(f"waiting for {what}: {why}")
+            if last["event"] in {"failed", "finished"} or not self._reader.is_alive():
+                raise NotMeasuredError(f"the job ended before {what}: {last}")
+            if time.monotonic() > deadline:
+                raise NotSeenError(f"{what}: not within {seconds:.0f} s; last: {last}")
             with self._news:
                 self._news.wait_for(lambda: len(self._told) > count, timeout=1.0)  # noqa: B023 - it is called here
 

@@ -11,7 +11,17 @@ import bench_unequal
 import pytest
 from bench_prediction import Outcome, limit_of
 from bench_unequal import against_sum, allowed_speed, in_the_middle, over_places
-from benchmarking import CORES, Limit, arguments, base, compared, interleaved, report_limits
+from benchmarking import (
+    CORES,
+    Limit,
+    NotMeasuredError,
+    arguments,
+    base,
+    compared,
+    each_case,
+    interleaved,
+    report_limits,
+)
 from exhaustive import Block
 
 
@@ -92,6 +102,20 @@ def test_predictions_are_checked_on_at_least_twelve_clusters_and_models() -> Non
     assert {case.model for case in cases} == set(bench_prediction.MODELS)
     assert {case.mbit for case in cases} == {1000, 100, 30}
     assert {len(case.slowness) for case in cases} == {2, 3, 4}
+
+
+def test_a_case_that_cannot_be_measured_leaves_the_others_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(name: str) -> list[Limit]:
+        if name == "b":
+            raise NotMeasuredError("n1 has gone")
+        return [Limit(name, "s", [1.0], 2.0)]
+
+    rows, complete = each_case(["a", "b", "c"], measure)
+    assert ([row.name for row in rows], complete) == (["a", "c"], False)
+    assert "b: NOT MEASURED: n1 has gone" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        report_limits(rows, {}, as_json=False, complete=complete)
+    assert ended.value.code == 1
 
 
 @pytest.mark.parametrize("script", [bench_unequal, bench_changes])

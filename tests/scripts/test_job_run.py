@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bench_changes import calm, given_layers
+from bench_changes import calm, used_after
 from job_run import Told, back_after, described, in_plan, plans, repartitions, steady
 
 
@@ -79,8 +79,8 @@ def test_a_step_that_began_before_the_change_does_not_count() -> None:
 
 def test_a_joiner_is_used_when_a_plan_gives_it_layers() -> None:
     told: list[Told] = [(0.0, plan("a")), *steps(1.0), (2.0, plan("a", "b")), (3.0, plan("b", "a"))]
-    assert given_layers("b", told) == 2.0
-    assert given_layers("c", told) is None
+    assert used_after("b", 0.5, told) == 1.5
+    assert used_after("c", 0.5, told) is None
 
 
 def test_a_plan_is_calm_once_it_has_done_steps_for_a_while() -> None:
