@@ -175,7 +175,7 @@ class Worker:
         """
         before = self.memory_bytes
         held = shortage.held_bytes + self._snapshots.size_bytes + self._shelf.size_bytes
-        self.memory_bytes = min(max(held, before // 8), before * 3 // 4)
+        self.memory_bytes = min(max(held, before // 64), before * 3 // 4)
         topic_logger("worker").warning(
             "%s while %.1f MB were held: this node's budget is %.1f MB now, not %.1f MB, and its layers move",
             shortage, held / 1e6, self.memory_bytes / 1e6, before / 1e6,
