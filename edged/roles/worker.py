@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import psutil
+
 from edged.core.effects import (
     BuildStages,
     KeepArrived,
@@ -164,7 +166,8 @@ class Worker:
             if isinstance(header, StateParcel) and header.replica:
                 topic_logger("worker").warning("%s: a replica is refused", what)
             else:
-                self._run_out(ShortageError(what, 0))
+                self._run_out(ShortageError(what, psutil.Process().memory_info().rss))
+                self._engine.run(lambda executor: executor.relieve(), lambda _held: None, self._complain)
             return False
         return True
 
