@@ -54,5 +54,6 @@ def job(weights: str, epochs: int = 3) -> Job:
         batch_size=16,
         micro_batches=4,
         epochs=epochs,
+        replicate_every=16,
         seed=3,
     )
