@@ -1,8 +1,8 @@
 """How slow a node is while it works by a plan: measured seconds of its layers over those of the source's profile.
 
 C_d = measured seconds of d's layers / reference seconds of the same layers (Chen et al., FTPipeHD, arXiv 2110.02781):
-it belongs to the node, not to the stage. A micro-batch counts when its backward is done, with its forward. Micro-batches
-are added up to blocks that are long against the periods in which systems ration a processor; the median over the latest
+it belongs to the node, not to the stage. A micro-batch counts when its backward is done, with its forward. They are
+added up to blocks that are long against the periods in which systems ration a processor; the median over the latest
 blocks is not moved by a few that were disturbed, and follows a lasting change within seconds.
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from edged.core.ids import JobId
 
 MOST_BIAS = 1.5
-"""Work takes at most so many times what a calibration says, and at least the reciprocal: else the device has changed."""
+"""Work takes at most so many times what a calibration says, and at least the reciprocal, or the device has changed."""
 
 
 class Speed:

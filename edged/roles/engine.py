@@ -34,6 +34,12 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.busy_seconds = 0.0
         """Seconds of work done on the thread since the start; grows when a piece of work ends."""
+        self._unfinished = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was asked has been done."""
+        return self._unfinished == 0
 
     def start(self, measure: Callable[[Executor], T], done: Callable[[T], None], failed: Callable[[str], None]) -> None:
         """Build the executor, then ``measure`` it. ``failed`` gets the reason if this device cannot compute."""
@@ -80,6 +86,7 @@ class Engine:
                 self.busy_seconds += time.perf_counter() - begun
 
         def finish(result: T | BaseException) -> None:
+            self._unfinished -= 1
             if isinstance(result, BaseException):
                 if not isinstance(result, EdgedError):
                     topic_logger("compute").error("%s", sentence(result), exc_info=result)
@@ -93,6 +100,7 @@ class Engine:
             except RuntimeError:
                 topic_logger("compute").debug("a result came after the node had stopped")
 
+        self._unfinished += 1
         self._thread.submit(timed, hand_over)
 
 

@@ -5,8 +5,8 @@ begins while the parcel before it has hardly left is through ``bytes / bandwidth
 way. All others wait for something that is not known, and tell nothing; nor does what background messages get between.
 
 The slope is the median over pairs of parcels that went alone and differ in size (Theil, 1950; Sen, 1968), the start-up
-the median of what the slope leaves of the smallest; so a few disturbed parcels do not matter. Only the latest are looked at, so that a
-change of the rate is seen within seconds.
+the median of what the slope leaves of the smallest; so a few disturbed parcels do not matter. Only the latest are
+looked at, so that a change of the rate is seen within seconds.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Stopwatch:
             newest.ends, newest.whole = count, whole
 
     def disturbed(self) -> None:
-        """A background message has got between: what follows it waits for it, and so may the rest of what is half sent."""
+        """A background message has got between: the rest of what is half sent waits for it."""
         if self._on_the_way and not self._on_the_way[-1].whole:
             self._on_the_way[-1].alone = False
 
