@@ -21,7 +21,10 @@ LOOK_SECONDS = 0.5
 """Figures are looked at so often; they come once a second."""
 
 CREEP_SECONDS = 20.0
-"""So long after a question, half a drift is enough for the next."""
+"""So long after a question ..."""
+
+CREEP = 0.5
+"""... half a drift is enough for the next."""
 
 LIMITS: Mapping[str, float] = {"speed": 0.2, "memory": 0.2, "link": 0.3}
 """A figure has drifted when it is so much larger than it was, or was so much larger than it is."""
@@ -58,17 +61,17 @@ class Drift:
         return self._warm_at is not None and now >= self._look_at
 
     def is_worth_asking(self, levels: Levels, now: float) -> bool:
-        """Whether some figure has drifted, and has stayed so; or has moved half as far since long.
+        """Whether some figure has drifted, and has stayed so.
 
         A link that shows itself for the first time has drifted; a node that does is no matter of drift.
         """
         self._look_at = now + LOOK_SECONDS
-        moved = {subject: _distance(self._asked.get(subject), level, subject) for subject, level in levels.items()}
-        drifted = [subject for subject, distance in moved.items() if distance > 1.0]
-        self._since = {subject: self._since.get(subject, now) for subject in drifted}
-        steady = any(now - since >= STEADY_SECONDS for since in self._since.values())
-        crept = now >= self._asked_at + CREEP_SECONDS and any(distance > 0.5 for distance in moved.values())  # noqa: PLR2004 - half
-        return steady or crept
+        least = 1.0 if now < self._asked_at + CREEP_SECONDS else CREEP
+        far = [
+            subject for subject, level in levels.items() if _distance(self._asked.get(subject), level, subject) > least
+        ]
+        self._since = {subject: self._since.get(subject, now) for subject in far}
+        return any(now - since >= STEADY_SECONDS for since in self._since.values())
 
     def verbs(self) -> dict[NodeId, str]:
         """What had moved most since the plan was made, when the planner was asked last: node -> what it does now."""

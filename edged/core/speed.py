@@ -1,7 +1,7 @@
 """What a node says of its own slowness: as it worked; and while it has no layers, as calibrations show it changing.
 
 Work shows more than a calibration does: a busy memory, a loop that wants the processor too. So the first calibration
-after work tells how the two differ on this node, within bounds, and later ones are read with that in mind. A node that
+after work tells how the two differ on this node, and later ones are read with that in mind. A node that
 was left out for its slowness is noticed when it is fast again, and is not taken for faster than it will be at work.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 from edged.core.ids import JobId
 
 MOST_BIAS = 1.5
-"""Work takes at most so many times what a calibration says, and at least the reciprocal, or the device has changed."""
+"""Work takes at most so many times what a calibration says, and at least the reciprocal.
+
+Else the device has changed in between, and how the two differ is not known."""
 
 
 class Speed:
@@ -31,5 +33,6 @@ class Speed:
         if job != self.job:
             self.job, self._bias = job, 1.0
         if self._bias is None:
-            self._bias = min(max(self.slowness / slowness, 1.0 / MOST_BIAS), MOST_BIAS)
+            ratio = self.slowness / slowness
+            self._bias = ratio if 1.0 / MOST_BIAS <= ratio <= MOST_BIAS else 1.0
         self.slowness = self._bias * slowness

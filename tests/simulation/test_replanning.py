@@ -52,7 +52,7 @@ def test_a_node_that_slows_down_five_times_gets_less_within_twenty_seconds(seed,
 def test_a_node_that_has_recovered_is_used_again(seed):
     cluster, its = MeasuredCluster("abc", seed), job_of()
     cluster.begin(its)
-    cluster.paces["c" * 16] = 40.0
+    cluster.paces["c" * 16] = 8.0
     cluster.sim.run_for(60.0)
     assert cluster.nodes_at_work(its.job) == {"a", "b"}, cluster.picture()
     cluster.paces["c" * 16] = 1.0
@@ -65,7 +65,7 @@ def test_a_node_that_has_recovered_is_used_again(seed):
 def test_a_node_that_slows_down_for_a_moment_is_used_again(seed):
     cluster, its = MeasuredCluster("abc", seed), job_of()
     cluster.begin(its)
-    cluster.paces["c" * 16] = 40.0
+    cluster.paces["c" * 16] = 8.0
     cluster.sim.run_for(12.0)
     cluster.paces["c" * 16] = 1.0
     cluster.sim.run_for(60.0)

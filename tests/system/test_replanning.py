@@ -22,7 +22,7 @@ from testbed_throttle import Throttle  # noqa: E402 - the scripts import each ot
 pytestmark = pytest.mark.slow
 
 DEEP = Path(__file__).with_name("deep.py")
-STEPS = 500
+STEPS = 400
 SECONDS = 400.0
 
 
