@@ -6,6 +6,7 @@ only while a job runs that may come to want it. Everyone is told of a change tha
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ class Survey:
         self._clock = clock
         self._speed = Speed()
         self._base_bytes: int | None = None
+        self._told_bytes = 0
+        self._most_bytes = sys.maxsize
         self._due_at = 0.0
         self._latest: float | None = None
 
@@ -74,6 +77,7 @@ class Survey:
             return
         if self._base_bytes is None:
             self._base_bytes, self._due_at = resident_bytes(), self._clock() + MEASURE_SECONDS
+            self._told_bytes = self._node.membership.own.memory_bytes
         if self._clock() < self._due_at:
             return
         self._due_at = self._clock() + MEASURE_SECONDS
@@ -104,12 +108,18 @@ class Survey:
             self._tell(slowness)
 
     def _tell(self, slowness: float) -> None:
-        """Let membership know a speed, and the memory that is free now, if either is news."""
+        """Let membership know a speed, and the memory that is free now, if either is news.
+
+        A budget that somebody else has lowered, because memory ran out, is not raised again.
+        """
         own = self._node.membership.own
+        if own.memory_bytes < self._told_bytes:
+            self._most_bytes = min(self._most_bytes, own.memory_bytes)
         grown = max(0, resident_bytes() - (self._base_bytes or 0))
-        memory = self._device.free_memory(own_bytes=grown)
+        memory = min(self._device.free_memory(own_bytes=grown), self._most_bytes)
         memory = memory if _differ(memory, own.memory_bytes) else own.memory_bytes
         slowness = slowness if _differ(slowness, own.slowness) else own.slowness
+        self._told_bytes = memory
         if (memory, slowness) != (own.memory_bytes, own.slowness):
             self._worker.memory_bytes = memory
             self._post(SelfMeasured(slowness, memory, own.device))
