@@ -19,10 +19,10 @@ if SCRIPTS not in sys.path:
 
 from testbed_throttle import Throttle  # noqa: E402 - the scripts import each other by their bare names
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DEEP = Path(__file__).with_name("deep.py")
-STEPS = 400
+STEPS = 300
 SECONDS = 400.0
 
 
