@@ -55,6 +55,7 @@ from edged.roles.reporter import Reporter
 from edged.roles.shelf import Shelf
 from edged.roles.source import Source
 from edged.roles.status import address
+from edged.roles.survey import Survey
 from edged.roles.worker import Worker
 from edged.strategies import PLANNERS
 from edged.telemetry.counters import Counters
@@ -241,6 +242,7 @@ class Daemon:
             observer,
             worker,
             engine,
+            Survey(node, device, engine, worker, pump.post),
             self.transport,
             self.journal,
             pump.send,

@@ -64,7 +64,7 @@ def in_words(event: Mapping[str, Any]) -> str:
         return f"finished {event['steps']} steps in {took}{loss}; the weights:"
     if kind == "waiting":
         return str(event["reason"])
-    if kind == "recovery":
+    if kind in {"recovery", "decision"}:
         return str(event["text"])
     if kind == "failed":
         return f"failed: {event['reason']}"

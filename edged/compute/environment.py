@@ -90,3 +90,15 @@ def pick_device(name: str) -> torch.device:
     if not available[name]:
         raise ConfigError(f"--device {name}: this torch sees no such device here; use --device cpu")
     return torch.device(name, 0) if name == "cuda" else torch.device(name)
+
+
+def free_memory(name: str) -> int | None:
+    """Bytes that tensors of this process may take on the device called ``name`` (see ``pick_device``), now.
+
+    What torch has reserved there counts as free. ``None`` where the device's memory is the system's.
+    """
+    device = pick_device(name)
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device)

@@ -34,12 +34,12 @@ _MOST_REPEATS: Final = 10
 _WARM_UPS: Final = 1
 
 
-def calibrate(device: str = "cpu") -> float:
+def calibrate(device: str = "cpu", bursts: int = _BURSTS) -> float:
     """Measure this device's slowness: 2.0 takes twice as long as the reference.
 
     Seconds of a short fixed workload (small convolutions and a linear layer, forward and backward) relative to
-    ``REFERENCE_SECONDS``: the mean round of the fastest of several bursts, about 0.3 s in all, with the thread count
-    that is set. Whatever else the machine does only ever slows a burst down, so the fastest tells equal devices to be
+    ``REFERENCE_SECONDS``: the mean round of the fastest of several ``bursts`` of 0.05 s, with the thread count that is
+    set. Whatever else the machine does only ever slows a burst down, so the fastest tells equal devices to be
     equal. Draws nothing from the default generator.
     """
     place = torch.device(device)
@@ -62,10 +62,10 @@ def calibrate(device: str = "cpu") -> float:
 
     one_round()
     began = perf_counter()
-    bursts = [_burst(one_round)]
-    while len(bursts) < _BURSTS and perf_counter() - began < _CALIBRATION_SECONDS:
-        bursts.append(_burst(one_round))
-    return min(bursts) / REFERENCE_SECONDS
+    means = [_burst(one_round)]
+    while len(means) < bursts and perf_counter() - began < _CALIBRATION_SECONDS:
+        means.append(_burst(one_round))
+    return min(means) / REFERENCE_SECONDS
 
 
 def _burst(one_round: Callable[[], float]) -> float:

@@ -12,7 +12,9 @@ from itertools import combinations, pairwise
 from typing import assert_never
 
 from edged.core.conduct import Conduct
+from edged.core.drift import Drift
 from edged.core.effects import Effect, Log, MakePlan, SendMessage
+from edged.core.figures import Figures, Levels
 from edged.core.gathering import Gathering
 from edged.core.ids import NodeId, Stamp
 from edged.core.inventory import Inventories, Transfers, transfer_seconds
@@ -78,7 +80,7 @@ STANDING: Mapping[Stage, JobState] = {
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """What a leader knows besides its jobs; members, leavers and links are live, owned by the board of jobs.
+    """What a leader knows besides its jobs; members, leavers, links and figures are live, owned by the board of jobs.
 
     ``replicas``: how many ring successors keep copies of a node's layers. ``interval``: see ``protection.py``.
     """
@@ -88,6 +90,7 @@ class Leadership:
     members: Mapping[NodeId, MemberRecord]
     leavers: AbstractSet[NodeId]
     links: Links
+    figures: Figures
     replicas: int
     interval: Interval
 
@@ -116,6 +119,7 @@ class Course:
         self._minded: frozenset[Pair] = frozenset()
         self._aside: dict[NodeId, str] = {}
         self._newcomers = Newcomers()
+        self._drift = Drift()
         self._recovery: Recovery | None = None
         self._gathering: Gathering | None = None
         self._stock = Stock(0, record.source, record.source, 0.0)
@@ -193,6 +197,7 @@ class Course:
             case Stage.PLAN:
                 members = self._eligible(self._inventories)
                 self._newcomers.planned(members)
+                self._drift.planned(self._levels(members))
                 self._minded, self._aside = self._lead.links.pairs, {}
                 self._watch.follow(self._inventories)
                 return [self._ask_planner(members)]
@@ -207,6 +212,7 @@ class Course:
                 return [Log("info", "jobs", f"job {self.record.name}: {self._plan().reason}"), *self._repeat(now)]
             case Stage.RUN:
                 self._newcomers.running(now)
+                self._drift.running(now)
                 return self._tell_recovery(now)
             case Stage.DRAIN:
                 self._overdue_at = now + self._patience(DRAIN_SECONDS)
@@ -315,9 +321,26 @@ class Course:
         log = Log("info", "recovery", f"job {self.record.name}: {report.text}")
         return [log, *(SendMessage(to, report) for to in present(self._members))]
 
-    def _ask_planner(self, members: tuple[MemberRecord, ...]) -> Effect:
-        apart = tuple(sorted(self._lead.links.pairs))
-        return MakePlan(self._stamp_now(), Situation(self._spec(), members, apart))
+    def _ask_planner(self, members: tuple[MemberRecord, ...], running: Plan | None = None) -> Effect:
+        """Ask for a plan over these members; ``running`` is the one in force, if it could go on."""
+        spec, lead = self._spec(), self._lead
+        routes = () if running is None else running.routes
+        situation = Situation(
+            spec,
+            members,
+            tuple(sorted(lead.links.pairs)),
+            slowness=lead.figures.slowness(spec.job),
+            links=lead.figures.links(),
+            leader=lead.node,
+            replicas=lead.replicas,
+            plan=running,
+            steps_left=0 if running is None else spec.steps - self.record.step,
+            holders=tuple((hop.node, hop.first_layer, hop.last_layer) for route in routes for hop in route.hops),
+        )
+        return MakePlan(self._stamp_now(), situation)
+
+    def _levels(self, members: Iterable[MemberRecord]) -> Levels:
+        return self._lead.figures.levels(self._spec(), members)
 
     def _prepare(self, to: NodeId) -> Prepare:
         return Prepare(

@@ -23,6 +23,7 @@ from edged.core.ids import JobId, Stamp
 from edged.core.messages import (
     Activation,
     Committed,
+    Decided,
     Drain,
     Drained,
     EvalReport,
@@ -124,6 +125,7 @@ class Fence:
                 | EvalReport(stamp=stamp)
                 | FinishedReport(stamp=stamp)
                 | RecoveryReport(stamp=stamp)
+                | Decided(stamp=stamp)
             ):
                 return self._judge(stamp, type(subject).__name__, ahead=True, after=True)
             case _:

@@ -21,6 +21,7 @@ from edged.core.events import (
     MessageReceived,
     StopAsked,
 )
+from edged.core.figures import Figures
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.joblist import ENDED, JobList, queued
@@ -36,6 +37,7 @@ from edged.core.messages import (
     MemberRecord,
     MemberState,
     Message,
+    NodeReport,
     PauseRequest,
     PlanChosen,
     Prepare,
@@ -95,6 +97,7 @@ class JobBoard:
         self._submissions = Submissions(self.jobs)
         self._members: dict[NodeId, MemberRecord] = {record.node: record}
         self._links = Links(self._members)
+        self._figures = Figures(self._members)
         self._orphans = Orphans(self._members, self._spec_of)
         self._specs: dict[JobId, JobSpec] = {}
         self._starts: dict[JobId, tuple[Stamp, int]] = {}
@@ -195,6 +198,8 @@ class JobBoard:
                 return self._hear_plan(sender, message)
             case Start(stamp, version):
                 self._starts[stamp.job] = (stamp, version)
+            case NodeReport():
+                self._figures.hear(sender, message)
             case Committed(stamp) if not self.jobs.ended(stamp.job):
                 self.committed[stamp.job] = message
             case StepReport(stamp, step) | EvalReport(stamp, step):
@@ -278,6 +283,7 @@ class JobBoard:
         if self._members.get(record.node, record).boot != record.boot:
             self.committed.update({job: without(told, record.node) for job, told in self.committed.items()})
         self._members[record.node] = record
+        self._figures.forget()
         back = record.state is MemberState.ALIVE and before is not MemberState.ALIVE
         if not (self.leads and back and self.jobs.records) or record.node == self.node:
             return []
@@ -343,7 +349,7 @@ class JobBoard:
     def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
         job = record.job
         known, told, spec = self.plans.get(job), self.committed.get(job), self._spec_of(job)
-        live = (self._members, self._leavers, self._links)
+        live = (self._members, self._leavers, self._links, self._figures)
         lead = Leadership(self.node, self._term, *live, self._replicas, self._interval)
         self.procedure = Procedure(record, lead, self._version, None if known is None else known.plan)
         cause = self._causes.pop(job, "")

@@ -60,6 +60,7 @@ from edged.core.recovery_messages import (
     Committed,
     DataHeld,
     DataWanted,
+    Decided,
     Drain,
     Drained,
     Halt,
@@ -86,6 +87,7 @@ from edged.core.training_messages import (
     FinishedReport,
     GradientNorms,
     JobDone,
+    LinkReport,
     NodeReport,
     Result,
     StepReport,
@@ -106,6 +108,7 @@ __all__ = [
     "DataHeld",
     "DataParcel",
     "DataWanted",
+    "Decided",
     "Drain",
     "Drained",
     "Electorate",
@@ -135,6 +138,7 @@ __all__ = [
     "LeaveGranted",
     "LeaveOrder",
     "LeaveRequest",
+    "LinkReport",
     "Lying",
     "MemberRecord",
     "MemberState",
@@ -222,6 +226,7 @@ Message = (
     | LeaveRequest
     | PauseRequest
     | RecoveryReport
+    | Decided
     | ResumeRequest
     | Stuck
     | WantSnapshot

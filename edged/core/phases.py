@@ -13,8 +13,9 @@
     OVER: an end (result, stop, failure) at any stage; a pause at FENCE or WAIT; at ADOPT, if nobody tells the plan
 
 ``TABLE`` is the truth of this picture: what is not listed cannot happen. The start of a job, a death, a departure, a
-newcomer, a pause and a change of leader all go through these stages. A planned change comes by DRAIN, so that all nodes
-stand between two steps and nothing is rolled back; any trouble at any stage goes to FENCE, with one version more.
+newcomer, a device that has changed, a pause and a change of leader all go through these stages. A planned change comes
+by DRAIN, so that all nodes stand between two steps and nothing is rolled back; any trouble at any stage goes to FENCE,
+with one version more.
 """
 
 from __future__ import annotations

@@ -26,10 +26,9 @@ from edged.core.course import (
     MEASURE_SECONDS,
     REPEAT_SECONDS,
 )
-from edged.core.effects import Effect, Log, SendMessage
+from edged.core.effects import Effect, Log
 from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade, PortProbed
-from edged.core.founding import Founding
-from edged.core.ids import NodeId, Stamp
+from edged.core.ids import NodeId
 from edged.core.inventory import transfer_seconds
 from edged.core.job import JobSpec
 from edged.core.messages import (
@@ -41,7 +40,6 @@ from edged.core.messages import (
     JobDone,
     JobRecord,
     JobState,
-    Learn,
     Learned,
     Message,
     PauseRequest,
@@ -55,12 +53,12 @@ from edged.core.messages import (
     WorkFailed,
 )
 from edged.core.phases import IN_FORCE, Stage, Turn
-from edged.core.plan import Plan
-from edged.core.recovery import LEAVES, Recovery, cause_of
+from edged.core.recovery import Recovery, cause_of
+from edged.core.replanning import Replanning
 from edged.core.watch import GONE, fate
 
 
-class Procedure(Founding):
+class Procedure(Replanning):
     """The leader's side of one job, from the queue to its end or pause. Build it, then ``begin`` or ``adopt``."""
 
     # ---------------------------------------------------------------------------------------- beginnings
@@ -98,6 +96,7 @@ class Procedure(Founding):
         self._adopted = self._begun = True
         self._before = known.plan
         self._protect(version, told)
+        self._drift.planned(self._levels(self._eligible(self._present())))
         self._watch.follow(self._participants())
         return self._lost(now) or self._turn(Turn.TOLD, now)
 
@@ -110,8 +109,8 @@ class Procedure(Founding):
         match event:
             case MessageReceived(sender, message):
                 effects = self._hear(sender, message, now)
-            case PlanMade(stamp, plan, problem) if stamp.job == self.record.job:
-                effects = self._planned(stamp, plan, problem, now)
+            case PlanMade(stamp) if stamp.job == self.record.job:
+                effects = self._planned(event, now)
             case MemberChanged(record, before):
                 self._conduct.changed(record, before)
                 effects = self._look_around(now)
@@ -245,62 +244,13 @@ class Procedure(Founding):
             self._recovery.since = now
         return self._turn(Turn.DRAINED, now)
 
-    # ------------------------------------------------------------------------------------ planned changes
-
-    def _planned(self, stamp: Stamp, plan: Plan | None, problem: str, now: float) -> list[Effect]:
+    def _planned(self, made: PlanMade, now: float) -> list[Effect]:
         """The planner has answered the question of this stamp; planners run side by side, so it may be an old one."""
-        if self.stage is Stage.PLAN and stamp == self._stamp_now():
-            return self._chosen(plan, problem, now)
-        if self.stage is Stage.RUN and stamp == self._trial and plan is not None:
-            return self._join(plan, now)
+        if self.stage is Stage.PLAN and made.stamp == self._stamp_now():
+            return self._chosen(made.plan, made.problem, now)
+        if self.stage is Stage.RUN and made.stamp == self._trial:
+            return self._tried(made, now)
         return []
-
-    def _change(self, now: float) -> list[Effect]:
-        """Look whether another plan is wanted while this one could go on, as long as a step is left to be done."""
-        plan, source, leavers = self._plan(), self.record.source, self._lead.leavers
-        if self.record.step >= self._spec().steps:
-            return []
-        if self._pausing:
-            return self._drain(None, now)
-        leaving = {node: LEAVES for node in plan.nodes() if node in leavers and node not in self._needed}
-        if source in leavers and self.protection is not None and self.protection.data_held(source):
-            leaving[source] = LEAVES
-        if late := self._late():
-            return self._drain(Recovery("joined", dict.fromkeys(late, "joined"), plan, self.record.step, now), now)
-        if leaving:
-            return self._drain(Recovery("left", leaving, plan, self.record.step, now), now)
-        mended = self._minded - self._lead.links.pairs
-        if mended:
-            self._minded -= mended
-            self._newcomers.reconsider({node for pair in mended for node in pair} - {*plan.nodes()})
-        members = self._eligible(self._present())
-        aside = [member for member in members if member.node not in plan.nodes()]
-        learn = Learn(self.record.job, source)
-        doubtful = [m for m in self._alive() if m.node in self._conduct.doubted and m.node not in plan.nodes()]
-        teach = self._newcomers.to_teach([*aside, *doubtful], now)
-        effects: list[Effect] = [SendMessage(to, learn) for to in teach]
-        able = tuple(member for member in members if member not in aside or self._newcomers.ready(member))
-        if not self._newcomers.worth_asking(able, now):
-            return effects
-        self.version += 1
-        self._trial = self._stamp_now()
-        return [*effects, self._ask_planner(able)]
-
-    def _join(self, plan: Plan, now: float) -> list[Effect]:
-        """The planner has been asked what it would do with newcomers."""
-        self._trial = None
-        news = dict.fromkeys((node for node in plan.nodes() if node not in self._plan().nodes()), "joined")
-        if not news or self.record.step >= self._spec().steps:
-            return []
-        return self._drain(Recovery("joined", news, self._plan(), self.record.step, now), now)
-
-    def _drain(self, recovery: Recovery | None, now: float) -> list[Effect]:
-        """Let the step under way be the last of this plan."""
-        self._recovery = recovery
-        effects = self._turn(Turn.CHANGE, now)
-        doing = "pausing" if recovery is None else recovery.headline(self._members)
-        self.record = replace(self.record, reason=f"{doing}; the step under way is finished first")
-        return effects
 
     # ------------------------------------------------------------------------------------------- trouble
 

@@ -61,6 +61,8 @@ class Recovery:
                 return "all nodes were restarted"
             case "paused":
                 return "the job was resumed"
+            case "slow" if not self.verbs:
+                return "devices and links have changed"
             case _:
                 groups = {verb: [n for n, its in self.verbs.items() if its == verb] for verb in self.verbs.values()}
                 return " and ".join(f"{named(nodes, members)} {_plural(verb, nodes)}" for verb, nodes in groups.items())

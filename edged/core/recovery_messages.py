@@ -237,3 +237,16 @@ class RecoveryReport:
     pause_seconds: float
     moved_bytes: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Leader to all: what came of thinking about another plan than that of ``stamp``, in a sentence.
+
+    ``number`` tells the questions about one plan apart, the later the higher. ``changes``: another plan follows.
+    """
+
+    stamp: Stamp
+    number: int
+    changes: bool
+    text: str

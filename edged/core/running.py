@@ -31,6 +31,7 @@ from edged.core.events import (
     WeightsWritten,
 )
 from edged.core.feeding import Feeding
+from edged.core.gauge import Gauge
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.messages import (
@@ -78,6 +79,7 @@ class Running:
         self.stamp: Stamp | None = None
         self.schedule: Schedule | None = None
         self.feeding: Feeding | None = None
+        self.gauge: Gauge | None = None
         self.leader: NodeId | None = None
         self._members = members
         self._record = record
@@ -94,7 +96,7 @@ class Running:
         self._take(plan.stamp)
         if self.schedule is not None:
             return []
-        self.schedule = Schedule(plan, spec, self.node, version)
+        self.schedule, self.gauge = Schedule(plan, spec, self.node, version), Gauge(plan, spec, self.node)
         self.schedule.snapshots.every = self._every
         return self.schedule.handle(TimerFired(), now)
 
@@ -120,7 +122,7 @@ class Running:
         if self.feeding is not None and self.stamp is not None:
             owed = [ExportAsked(self.stamp.job, token) for token in self.feeding.exports]
             self._asked = [*self._asked, *owed][-MOST_ASKED:]
-        self.stamp = self.schedule = self.feeding = None
+        self.stamp = self.schedule = self.feeding = self.gauge = None
         self._broken, self._broken_at, self._every = {}, None, 0
         self._out_of_memory, self._tell_at = "", None
 
@@ -160,6 +162,8 @@ class Running:
         if self._out_of_memory:
             return self._tell_of_memory(now)
         effects = [] if self.schedule is None else self.schedule.handle(event, now)
+        if self.gauge is not None:
+            self.gauge.handle(event, now)
         effects += [] if self.feeding is None else self.feeding.handle(event, now)
         match event:
             case ParcelRefused(sender, Inputs() | Activation() | Gradient() | StateParcel() as parcel) if self.expects(

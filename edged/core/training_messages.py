@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edged.core.ids import NodeId, Stamp
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Work
 
 
@@ -145,11 +145,27 @@ class FinishedReport:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkReport:
+    """One entry of ``NodeReport``: the way from the sender to ``peer``.
+
+    ``sent_bytes_per_second`` were sent lately. A parcel of n bytes takes ``startup_seconds + n / bytes_per_second``
+    while it is alone (0.0 and 0.0: not measured yet).
+    """
+
+    peer: NodeId
+    round_trip_seconds: float
+    sent_bytes_per_second: float
+    startup_seconds: float
+    bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReport:
-    """Every node to all, about once a second, for status and the live view.
+    """Every node to all, about once a second: for status and the live view, and for whoever leads, to plan with.
 
     ``busy`` is the share of the last second that it computed (0..1). ``micro_batch_seconds`` is the median forward
-    plus backward time. ``links`` holds (peer, round trip seconds, bytes per second sent lately).
+    plus backward time. ``slowness``: how many times longer than the profile of ``job`` says its layers take here (0.0:
+    not measured for that job).
     """
 
     sequence: int
@@ -159,4 +175,6 @@ class NodeReport:
     busy: float
     micro_batch_seconds: float
     resident_bytes: int
-    links: tuple[tuple[NodeId, float, float], ...]
+    links: tuple[LinkReport, ...]
+    job: JobId
+    slowness: float

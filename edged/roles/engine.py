@@ -38,6 +38,12 @@ class Engine:
         self._short: Callable[[ShortageError], None] = _nobody
         self.busy_seconds = 0.0
         """Seconds of work done on the thread since the start; grows when a piece of work ends."""
+        self._unfinished = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was asked has been done."""
+        return self._unfinished == 0
 
     def watch_memory(self, short: Callable[[ShortageError], None]) -> None:
         """Call ``short`` on the loop when memory was refused, before the work's own ``failed``.
@@ -96,6 +102,7 @@ class Engine:
             raise self._relieved(reason)  # behind the handler: the first exception's frames hold what was computed
 
         def finish(result: T | BaseException) -> None:
+            self._unfinished -= 1
             if isinstance(result, BaseException):
                 if not isinstance(result, EdgedError):
                     topic_logger("compute").error("%s", sentence(result), exc_info=result)
@@ -111,6 +118,7 @@ class Engine:
             except RuntimeError:
                 topic_logger("compute").debug("a result came after the node had stopped")
 
+        self._unfinished += 1
         self._thread.submit(timed, hand_over)
 
     def _relieved(self, reason: str) -> ShortageError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edged.core.ids import JobId, NodeId
 from edged.core.job import JobSpec
-from edged.core.messages import EvalReport, FinishedReport, RecoveryReport, StepReport
+from edged.core.messages import Decided, EvalReport, FinishedReport, RecoveryReport, StepReport
 from edged.core.plan import Plan
 
 KEPT_JOBS = 50
@@ -129,6 +129,13 @@ class History:
                 "moved_bytes": report.moved_bytes,
                 "text": report.text,
             },
+        )
+
+    def decided(self, decided: Decided) -> bool:
+        """The leader has thought about another plan; returns whether that was news."""
+        return self.story(decided.stamp.job).add(
+            (decided.stamp, decided.number),
+            {"event": "decision", "changes": decided.changes, "text": decided.text},
         )
 
     def evaluated(self, report: EvalReport) -> bool:

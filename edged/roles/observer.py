@@ -21,6 +21,7 @@ from edged.core.joblist import ENDED
 from edged.core.messages import (
     TRIED_AGAIN,
     Committed,
+    Decided,
     End,
     EvalReport,
     FinishedReport,
@@ -97,6 +98,7 @@ class Observer:
         self._clock = clock
         self._unreported: dict[JobId, float] = {}
         self._tracebacks: dict[JobId, str] = {}
+        self._decisions: dict[JobId, tuple[float, str]] = {}
 
     def table(self) -> Table:
         """What is only for people. The other machines have heard it already, inside the core."""
@@ -182,6 +184,13 @@ class Observer:
         paused = [r for r in records if r.state is JobState.PAUSED]
         return next(iter(active or queued or paused or records[-1:]), None)
 
+    def decision(self, job: JobId) -> dict[str, Any] | None:
+        """What was last decided on this job's plan, and how long ago; ``None`` before the first time."""
+        if job not in self._decisions:
+            return None
+        at, text = self._decisions[job]
+        return {"text": text, "age_seconds": round(self._clock() - at, 3)}
+
     def _hear(self, sender: NodeId, message: Message) -> None:
         match message:
             case NodeReport():
@@ -193,6 +202,9 @@ class Observer:
             case Committed():
                 self.safekeeping.commit(message)
             case RecoveryReport(text=text) if self.history.recovered(message):
+                self.tell(text)
+            case Decided(text=text) if self.history.decided(message):
+                self._decisions[message.stamp.job] = (self._clock(), text)
                 self.tell(text)
             case _:
                 self._hear_of_training(message)
@@ -236,7 +248,7 @@ class Observer:
         """Let go of what was learned of jobs that the job list has forgotten, the oldest first."""
         listed = self.jobs()
         stores: tuple[dict[JobId, Any], ...] = (
-            self.specs, self.plans, self.losses, self._unreported, self._tracebacks,
+            self.specs, self.plans, self.losses, self._unreported, self._tracebacks, self._decisions,
         )  # fmt: skip
         for store in stores:
             for job in [job for job in store if job not in listed][: max(0, len(store) - KEPT_JOBS)]:

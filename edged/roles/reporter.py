@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 import psutil
 
 from edged.core.ids import JobId, NodeId
-from edged.core.messages import MemberState, Message, NodeReport
+from edged.core.messages import LinkReport, MemberState, Message, NodeReport
 from edged.roles.engine import Engine
 from edged.roles.headroom import Headroom
 from edged.roles.observer import Observer
 from edged.roles.outlook import WORKING
+from edged.roles.survey import Survey
 from edged.roles.worker import Worker
 from edged.telemetry.journal import Journal
-from edged.transport.interface import Transport
+from edged.transport.fitting import Fit
+from edged.transport.interface import LinkStatistics, Transport
 
 REPORT_SECONDS = 1.0
 
@@ -28,6 +30,7 @@ class Reporter:
         observer: Observer,
         worker: Worker,
         engine: Engine,
+        survey: Survey,
         transport: Transport,
         journal: Journal,
         send: Callable[[NodeId, Message], None],
@@ -38,6 +41,7 @@ class Reporter:
         self._observer = observer
         self._worker = worker
         self._engine = engine
+        self._survey = survey
         self._transport = transport
         self._journal = journal
         self._send = send
@@ -59,6 +63,7 @@ class Reporter:
         self._observer.settle()
         self._observer.wait(self._waiting())
         self._journal.flush()
+        self._survey.look()
         report = self._measure()
         self._headroom.look(report.resident_bytes, works=report.first_layer >= 0)
         for node, record in list(self._observer.members.items()):
@@ -69,7 +74,7 @@ class Reporter:
         self._sequence += 1
         busy, self._busy_before = self._engine.busy_seconds - self._busy_before, self._engine.busy_seconds
         first, last = self._layers()
-        trips = self._round_trips()
+        job, slowness = self._survey.figure()
         return NodeReport(
             sequence=self._sequence,
             first_layer=first,
@@ -78,11 +83,16 @@ class Reporter:
             busy=min(1.0, busy / REPORT_SECONDS),
             micro_batch_seconds=self._worker.micro_batch_seconds(),
             resident_bytes=self._process.memory_info().rss,
-            links=tuple(
-                (link.node, trips.get(link.node, 0.0), link.sent_bytes_per_second)
-                for link in self._transport.statistics()
-            ),
+            links=tuple(self._link(link) for link in self._transport.statistics()),
+            job=job,
+            slowness=slowness,
         )
+
+    def _link(self, link: LinkStatistics) -> LinkReport:
+        """One link as it is reported; an acknowledgement takes half a round trip to come back."""
+        trip = self._round_trips().get(link.node, 0.0)
+        startup, rate = link.fit(trip / 2) or Fit(0.0, 0.0)
+        return LinkReport(link.node, trip, link.sent_bytes_per_second, startup, rate)
 
     def _layers(self) -> tuple[int, int]:
         """First and last layer of this node in the running plan; (-1, -1) for none."""

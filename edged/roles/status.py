@@ -28,7 +28,9 @@ def status_document(observer: Observer, cluster: str) -> dict[str, Any]:
         "tentative": observer.tentative,
         "members": [_member(observer, record, job, plan) for _, record in sorted(observer.members.items())],
         "job": job_document(observer, job) if job is not None else None,
-        "plan": plan_document(plan, observer.names()) if plan is not None else None,
+        "plan": {**plan_document(plan, observer.names()), "decision": observer.decision(plan.stamp.job)}
+        if plan is not None
+        else None,
         "protection": protection_document(observer, job),
         "view": _view(observer, job),
     }
@@ -70,7 +72,7 @@ def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, pla
         "state": record.state.name.lower(),
         "expelled": record.expelled,
         "roles": _roles(observer, record.node, job, bool(hops)) if alive else [],
-        "slowness": record.slowness,
+        "slowness": _slowness(observer, record, report),
         "memory_bytes": record.memory_bytes,
         "device": record.device,
         "layers": [min(hop.first_layer for _, _, hop in hops), max(hop.last_layer for _, _, hop in hops)]
@@ -85,6 +87,14 @@ def _member(observer: Observer, record: MemberRecord, job: JobRecord | None, pla
     }
 
 
+def _slowness(observer: Observer, record: MemberRecord, report: NodeReport | None) -> float:
+    """Relative to the fixed reference: as measured at work for the newest job, else as calibrated."""
+    spec = observer.specs.get(report.job) if report is not None else None
+    if report is None or spec is None or report.slowness <= 0.0:
+        return record.slowness
+    return report.slowness * (spec.source_slowness or 1.0)
+
+
 def _roles(observer: Observer, node: NodeId, job: JobRecord | None, works: bool) -> list[str]:  # noqa: FBT001 - a fact
     active = job is not None and job.state not in ENDED
     roles = {
@@ -95,11 +105,17 @@ def _roles(observer: Observer, node: NodeId, job: JobRecord | None, works: bool)
     return [role for role, worn in roles.items() if worn]
 
 
-def _links(report: NodeReport | None) -> dict[str, dict[str, float]]:
+def _links(report: NodeReport | None) -> dict[str, dict[str, float | None]]:
     if report is None:
         return {}
     return {
-        peer: {"round_trip_seconds": round_trip, "bytes_per_second": speed} for peer, round_trip, speed in report.links
+        link.peer: {
+            "round_trip_seconds": link.round_trip_seconds,
+            "bytes_per_second": link.sent_bytes_per_second,
+            "latency_seconds": link.startup_seconds if link.bytes_per_second else None,
+            "bandwidth_bytes_per_second": link.bytes_per_second or None,
+        }
+        for link in report.links
     }
 
 

@@ -129,7 +129,7 @@ class Worker:
 
         def done(result: tuple[float, str]) -> None:
             slowness, device = result
-            self.memory_bytes = self._most_bytes = memory()
+            self.grant(memory())
             self._post(SelfMeasured(slowness, self.memory_bytes, device))
 
         self._engine.start(measure, done, failed)
@@ -170,6 +170,11 @@ class Worker:
                 self._engine.run(lambda executor: executor.relieve(), lambda _held: None, self._complain)
             return False
         return True
+
+    def grant(self, memory_bytes: int) -> None:
+        """Training may use so much from now on; what comes in may be as large as it ever could."""
+        self.memory_bytes = memory_bytes
+        self._most_bytes = max(self._most_bytes, memory_bytes)
 
     def _run_out(self, shortage: ShortageError) -> None:
         """Memory was refused: from now on the budget is what was held until then, but for bounds on a single change.

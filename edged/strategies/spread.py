@@ -33,7 +33,11 @@ from edged.strategies.partition import partition
 
 def plan_spread(situation: Situation, stamp: Stamp) -> Plan:
     """Plan one route; raises ``PlanImpossibleError`` if the members' memory does not hold the job."""
-    return _plan_all("spread", situation, stamp)
+    measured, base = dict(situation.slowness), situation.spec.source_slowness or 1.0
+    members = (
+        replace(each, slowness=base * measured.get(each.node, each.slowness / base)) for each in situation.members
+    )
+    return _plan_all("spread", replace(situation, members=tuple(members)), stamp)
 
 
 def plan_equal(situation: Situation, stamp: Stamp) -> Plan:

@@ -17,6 +17,7 @@ from edged.transport import pieces
 from edged.transport.assembly import Assembly
 from edged.transport.buffers import Rooms, keep_freed_memory
 from edged.transport.credit import BACKGROUND_BYTES, LARGEST_BYTES, Credit
+from edged.transport.fitting import LinkFit, Stopwatch
 from edged.transport.pump import TURN_SECONDS, Frames, Pump
 from edged.transport.road import Outcome, Road
 from edged.transport.sessions import Sessions
@@ -46,7 +47,7 @@ class BulkLane:
         sent: Callable[[int], None],
         parcel_lost: Callable[[Parcel], None],
     ) -> None:
-        """Empty. The owner passes the road's news on.
+        """Empty. The owner passes the road's news on. ``fit`` is what the link has shown of its latency and bandwidth.
 
         ``connections`` gives each connection to the peer a greater number than all before had. ``sent`` hears of every
         message's size, ``parcel_lost`` of each parcel that may not have arrived.
@@ -62,6 +63,8 @@ class BulkLane:
         self._number = 0
         self._overtaken = 0
         self._credit = Credit()
+        self.fit = LinkFit()
+        self._stopwatch = Stopwatch(self.fit)
         self._give_up_at: float | None = None
         self._scheduled = False
 
@@ -99,9 +102,10 @@ class BulkLane:
 
     def acknowledged(self, frames: Frames) -> None:
         """The receiver's word on what it has taken. Raises ``MalformedError``."""
-        prefix = pieces.parse_prefix(frames[0].bytes)
-        if prefix.kind != pieces.ACK or not self._credit.refund(prefix.number, time.monotonic()):
+        prefix, now = pieces.parse_prefix(frames[0].bytes), time.monotonic()
+        if prefix.kind != pieces.ACK or not self._credit.refund(prefix.number, now):
             raise MalformedError("an acknowledgement of what was never sent")
+        self._stopwatch.acknowledged(prefix.number, now)
         while self._unacknowledged and self._unacknowledged[0][0] <= self._credit.acknowledged:
             self._unacknowledged.popleft()
         self.advance()
@@ -110,7 +114,7 @@ class BulkLane:
         """The road is down. Returns whether parcels were lost; what is kept is tried again."""
         self._connection = next(self._connections)
         self._number = self._overtaken = 0
-        self._credit = Credit()
+        self._credit, self._stopwatch = Credit(), Stopwatch(self.fit)
         lost = [header for _, header in self._unacknowledged]
         lost += self._urgent.lose_half() + self._background.lose_half()
         self._unacknowledged.clear()
@@ -146,14 +150,21 @@ class BulkLane:
         most = BACKGROUND_BYTES if background and not due else LARGEST_BYTES
         if not self._credit.allows(size, most) or not self.road.send(message, copy=False):
             return False
-        self._credit.spend(size, time.monotonic(), telling=not background)
+        begins, now = track.beginning, time.monotonic()
+        if background:
+            self._stopwatch.disturbed()
+        elif begins is not None:
+            self._stopwatch.begins(self._credit.sent, now, alone=self._credit.outstanding == 0)
+        self._credit.spend(size, now, telling=not background)
         self._sent(size)
         self._overtaken = 0 if background or self._background.empty else self._overtaken + size
-        if track.beginning is not None:
+        if begins is not None:
             self._number += 1
             if not background:
-                self._credit.parcel(track.beginning.size)
+                self._credit.parcel(begins.size)
         whole = track.went()
+        if not background:
+            self._stopwatch.sent(self._credit.sent, whole=whole is not None)
         if whole is not None:
             self._unacknowledged.append((self._credit.sent, whole))
         return True

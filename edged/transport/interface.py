@@ -9,6 +9,7 @@ from typing import Protocol
 from edged.core.events import LinkLost, ParcelLost, ParcelRefused, PeerMet, PortProbed
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord, Message, Parcel
+from edged.transport.fitting import Fit, unmeasured
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,17 @@ Incoming = Received | ReceivedParcel | ParcelRefused | ParcelLost | PeerMet | Li
 
 @dataclass(frozen=True, slots=True)
 class LinkStatistics:
-    """What was seen of one peer's link lately: round trip of the latest pings, bytes per second sent and received."""
+    """What was seen of one peer's link lately: bytes per second sent and received, bytes that wait to be sent.
+
+    ``fit``: what parcels to that peer take (``fitting.py``), given the seconds that an acknowledgement needs to come
+    back; ``None`` before the first.
+    """
 
     node: NodeId
     sent_bytes_per_second: float
     received_bytes_per_second: float
     queued_bytes: int
+    fit: Callable[[float], Fit | None] = unmeasured
 
 
 class Transport(Protocol):

@@ -75,6 +75,7 @@ KINDS: Final[dict[int, type]] = {
     86: m.Learn,
     87: m.Learned,
     88: m.Stored,
+    89: m.Decided,
     90: m.ExpelOrder,
     91: m.RotateRequest,
     92: m.NewKey,
@@ -189,7 +190,6 @@ NOT_FINITE: Final[frozenset[tuple[type, str]]] = frozenset(
         (m.RecoveryReport, "pause_seconds"),
         (m.NodeReport, "busy"),
         (m.NodeReport, "micro_batch_seconds"),
-        (m.NodeReport, "links"),
     }
 )
 """Fields whose floats may be infinite or not a number: a diverged loss is a fact, and shows are only shown."""

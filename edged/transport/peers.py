@@ -113,6 +113,7 @@ class Peer:
             self.sent.per_second(now),
             self.received.per_second(now),
             self.control.queued_bytes + self.bulk.queued_bytes,
+            self.bulk.fit.estimate,
         )
 
     def _lead(self) -> None:

@@ -117,12 +117,15 @@ def _members(status: Mapping[str, Any], width: int, height: int) -> list[str]:
     rows = []
     for member in sorted(status.get("members", []), key=_place):
         state = "" if member["state"] == "alive" else f"{_fate(member):<7} "
-        rows.append(f"{STATES.get(member['state'], '?')} {member['name']:<12} {state}{_duty(member)}")
+        row = f"{STATES.get(member['state'], '?')} {member['name']:<12} {state}{_duty(member)}"
+        rows.append(row + _able(member, width - len(row)))
         for peer, link in sorted((member.get("links") or {}).items()):
             sent, trip = link.get("bytes_per_second") or 0.0, link.get("round_trip_seconds")
             if sent >= LEAST_RATE:
-                trip_text = f", {words.duration(trip)}" if trip else ""
-                rows.append(f"   ─▶ {names.get(peer, peer)} {words.rate(sent)}{trip_text}")
+                most, latency = link.get("bandwidth_bytes_per_second"), link.get("latency_seconds") or trip
+                of = f" of {words.rate(most)}" if most else ""
+                after = f", {words.duration(latency)}" if latency else ""
+                rows.append(f"   ─▶ {names.get(peer, peer)} {words.rate(sent)}{of}{after}")
     if len(rows) > height - 1:
         rows = [*rows[: height - 2], f"… {len(rows) - height + 2} more"]
     return [words.shorten(row, width) for row in ["nodes and links", *rows]]
@@ -147,6 +150,14 @@ def _duty(member: Mapping[str, Any]) -> str:
     held = safety.replicas(member)
     roles = [role for role in member.get("roles", ()) if role != "worker"]
     return ", ".join([*roles, what, *([held] if held else [])])
+
+
+def _able(member: Mapping[str, Any], room: int) -> str:
+    """What was measured of a device, its speed and the memory that it can give, if it fits into ``room``."""
+    slowness, memory = member.get("slowness"), member.get("memory_bytes")
+    known = [f"slowness {slowness:.3g}"] if slowness else []
+    text = "".join(f", {each}" for each in [*known, *([f"{words.size(memory)} free"] if memory else [])])
+    return text if member["state"] in {"alive", "suspect"} and len(text) <= room else ""
 
 
 def _events(status: Mapping[str, Any], width: int, height: int) -> list[str]:

@@ -7,14 +7,16 @@ import pytest
 
 from edged.core.effects import Log, TellLeader, TellLineage, TellMember
 from edged.core.events import JobSubmitted, MessageReceived, StagesBuilt, TimerFired, UpdateDone
-from edged.core.ids import NodeId, Stamp
+from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.messages import (
     TRIED_AGAIN,
+    Decided,
     End,
     EvalReport,
     FinishedReport,
     JobRecord,
     JobState,
+    LinkReport,
     Lying,
     MemberState,
     NodeReport,
@@ -92,18 +94,41 @@ def test_a_running_job_shows_who_does_what(stage: Stage) -> None:
     stage.hear(PlanChosen(PLAN, SPEC))
     stage.hear(StepReport(STAMP, 1, 0, 2.5, 100.0, 0.05))
     stage.hear(StepReport(STAMP, 2, 0, 2.0, 80.0, 0.05))
-    stage.hear(NodeReport(1, 1, 1, 2, 0.75, 0.004, 1234, ((OWN, 0.001, 5e6),)))
+    stage.hear(NodeReport(1, 1, 1, 2, 0.75, 0.004, 1234, (LinkReport(OWN, 0.001, 5e6, 0.002, 1e7),), SPEC.job, 3.0))
     status = stage.status()
     desk, pi = status["members"]
     assert (desk["roles"], desk["layers"]) == (["source", "worker"], [0, 0])
     assert (pi["roles"], pi["layers"], pi["weight_version"]) == (["leader", "worker"], [1, 1], 2)
     assert (pi["busy"], pi["micro_batch_seconds"], pi["resident_bytes"]) == (0.75, 0.004, 1234)
-    assert pi["links"] == {OWN: {"round_trip_seconds": 0.001, "bytes_per_second": 5e6}}
+    assert pi["links"] == {
+        OWN: {
+            "round_trip_seconds": 0.001,
+            "bytes_per_second": 5e6,
+            "latency_seconds": 0.002,
+            "bandwidth_bytes_per_second": 1e7,
+        }
+    }
+    assert pi["slowness"] == 3.0 * SPEC.source_slowness
     assert status["job"]["step"] == 2
     assert status["plan"]["routes"][0]["hops"][1]["name"] == "pi-4"
     assert status["view"]["loss"] == [[1, 2.5], [2, 2.0]]
     assert status["view"]["seconds_left"] == 2 * 8 / 80.0
     assert [item["event"] for item in stage.story()] == ["started", "plan", "step", "step"]
+
+
+def test_what_was_decided_on_a_plan_is_told_once_and_shown_with_its_age(stage: Stage) -> None:
+    stage.job(JobState.RUNNING, step=1)
+    stage.hear(PlanChosen(PLAN, SPEC))
+    assert stage.status()["plan"]["decision"] is None
+    kept = Decided(STAMP, 4, changes=False, text="kept: the best other plan gains 3 %, moving costs 40 steps")
+    for message in (kept, kept, replace(kept, number=3, text="older")):
+        stage.hear(message)
+    stage.now = 2.5
+    assert stage.status()["plan"]["decision"] == {"text": kept.text, "age_seconds": 2.5}
+    assert stage.words()[-1] == kept.text
+    assert [item for item in stage.story() if item["event"] == "decision"] == [
+        {"event": "decision", "changes": False, "text": kept.text}
+    ]
 
 
 def test_evaluation_and_result_are_told_in_words(stage: Stage) -> None:
@@ -134,7 +159,7 @@ def test_a_finished_job_waits_a_little_for_its_report(stage: Stage) -> None:
 
 
 def test_members_are_told_in_words_and_their_reports_forgotten(stage: Stage) -> None:
-    stage.hear(NodeReport(1, 0, 0, 0, 0.5, 0.0, 1, ()))
+    stage.hear(NodeReport(1, 0, 0, 0, 0.5, 0.0, 1, (), JobId(""), 0.0))
     stage.do(TellMember(record_of(PEER, "pi-4", MemberState.SUSPECT), MemberState.ALIVE, "no answer for 0.3 s"))
     stage.do(TellMember(record_of(PEER, "pi-4"), MemberState.SUSPECT, ""))
     stage.do(TellMember(record_of(PEER, "pi-4"), MemberState.ALIVE, "measured"))

@@ -323,6 +323,7 @@ class Device:
 
     def run_forward(self, effect):
         stamp, route, hop, work = effect.stamp, effect.route, effect.hop, effect.work
+        seconds = self.seconds_of(effect)
 
         def done():
             stages = None if self._runs_out() else self.stages.get(stamp)
@@ -342,12 +343,13 @@ class Device:
             else:
                 self.left["forward", stamp, route, hop, work] = y
             loss = loss_of(spec, work, y) if last else None
-            return self.post(ForwardDone(stamp, route, hop, work, self._seconds(spec), loss, ()))
+            return self.post(ForwardDone(stamp, route, hop, work, seconds, loss, ()))
 
-        self._compute(self._seconds(self.world.specs[stamp.job]), done)
+        self._compute(seconds, done)
 
     def run_backward(self, effect):
         stamp, route, hop, work = effect.stamp, effect.route, effect.hop, effect.work
+        seconds = self.seconds_of(effect)
 
         def done():
             stages = None if self._runs_out() else self.stages.get(stamp)
@@ -358,9 +360,9 @@ class Device:
             if gradient is None:
                 return self._failed(stamp, f"no gradient for {work} at hop {hop}")
             self.left["backward", stamp, route, hop, work] = stages.parts[route, hop].backward(work, gradient)
-            return self.post(BackwardDone(stamp, route, hop, work, self._seconds(stages.spec)))
+            return self.post(BackwardDone(stamp, route, hop, work, seconds))
 
-        self._compute(self._seconds(self.world.specs[stamp.job]), done)
+        self._compute(seconds, done)
 
     def take_norms(self, effect):
         def done():
@@ -387,7 +389,9 @@ class Device:
 
         self._compute(COPY_SECONDS, done)
 
-    def _seconds(self, spec):
+    def seconds_of(self, effect):
+        """What a forward or a backward takes here."""
+        spec = self.world.specs[effect.stamp.job]
         return self.slowness * self.world.layer_seconds * max(1, len(spec.layers) // 2)
 
     def _runs_out(self):

@@ -121,6 +121,8 @@ class Referee:
 class Cluster:
     """``names`` are the letters of the nodes that run from the start, and know each other."""
 
+    device_class = Device
+
     def __init__(self, names, seed, *, network=None, options=None, layer_seconds=0.005, doubled=0.0):
         self.seed = seed
         self.random = Random(seed)
@@ -162,7 +164,7 @@ class Cluster:
         slowness = self.records[node].slowness
         self.alive.add(node)
         self.ever.add(node)
-        device = self.devices[node] = Device(node, home, self, slowness, self.troubles[node])
+        device = self.devices[node] = self.device_class(node, home, self, slowness, self.troubles[node])
         record = device.record(self.records[node])
         self.records[node] = replace(record, slowness=slowness)
         rng = Random(self.random.getrandbits(64))

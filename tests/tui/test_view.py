@@ -179,6 +179,17 @@ def test_links_that_carry_only_gossip_are_left_out() -> None:
     assert "3.1 MB/s, 0.4 ms" in "\n".join(lines(status(2), 100, 30))
 
 
+def test_measured_figures_of_devices_and_links_are_shown() -> None:
+    shown = status(2)
+    for member in shown["members"]:
+        for link in member["links"].values():
+            link |= {"latency_seconds": 0.002, "bandwidth_bytes_per_second": 1.25e7}
+    drawn = "\n".join(lines(shown, 140, 30))
+    assert "3.1 MB/s of 12.5 MB/s, 2 ms" in drawn
+    assert "slowness 0.4, 2 GB free" in drawn
+    assert "GB free" not in "\n".join(lines(shown, 80, 24))
+
+
 def test_long_events_are_wrapped_and_the_newest_stands_last() -> None:
     long = status(1)
     long["view"]["events"] = [{"time": "12:00:00", "text": "word " * 40}, {"time": "12:00:09", "text": "the newest"}]

@@ -1,0 +1,77 @@
+"""How slow a node is while it works by a plan: measured seconds of its layers over those of the source's profile.
+
+C_d = measured seconds of d's layers / reference seconds of the same layers (Chen et al., FTPipeHD, arXiv 2110.02781):
+it belongs to the node, not to the stage. A micro-batch counts when its backward is done, with its forward. They are
+added up to blocks that are long against the periods in which systems ration a processor; the median over the latest
+blocks is not moved by a few that were disturbed, and follows a lasting change within seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+from edged.core.events import BackwardDone, Event, ForwardDone
+from edged.core.ids import NodeId
+from edged.core.job import JobSpec, Phase, Work
+from edged.core.plan import Plan
+
+BLOCK_SECONDS = 0.1
+"""A block of micro-batches has taken at least so long."""
+
+SPAN_SECONDS = 3.0
+"""Blocks that ended so long before the newest are forgotten ..."""
+
+LEAST_BLOCKS, MOST_BLOCKS = 3, 32
+"""... except for the newest few."""
+
+
+class Gauge:
+    """One node's speed under one plan."""
+
+    def __init__(self, plan: Plan, spec: JobSpec, node: NodeId) -> None:
+        """Nothing has been measured. A hop's reference is the profile of its layers, for a full micro-batch."""
+        self._spec = spec
+        self._references = {
+            (route, hop): sum(
+                layer.forward_seconds + layer.backward_seconds
+                for layer in spec.layers[its.first_layer : its.last_layer + 1]
+            )
+            for route, hop, its in plan.hops_of(node)
+        }
+        self._forwards: dict[tuple[int, int, Work], float] = {}
+        self._blocks: deque[tuple[float, float]] = deque(maxlen=MOST_BLOCKS)
+        self._seconds = self._expected = 0.0
+
+    @property
+    def slowness(self) -> float:
+        """How many times longer than the profile says; 0.0 before the first block."""
+        newest = self._blocks[-1][0] if self._blocks else 0.0
+        recent = [ratio for at, ratio in self._blocks if at > newest - SPAN_SECONDS]
+        if len(recent) < LEAST_BLOCKS:
+            recent = [ratio for _, ratio in self._blocks][-LEAST_BLOCKS:]
+        return median(recent) if recent else 0.0
+
+    def handle(self, event: Event, now: float) -> None:
+        """Take note of a computation of this plan; of training, and of micro-batches of the full size."""
+        match event:
+            case ForwardDone(_, route, hop, work, seconds) if self._is_full(work):
+                self._forwards[route, hop, work] = seconds
+            case BackwardDone(_, route, hop, work, seconds):
+                forward = self._forwards.pop((route, hop, work), None)
+                if forward is not None:
+                    self._add(forward + seconds, self._references.get((route, hop), 0.0), now)
+            case _:
+                pass
+
+    def _is_full(self, work: Work) -> bool:
+        start, stop = self._spec.sample_range(work.version)
+        return work.phase is Phase.TRAIN and (work.micro_batch + 1) * self._spec.micro_batch_size <= stop - start
+
+    def _add(self, seconds: float, expected: float, now: float) -> None:
+        self._seconds += seconds
+        self._expected += expected
+        if self._seconds >= BLOCK_SECONDS:
+            if self._expected > 0.0:
+                self._blocks.append((now, self._seconds / self._expected))
+            self._seconds = self._expected = 0.0

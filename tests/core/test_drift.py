@@ -1,0 +1,122 @@
+"""The planner is asked where figures have moved for good, once for each time that they do."""
+
+import random
+
+import pytest
+
+from edged.core.drift import CREEP_SECONDS, STEADY_SECONDS, WARM_SECONDS, Drift
+from tests.core.job_sample import A, B
+
+CALM = {("speed", A, A): 1.0, ("speed", B, B): 2.0, ("memory", A, A): 1e9, ("link", A, B): 0.01}
+
+
+def changed(**new):
+    kinds = {"speed": ("speed", A, A), "memory": ("memory", A, A), "link": ("link", A, B)}
+    return CALM | {kinds[kind]: value for kind, value in new.items()}
+
+
+class Watch:
+    """A plan that runs from moment 0 on; figures come once a second."""
+
+    def __init__(self, levels=CALM):
+        self.drift = Drift()
+        self.drift.planned(levels)
+        self.drift.running(0.0)
+        self.now = 0.0
+        self.questions = []
+
+    def see(self, levels, seconds):
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            each = levels() if callable(levels) else levels
+            if self.drift.is_due(self.now) and self.drift.is_worth_asking(each, self.now):
+                self.drift.asked(each, self.now)
+                self.questions.append(self.now)
+        return len(self.questions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "little", "much"), [("speed", 1.15, 1.3), ("memory", 1.1e9, 7e8), ("link", 0.012, 0.02)]
+)
+def test_a_figure_that_moves_far_and_stays_is_asked_about_once(kind, little, much):
+    watch = Watch()
+    assert watch.see(CALM, 15) == 0
+    assert watch.see(changed(**{kind: little}), 5) == 0
+    assert watch.see(CALM, 1) == 0
+    begun = watch.now
+    assert watch.see(changed(**{kind: much}), 200) == 1
+    assert watch.questions[0] <= begun + STEADY_SECONDS + 1.0
+
+
+def test_faster_is_as_far_as_slower():
+    assert Watch().see(changed(speed=0.8), 30) == 1
+    assert Watch().see(changed(speed=0.95), 60) == 0
+
+
+def test_what_passes_is_no_drift():
+    watch = Watch()
+    for _ in range(50):
+        watch.see(changed(speed=5.0), STEADY_SECONDS)
+        watch.see(CALM, 3)
+    assert watch.questions == []
+
+
+def test_nothing_is_asked_before_the_plan_is_warm():
+    watch = Watch()
+    watch.see(changed(speed=5.0), WARM_SECONDS - 1)
+    assert watch.questions == []
+    watch.see(changed(speed=5.0), 5)
+    assert watch.questions == [WARM_SECONDS + STEADY_SECONDS]
+
+
+def test_a_question_for_each_further_drift():
+    watch = Watch()
+    for number, level in enumerate((2.0, 4.0, 8.0), 1):
+        assert watch.see(changed(speed=level), 40) == number
+
+
+def test_half_a_drift_is_enough_after_long():
+    watch = Watch()
+    assert watch.see(changed(speed=1.15), CREEP_SECONDS + WARM_SECONDS - 1) == 0
+    assert watch.see(changed(speed=1.15), 200) == 1
+
+
+def test_a_link_that_shows_itself_is_asked_about_and_a_node_that_does_is_not():
+    begun = {subject: level for subject, level in CALM.items() if subject[0] != "link"}
+    assert Watch(begun).see(CALM, 30) == 1
+    without = {subject: level for subject, level in CALM.items() if subject[1] != B}
+    assert Watch(without).see(CALM, 60) == 0
+
+
+def test_noise_within_the_limits_is_asked_about_rarely():
+    for seed in range(20):
+        rng = random.Random(seed)
+        watch = Watch()
+        watch.see(lambda rng=rng: changed(speed=rng.uniform(0.92, 1.08), link=0.01 * rng.uniform(0.9, 1.1)), 300)
+        assert len(watch.questions) <= 300 / CREEP_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("new", "verbs"),
+    [
+        ({"speed": 3.0, "memory": 8e8}, {A: "is slower"}),
+        ({"speed": 0.3}, {A: "is faster"}),
+        ({"memory": 1e8}, {A: "has less memory"}),
+        ({"memory": 1e10}, {A: "has more memory"}),
+        ({"link": 0.1}, dict.fromkeys((A, B), "reach each other more slowly")),
+        ({"link": 0.001, "speed": 1.1}, dict.fromkeys((A, B), "reach each other faster")),
+    ],
+)
+def test_what_has_moved_most_is_named(new, verbs):
+    watch = Watch()
+    watch.see(changed(**new), 30)
+    assert watch.drift.verbs() == verbs
+
+
+def test_words_compare_with_the_plan_in_force_and_not_with_the_last_question():
+    watch = Watch()
+    watch.see(changed(speed=4.0), 30)
+    watch.see(changed(speed=2.0), 30)
+    assert len(watch.questions) == 2
+    assert watch.drift.verbs() == {A: "is slower"}
+    assert Drift().verbs() == {}

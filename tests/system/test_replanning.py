@@ -1,0 +1,101 @@
+"""Devices change while a job runs: the plan follows, and the weights are those of a run in which nothing happened."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edged.compute.job_file import load
+from edged.compute.local import train_local
+from tests.system.cluster import Cluster, Follower, Node
+
+SCRIPTS = str(Path(__file__).parents[2] / "scripts")
+if SCRIPTS not in sys.path:
+    sys.path.append(SCRIPTS)
+
+from testbed_throttle import Throttle  # noqa: E402 - the scripts import each other by their bare names
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+DEEP = Path(__file__).with_name("deep.py")
+STEPS = 300
+SECONDS = 400.0
+
+
+@cache
+def alone(steps: int) -> str:
+    """Fingerprint of the weights after a run on this device alone."""
+    return train_local(load(f"{DEEP}:job", {"steps": str(steps)})).state_sha256
+
+
+def layers_of(plan: dict[str, Any], name: str) -> int:
+    """How many layers a node has."""
+    hops = [hop for route in plan["routes"] for hop in route["hops"] if hop["name"] == name]
+    return sum(hop["last_layer"] - hop["first_layer"] + 1 for hop in hops)
+
+
+def expect_equal_weights(job: Follower, steps: int) -> None:
+    """The job finishes, each step is done once, and the weights are those of a run alone."""
+    _, event = job.end(SECONDS)
+    assert event["event"] == "finished", event
+    assert [event["step"] for _, event in job.events if event["event"] == "step"] == list(range(1, steps + 1))
+    assert event["state_sha256"] == alone(steps)
+
+
+def kinds(job: Follower) -> list[str]:
+    return [event["event"] for _, event in job.events]
+
+
+def recovery(job: Follower, words: str, first: int = 1) -> tuple[float, dict[str, Any]]:
+    """The first change of plan, from this one on, that is told in these words, and when: others may come before it."""
+    at, event = job.wait("recovery", first, SECONDS)
+    while words not in event["text"]:
+        first += 1
+        at, event = job.wait("recovery", first, SECONDS)
+    return at, event
+
+
+def speed_of(node: Node, name: str) -> float:
+    return next(member["slowness"] for member in node.status()["members"] if member["name"] == name)
+
+
+def test_a_node_that_slows_down_in_mid_run_gets_fewer_layers(fresh: Cluster, figure: list[str]) -> None:
+    fresh.start("a", "b", "c")
+    leader = fresh.settle()
+    source = fresh["a"]
+    job = source.submit(DEEP, steps=str(STEPS))
+    _, plan = job.wait("plan", seconds=SECONDS)
+    job.wait("step", 20, seconds=SECONDS)
+    victim = next(name for name in reversed(fresh.named(plan)) if name not in {leader, "a"})
+    before, calm = len(job.events), speed_of(source, victim)
+    with Throttle(fresh[victim].process.pid, 0.2) as throttle:
+        slowed = job.events[-1][0]
+        at, event = recovery(job, f"{victim} is slower", 1 + kinds(job).count("recovery"))
+        figure.append(f"{event['text']}: {at - slowed:.1f} s after it was slowed down")
+        newest = [event for _, event in job.events if event["event"] == "plan"][-1]
+        assert (event["cause"], layers_of(newest, victim) < layers_of(plan, victim)) == ("slow", True), newest
+        assert speed_of(source, victim) > 2 * calm
+        assert any(told["event"] == "decision" and told["changes"] for _, told in job.events[before:])
+        assert source.status()["plan"]["decision"]["text"]
+        throttle.share = 1.0
+    expect_equal_weights(job, STEPS)
+
+
+def test_a_node_that_joins_in_mid_run_is_used(fresh: Cluster, figure: list[str]) -> None:
+    fresh.start("a", "b")
+    fresh.settle()
+    job = fresh["a"].submit(DEEP, steps=str(STEPS))
+    begun, _ = job.wait("step", 20, seconds=SECONDS)
+    fresh.start("c")
+    ready = job.events[-1][0]
+    number, plan = 1, job.wait("plan")[1]
+    while not layers_of(plan, "c"):  # a change for another cause may take it in as well
+        number += 1
+        at, plan = job.wait("plan", number, SECONDS)
+    assert begun < at
+    figure.append(f"{plan['reason']}: {at - ready:.1f} s after the new node was ready")
+    expect_equal_weights(job, STEPS)
