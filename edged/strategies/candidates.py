@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, islice, pairwise, permutations
 
 from edged.core.ids import NodeId
@@ -20,8 +20,11 @@ FEW = 4
 COMPANIES = 8
 """Of the sets of members that can all work together so many are tried, the largest first."""
 
-REORDERED = 60
-"""So many changes of the best order are tried where links differ."""
+REORDERED = 600
+"""So many hops in changes of the best order are tried where links differ."""
+
+IMPROVED = 4
+"""Of so many sketches, the best, single cuts are moved."""
 
 Candidate = tuple[Lineup, tuple[int, ...]]
 
@@ -45,33 +48,35 @@ def every(yard: Yard, able: Sequence[MemberRecord], division: Division) -> Itera
                         yield lineup, (0, *inner)
 
 
-def sketched(yard: Yard, able: Sequence[MemberRecord], division: Division) -> Iterator[Candidate]:
+def sketched(yard: Yard, able: Sequence[MemberRecord], division: Division) -> list[Candidate]:
     """For orders that are worth it, cuts near the best; ``able``: preferred first."""
-    best: tuple[float, tuple[MemberRecord, ...]] = (math.inf, ())
-    for order in _orders(yard, able, division):
-        for nodes in _at_home(yard, order, division):
-            drawn = _sketch(yard, nodes)
-            if drawn is not None:
-                yield drawn[1:]
-                best = min(best, (drawn[0], order), key=lambda each: each[0])
-    if yard.figures.links.alike or not best[1]:
-        return
-    for order in islice(_neighbours(best[1]), REORDERED):
-        for nodes in _at_home(yard, order, division):
-            if (drawn := _sketch(yard, nodes)) is not None:
-                yield drawn[1:]
+    drawn = [*_drawn(yard, _orders(yard, able, division), division)]
+    if drawn and not yard.figures.links.alike:
+        records = {record.node: record for record in able}
+        _, lineup, _, _ = min(drawn, key=lambda each: each[0])
+        best = tuple(records[node] for node in dict.fromkeys(lineup.nodes))
+        drawn += _drawn(yard, islice(_neighbours(best), REORDERED // len(best)), division)
+    drawn.sort(key=lambda each: each[0])
+    better = [(lineup, lineup.improved(cuts, rule)) for _, lineup, cuts, rule in drawn[:IMPROVED]]
+    others = ((lineup, cuts) for _, lineup, cuts, _ in drawn)
+    return [*better, *(each for each in others if each not in better)]
 
 
-def _sketch(yard: Yard, nodes: tuple[NodeId, ...]) -> tuple[float, Lineup, tuple[int, ...]] | None:
-    """Cuts for windows with some slack, or where memory is short, for ever narrower ones."""
-    if len(nodes) > yard.layers:
-        return None
-    lineup = Lineup(yard, nodes)
-    for rule in (2, NARROW, 0):
-        cuts = lineup.sketch(rule)
-        if cuts is not None and (windows := lineup.windows(cuts, rule or NARROW)) is not None:
-            return lineup.bound(cuts, windows), lineup, cuts
-    return None
+def _drawn(
+    yard: Yard, orders: Iterable[Sequence[MemberRecord]], division: Division
+) -> Iterator[tuple[float, Lineup, tuple[int, ...], int]]:
+    """The bound of each order that memory allows, with its cuts and the rule of its windows.
+
+    Windows have some slack; where memory is short they are ever narrower.
+    """
+    for order in orders:
+        for nodes in _at_home(yard, order, division):
+            lineup = Lineup(yard, nodes)
+            for rule in (2, NARROW, 0) if len(nodes) <= yard.layers else ():
+                cuts = lineup.sketch(rule)
+                if cuts is not None and (windows := lineup.windows(cuts, rule)) is not None:
+                    yield lineup.bound(cuts, windows), lineup, cuts, rule
+                    break
 
 
 def _orders(yard: Yard, able: Sequence[MemberRecord], division: Division) -> Iterator[tuple[MemberRecord, ...]]:

@@ -64,6 +64,7 @@ class Lineup:
     def __init__(self, yard: Yard, nodes: Sequence[NodeId]) -> None:
         """A node may stand in it twice."""
         self.nodes = tuple(nodes)
+        self._twice = len({*nodes}) < len(self.nodes)
         self._yard = yard
         figures = yard.figures
         self._slow = [figures.slowness[node] for node in nodes]
@@ -104,7 +105,7 @@ class Lineup:
     def _held_besides(self, h: int, cuts: Sequence[int], ends: Sequence[int]) -> int:
         """Bytes of what this hop's node holds besides its layers: its other hop, and copies of its own and others'."""
         yard, node, count = self._yard, self.nodes[h], len(self.nodes)
-        others = [i for i in range(count) if i != h and self.nodes[i] == node] if self.nodes.count(node) > 1 else []
+        others = [i for i in range(count) if i != h and self.nodes[i] == node] if self._twice else []
         size = sum(yard.cost.size_bytes(cuts[i], ends[i] - 1, 1) for i in others)
         if not yard.copies:
             return size
@@ -161,7 +162,7 @@ class Lineup:
     # ------------------------------------------------------------------------------------------------- cuts
 
     def sketch(self, rule: int) -> tuple[int, ...] | None:
-        """Cuts with a low bound: the least time in which layers, dealt out in order, are all taken; then improved.
+        """Cuts with a low bound: the least time in which layers, dealt out in order, are all taken.
 
         Each hop takes as many layers as it can do in that time, once the first micro-batch has come. ``None``: memory
         does not allow any such cuts with windows of this rule.
@@ -179,7 +180,7 @@ class Lineup:
             middle = (low + high) / 2.0
             cuts = self._deal(middle, rule)
             low, high, best = (middle, high, best) if cuts is None else (low, middle, cuts)
-        return self._improved(best, rule)
+        return best
 
     def _deal(self, seconds: float, rule: int) -> tuple[int, ...] | None:
         """Each hop in turn takes what it can; ``None`` if layers are left over."""
@@ -233,7 +234,7 @@ class Lineup:
             low, high = (middle, high) if size <= room else (low, middle - 1)
         return low
 
-    def _improved(self, cuts: tuple[int, ...], rule: int) -> tuple[int, ...]:
+    def improved(self, cuts: tuple[int, ...], rule: int) -> tuple[int, ...]:
         """Move single cuts by a layer as long as that lowers the bound."""
         best, least = cuts, self._bound_of(cuts, rule)
         for _ in range(2):
