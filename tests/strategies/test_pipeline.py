@@ -10,7 +10,7 @@ import pytest
 
 from edged.core.job import LayerProfile
 from edged.core.situation import Situation
-from edged.strategies import pipeline
+from edged.strategies import candidates
 from edged.strategies.apart import Division
 from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.figures import Figures
@@ -116,7 +116,7 @@ def test_sketches_are_within_five_percent_of_the_best(seed, monkeypatch):
         return min(each.seconds for each in played)
 
     best = least()
-    monkeypatch.setattr(pipeline, "LISTED", 0)
+    monkeypatch.setattr(candidates, "LISTED", 0)
     assert least() <= best * 1.05
 
 
