@@ -90,6 +90,7 @@ def job(steps: int = 45, micro_batches: int = MICRO_BATCHES) -> Job:
         optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
         batch_size=micro_batches * BATCH_SIZE // MICRO_BATCHES,
         micro_batches=micro_batches,
+        strategy="spread",
         epochs=1_000_000,
         max_steps=steps,
     )
