@@ -21,7 +21,7 @@ from random import Random
 from edged.core.candidate import Candidate
 from edged.core.effects import Effect, Log, SendMessage, TellLeader, TellLineage
 from edged.core.electorate import SavedVote, is_gone, next_change, rank, succeed
-from edged.core.events import Event, LeaveAsked, LoopWasLate, MemberChanged, MessageReceived, TimerFired
+from edged.core.events import Event, LeaveAsked, LoopWasLate, MemberChanged, MembersCame, MessageReceived, TimerFired
 from edged.core.ids import NodeId
 from edged.core.leadership import Leadership
 from edged.core.lineage import missing
@@ -133,8 +133,9 @@ class Election(Candidate):
         match event:
             case MessageReceived(sender, message):
                 self._received(sender, message, now, effects)
-            case MemberChanged(record):
-                self._member_changed(record, now, effects)
+            case MemberChanged() | MembersCame():
+                for record in event.records:
+                    self._member_changed(record, now, effects)
             case LoopWasLate():
                 self._was_late(now)
             case LeaveAsked():

@@ -18,6 +18,7 @@ from edged.core.events import (
     LeaderChanged,
     LineageChanged,
     MemberChanged,
+    MembersCame,
     MessageReceived,
     StopAsked,
 )
@@ -168,6 +169,8 @@ class JobBoard:
                 return self._hear(sender, message, now)
             case MemberChanged(record, before):
                 return self._member_changed(record, before)
+            case MembersCame(records):
+                return [effect for record in records for effect in self._member_changed(record, None)]
             case LeaderChanged(leader, term):
                 self._leader_changed(leader, term, now)
             case LineageChanged():

@@ -27,7 +27,7 @@ from edged.core.course import (
     REPEAT_SECONDS,
 )
 from edged.core.effects import Effect, Log, SendMessage
-from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade, PortProbed
+from edged.core.events import Event, MemberChanged, MembersCame, MessageReceived, PlanMade, PortProbed
 from edged.core.founding import Founding
 from edged.core.ids import NodeId, Stamp
 from edged.core.inventory import transfer_seconds
@@ -114,6 +114,10 @@ class Procedure(Founding):
                 effects = self._planned(stamp, plan, problem, now)
             case MemberChanged(record, before):
                 self._conduct.changed(record, before)
+                effects = self._look_around(now)
+            case MembersCame(records):
+                for record in records:
+                    self._conduct.changed(record, None)
                 effects = self._look_around(now)
             case PortProbed(node, refused=True):
                 self._conduct.refused(node, now)
