@@ -67,13 +67,14 @@ def levelled(slowness: Sequence[float]) -> list[float]:
     Ascending, a group begins with its least and holds what is within ``ALIKE`` of that; it takes its mean.
     """
     levels = list(slowness)
-    group: list[int] = []
-    for index in sorted(range(len(levels)), key=levels.__getitem__):
-        if group and slowness[index] > slowness[group[0]] * ALIKE:
-            group = []
-        group.append(index)
-        for member in group:
-            levels[member] = fmean(slowness[each] for each in group)
+    ascending = sorted(range(len(levels)), key=levels.__getitem__)
+    while ascending:
+        most = slowness[ascending[0]] * ALIKE
+        group = [index for index in ascending if slowness[index] <= most]
+        ascending = ascending[len(group) :]
+        mean = fmean(slowness[index] for index in group)
+        for index in group:
+            levels[index] = mean
     return levels
 
 
