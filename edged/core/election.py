@@ -172,16 +172,16 @@ class Election(Candidate):
             self._campaign_at = max(self._campaign_at, now + self._options.heartbeat_seconds + self._jitter())
 
     def _member_changed(self, record: MemberRecord, now: float, effects: list[Effect]) -> None:
-        node = record.node
+        node, gone = record.node, is_gone(record)
         before = self._members.get(node)
         self._members[node] = record
-        if is_gone(record):
+        if gone:
             self._buried[node] = record.boot
         if self._lead is not None:
             if before is None or before.state != record.state:
                 self._lead.next_beat = min(self._lead.next_beat, now)
             return
-        if not is_gone(record) or record.expelled:  # who was expelled may run on, and lead until its lease is over
+        if not gone or record.expelled:  # who was expelled may run on, and lead until its lease is over
             return
         if self._promised_to == node:
             self._promised_until = -math.inf

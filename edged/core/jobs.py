@@ -328,7 +328,7 @@ class JobBoard:
         if self.procedure is not None and self._queue.yields(self.procedure.record, now):
             self._causes.setdefault(self.procedure.record.job, "leader" if self.procedure.record.step else "")
             self.procedure = None
-        deserted = self._leavers.are_all(present(self._members))
+        deserted = bool(self._leavers) and self._leavers.are_all(present(self._members))
         while self.procedure is None and not deserted and (record := self._queue.next()) is not None:
             effects += self._take_up(record, now)
             self._settle()
