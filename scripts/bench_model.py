@@ -90,6 +90,7 @@ def job(steps: int = 45) -> Job:
         optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
         batch_size=BATCH_SIZE,
         micro_batches=MICRO_BATCHES,
+        strategy="spread",
         epochs=1000,
         max_steps=steps,
     )

@@ -56,6 +56,7 @@ def job(steps: int = 1_000_000, pause: float = 0.0005, checkpoint: str = "") -> 
         optimizer=partial(torch.optim.SGD, lr=0.001, momentum=0.9),
         batch_size=32,
         micro_batches=4,
+        strategy="spread",
         epochs=1_000_000,
         max_steps=steps,
     )

@@ -87,6 +87,7 @@ def job(
         scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=400),
         batch_size=BATCH_SIZE,
         micro_batches=MICRO_BATCHES,
+        strategy="spread",
         epochs=100_000,
         max_steps=steps,
         replicate_every=every or None,

@@ -58,4 +58,5 @@ def job(epochs: int = 20, seed: int = 0) -> Job:
         micro_batches=4,
         epochs=epochs,
         seed=seed,
+        strategy="spread",  # one device alone would be faster; this job is to show how several share it
     )

@@ -14,6 +14,7 @@ from edged.core.situation import Situation
 from edged.errors import UserError
 from edged.roles.engine import sentence
 from edged.roles.pump import Post, Table
+from edged.strategies.deciding import Decision, decide
 from edged.telemetry.logs import topic_logger
 
 Planner = Callable[[Situation, Stamp], Plan]
@@ -26,7 +27,7 @@ class Leader:
         """``planners``: by the name that a job gives as its strategy."""
         self._planners = planners
         self._post = post
-        self._running: set[asyncio.Task[Plan]] = set()
+        self._running: set[asyncio.Task[Decision]] = set()
         self._logged = ""
 
     def table(self) -> Table:
@@ -41,19 +42,20 @@ class Leader:
             problem = f"no strategy is called {strategy!r}; there are {known}"
             self._post(PlanMade(effect.stamp, None, problem))
             return
-        planning = asyncio.to_thread(partial(planner, effect.situation, effect.stamp))
+        planning = asyncio.to_thread(partial(decide, planner, effect.situation, effect.stamp))
         task = asyncio.get_running_loop().create_task(planning)
         self._running.add(task)
         task.add_done_callback(partial(self._made, effect.stamp))
 
-    def _made(self, stamp: Stamp, task: asyncio.Task[Plan]) -> None:
-        """Hand the plan on, or why there is none: whatever a planner raises is an answer too, and the job waits."""
+    def _made(self, stamp: Stamp, task: asyncio.Task[Decision]) -> None:
+        """Hand the answer on, or why there is none: whatever a planner raises is an answer too, and the job waits."""
         self._running.discard(task)
         if task.cancelled():
             return
         error = task.exception()
         if error is None:
-            self._post(PlanMade(stamp, task.result(), ""))
+            plan, verdict = task.result()
+            self._post(PlanMade(stamp, plan, "", verdict))
             return
         problem = sentence(error)
         if not isinstance(error, UserError) and problem != self._logged:  # the job tries again each second

@@ -8,7 +8,7 @@ them out never helps: the sets worth trying are all members but some of the pair
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec
@@ -55,6 +55,15 @@ class Division:
 
         order = self._after(-1, frozenset(range(len(records))), records, set())
         return None if order is None else tuple(records[each] for each in order)
+
+    def allows(self, order: Sequence[MemberRecord]) -> bool:
+        """Whether these can work together in this order."""
+        if not self._pairs:
+            return True
+        if any(self._between(self._source, record.node) for record in order):
+            return False
+        pairs = combinations(order, 2) if self._all_talk else pairwise(order)
+        return not any(self._between(one.node, other.node) for one, other in pairs)
 
     def foes_of(self, record: MemberRecord, records: Sequence[MemberRecord]) -> list[str]:
         """Names of those that this member cannot reach."""

@@ -9,9 +9,16 @@ from collections.abc import Sequence
 from itertools import accumulate
 from statistics import fmean
 
+from edged.core.holdings import COMMITTED_KEPT
 from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord
 from edged.errors import JobFailedError
+
+UNLIMITED = 1 << 40
+"""A window where a micro-batch in flight takes no memory."""
+
+COPIES = COMMITTED_KEPT + 1
+"""Versions of a copied layer that a node keeps in memory, as a rule."""
 
 ALIKE = 1.1
 """Devices measured within this factor of each other count as equal: a measurement is no better on a busy machine."""
@@ -49,6 +56,23 @@ class StageCost:
         moving = self._activations[last + 1] - self._activations[first] + self._crossing[first]
         return int(kept + window * moving)
 
+    def widest(self, first: int, last: int, memory_bytes: int) -> int:
+        """The largest window with which these layers fit into so much memory; 0 or less: not even one."""
+        room = memory_bytes - self.size_bytes(first, last, 0)
+        each = self._activations[last + 1] - self._activations[first] + self._crossing[first]
+        return int(room // each) if each else (UNLIMITED if room >= 0 else 0)
+
+    def copy_bytes(self, first: int, last: int) -> int:
+        """What the copies take that a node keeps of layers, its own or another's (``core/holdings.py``).
+
+        At most two committed versions and three others stay; where copying keeps up with training those are the two
+        and the one on its way, and that many are counted. A store that has no room refuses further copies and says so
+        (``roles/worker.py``), so copies never keep a job from running: a planner counts them where it can.
+        """
+        state = self._state[last + 1] - self._state[first]
+        copied = self._parameters[last + 1] - self._parameters[first]
+        return int(COPIES * (state + (self._copies - 1) * copied))
+
     def crossing_bytes(self, first: int) -> int:
         """What crosses the cut before layer ``first``, forward, for one micro-batch."""
         return self._crossing[first]
@@ -76,6 +100,27 @@ def levelled(slowness: Sequence[float]) -> list[float]:
         for index in group:
             levels[index] = mean
     return levels
+
+
+def shortage(spec: JobSpec, alive: Sequence[MemberRecord]) -> str:
+    """Why memory is not enough: the tightest of what is wanting, in numbers, and what would help."""
+    cost, layers = StageCost(spec), len(spec.layers)
+    needed, largest = (
+        cost.size_bytes(0, layers - 1, 1),
+        max(cost.size_bytes(layer, layer, 1) for layer in range(layers)),
+    )
+    there, most = (
+        sum(record.memory_bytes for record in alive),
+        max((record.memory_bytes for record in alive), default=0),
+    )
+    budgets = ", ".join(f"{record.name} {as_size(record.memory_bytes)}" for record in alive) or "no members"
+    offers = f"the members offer {as_size(there)} ({budgets})"
+    if needed <= there and largest <= most:
+        offers += ", but no way of dividing the layers fits all parts"
+    return (
+        f"this job needs {as_size(needed)} of memory, at least {as_size(largest)} of it on one device; {offers}: "
+        "join another device, raise --memory, or use smaller micro-batches"
+    )
 
 
 def as_size(size_bytes: float) -> str:

@@ -27,20 +27,23 @@ from edged.core.messages import MemberRecord, MemberState
 from edged.core.plan import Hop, Plan, Route, layers_in_words
 from edged.core.situation import Situation
 from edged.strategies.apart import Division
-from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, levelled, slowness_of
+from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, levelled, shortage, slowness_of
 from edged.strategies.partition import partition
+from edged.strategies.prediction import predicted_seconds
 
 
 def plan_spread(situation: Situation, stamp: Stamp) -> Plan:
     """Plan one route; raises ``PlanImpossibleError`` if the members' memory does not hold the job."""
-    return _plan_all("spread", situation, stamp)
+    plan = _plan_all("spread", situation, stamp)
+    return replace(plan, predicted_step_seconds=predicted_seconds(plan, situation))
 
 
 def plan_equal(situation: Situation, stamp: Stamp) -> Plan:
     """Plan one route for members that are taken as equally fast; raises ``PlanImpossibleError`` as ``spread`` does."""
     members = tuple(replace(member, slowness=1.0) for member in situation.members)
     spec = replace(situation.spec, source_slowness=1.0)
-    return _plan_all("equal", replace(situation, spec=spec, members=members, slowness=()), stamp)
+    plan = _plan_all("equal", replace(situation, spec=spec, members=members, slowness=()), stamp)
+    return replace(plan, predicted_step_seconds=predicted_seconds(plan, situation))
 
 
 def _plan_all(strategy: str, situation: Situation, stamp: Stamp) -> Plan:
@@ -59,11 +62,11 @@ def _plan_all(strategy: str, situation: Situation, stamp: Stamp) -> Plan:
                 if cuts is not None:
                     left_out = [*too_small, *_left_out(able, company, division, spec)]
                     left_out += [f"{record.name} (not enough memory)" for record in largest_first[count:]]
-                    return _plan(strategy, spec, cost, stamp, order, windows, cuts, left_out)
+                    return _plan(strategy, spec, stamp, order, windows, cuts, left_out)
     if able and not company:
         names = ", ".join(record.name for record in able)
         raise PlanImpossibleError(f"nobody who could run layers reaches the job's source: {names}")
-    raise PlanImpossibleError(_impossible(spec, cost, alive))
+    raise PlanImpossibleError(shortage(spec, alive))
 
 
 def _largest_first(record: MemberRecord) -> tuple[int, NodeId]:
@@ -130,7 +133,6 @@ def _cut(
 def _plan(
     strategy: str,
     spec: JobSpec,
-    cost: StageCost,
     stamp: Stamp,
     order: tuple[MemberRecord, ...],
     windows: tuple[int, ...],
@@ -142,8 +144,6 @@ def _plan(
         Hop(record.node, first, end - 1, window)
         for record, first, end, window in zip(order, cuts, ends, windows, strict=True)
     )
-    slowness = levelled([slowness_of(record, spec) for record in order])
-    times = [cost.seconds(hop.first_layer, hop.last_layer, each) for each, hop in zip(slowness, hops, strict=True)]
     return Plan(
         stamp=stamp,
         strategy=strategy,
@@ -151,7 +151,7 @@ def _plan(
         layers=len(spec.layers),
         micro_batches=spec.micro_batches,
         routes=(Route(hops, tuple(range(spec.micro_batches))),),
-        predicted_step_seconds=sum(times) + (spec.micro_batches - 1) * max(times),
+        predicted_step_seconds=0.0,
     )
 
 
@@ -164,15 +164,3 @@ def _reason(order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: li
     by = "by measured speed and free memory" if len(order) > 1 else "alone"
     without = f"; without {', '.join(left_out)}" if left_out else ""
     return f"one pipeline {by}: {', '.join(shares)}{without}"
-
-
-def _impossible(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> str:
-    needed = cost.size_bytes(0, len(spec.layers) - 1, 1)
-    there = sum(record.memory_bytes for record in alive)
-    budgets = ", ".join(f"{record.name} {as_size(record.memory_bytes)}" for record in alive) or "no members"
-    largest = max(cost.size_bytes(layer, layer, 1) for layer in range(len(spec.layers)))
-    return (
-        f"this job needs {as_size(needed)} of memory, at least {as_size(largest)} of it on one device; "
-        f"the members offer {as_size(there)} ({budgets}): "
-        "join another device, raise --memory, or use smaller micro-batches"
-    )

@@ -47,6 +47,7 @@ def make(**changes) -> Job:
         "batch_size": 32,
         "micro_batches": 2,
         "seed": 3,
+        "strategy": "spread",
     }
     return Job(**(fields | changes))
 

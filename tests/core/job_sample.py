@@ -38,7 +38,7 @@ def spec(job=JOB, source=A, layers=4, steps=3, clips=False):
         job=job,
         name=f"job-{job[0]}",
         source=source,
-        strategy="auto",
+        strategy="spread",
         mode="sync",
         program="0" * 64,
         layers=tuple(ends.get(index, profile) for index in range(layers)),

@@ -46,6 +46,7 @@ def make_job(case: str, optimizer: str) -> Job:
         data=Rows(found.batch(SAMPLES, 3), SAMPLES),
         batch_size=8,
         micro_batches=4,
+        strategy="spread",
         epochs=2,
         seed=5,
         max_steps=STEPS + 1,
@@ -96,6 +97,7 @@ def test_dropout_gives_equal_weights_wherever_it_runs(cluster: list[DemoNode]) -
             optimizer=partial(torch.optim.AdamW, lr=1e-3),
             batch_size=8,
             micro_batches=4,
+            strategy="spread",
             epochs=1,
             max_steps=3,
         )

@@ -53,6 +53,7 @@ from edged.core.node import Node, NodeOptions
 from edged.core.simulate import Network, Simulation
 from edged.strategies import PLANNERS
 from edged.strategies.cost import PlanImpossibleError
+from edged.strategies.deciding import decide
 from tests.core.job_sample import member
 from tests.simulation.arithmetic import Undisturbed
 from tests.simulation.device import Device, Home, Troubles
@@ -436,7 +437,8 @@ class Cluster:
     @staticmethod
     def make_plan(situation, stamp):
         try:
-            return PlanMade(stamp, PLANNERS[situation.spec.strategy](situation, stamp), "")
+            plan, verdict = decide(PLANNERS[situation.spec.strategy], situation, stamp)
+            return PlanMade(stamp, plan, "", verdict)
         except PlanImpossibleError as impossible:
             return PlanMade(stamp, None, str(impossible))
 

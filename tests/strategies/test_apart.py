@@ -10,7 +10,8 @@ from edged.core.situation import Situation
 from edged.strategies.cost import PlanImpossibleError
 from edged.strategies.spread import plan_spread
 from tests.core.miniature import STAMP, node
-from tests.strategies.test_spread import even, member, shape
+from tests.strategies.situations import even, member
+from tests.strategies.test_spread import shape
 
 
 def names(plan):

@@ -7,7 +7,7 @@ import pytest
 from edged.core.job import LayerProfile
 from edged.strategies.cost import StageCost, as_size, levelled, slowness_of
 from tests.core.miniature import make_spec
-from tests.strategies.test_spread import member
+from tests.strategies.situations import member
 
 LAYERS = (
     LayerProfile(1.0, 2.0, 100, 110, 7, 5, (0,)),

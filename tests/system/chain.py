@@ -41,6 +41,7 @@ def job(name: str = "chain", blocks: int = 5, epochs: int = 1, pause: float = 0.
         optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         batch_size=16,
         micro_batches=4,
+        strategy="spread",
         epochs=epochs,
         seed=3,
     )

@@ -160,6 +160,7 @@ class Node:
         Samples are drawn by a thread of this process, as ``edged.train`` does; ``child``: by a child of the node, as
         ``edged train`` has it, which takes some seconds to start.
         """
+        changes = {"strategy": "spread", **changes}  # every node is to take part, though one might be faster
         job = load(f"{path}:job", changes)
         feeder = {"path": str(path), "function": "job", "set": changes} if child else None
         spec = submit(job, self.home, feeder, None, source=self.id, strategies=PLANNERS)

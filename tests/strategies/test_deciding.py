@@ -1,0 +1,113 @@
+"""When a plan in force gives way to another one."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from edged.core.plan import Plan
+from edged.core.situation import Situation
+from edged.strategies import PLANNERS
+from edged.strategies.cost import PlanImpossibleError
+from edged.strategies.deciding import LEAST_GAIN, REBUILD_SECONDS, decide, moving_seconds
+from edged.strategies.pipeline import plan_pipeline
+from tests.core.miniature import STAMP, node
+from tests.strategies.situations import even, link, member
+
+NEXT = replace(STAMP, version=STAMP.version + 1)
+MEMBERS = tuple(member(i) for i in range(3))
+LINKS = tuple(link(a, b, 0.0, 100.0) for a in range(4) for b in range(4) if a != b)
+
+
+def running(*, steps_left: int = 1000, **changes: object) -> Situation:
+    """Three equal devices, at work by the plan that was best for them."""
+    situation = Situation(even(12, micro_batches=16), MEMBERS)
+    plan = plan_pipeline(situation, STAMP)
+    return replace(situation, plan=plan, steps_left=steps_left, **changes)
+
+
+def test_without_a_plan_in_force_there_is_only_planning():
+    situation = Situation(even(12, micro_batches=16), MEMBERS)
+    assert decide(plan_pipeline, situation, STAMP) == (plan_pipeline(situation, STAMP), "")
+
+
+def test_what_is_still_the_best_is_kept():
+    assert decide(plan_pipeline, running(), NEXT) == (None, "kept: it is still the best plan")
+
+
+def test_a_node_that_became_slow_loses_layers():
+    decision = decide(plan_pipeline, running(slowness=((node(1), 5.0),)), NEXT)
+    assert decision.plan is not None
+    assert decision.plan.stamp == NEXT
+    assert decision.verdict.startswith("changed: a step takes ")
+    shares = {hop.node: hop.last_layer - hop.first_layer + 1 for hop in decision.plan.routes[0].hops}
+    assert shares[node(1)] < 4 < shares[node(0)]
+
+
+def test_at_the_end_of_a_job_nothing_is_moved_any_more():
+    situation = running(slowness=((node(1), 5.0),), steps_left=1, links=LINKS)
+    situation = replace(situation, spec=even(12, micro_batches=16))
+    decision = decide(plan_pipeline, replace(situation, steps_left=0), NEXT)
+    assert decision.plan is None
+    assert decision.verdict.startswith("kept: the best other plan gains ")
+    assert decision.verdict.endswith(", and 0 are left")
+
+
+def test_a_small_gain_moves_nothing_however_long_the_job():
+    decision = decide(plan_pipeline, running(slowness=((node(1), 1.15),), steps_left=10**9), NEXT)
+    assert decision.plan is None
+    assert "gains" in decision.verdict or "still the best" in decision.verdict or "no other" in decision.verdict
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_of_twenty_percent_moves_layers_at_most_once(seed):
+    draw, situation, changes = random.Random(seed), running(steps_left=10**6), 0
+    for _ in range(60):
+        noisy = tuple((node(i), draw.uniform(0.9, 1.1)) for i in range(3))
+        decision = decide(plan_pipeline, replace(situation, slowness=noisy), NEXT)
+        if decision.plan is not None:
+            situation, changes = replace(situation, plan=decision.plan), changes + 1
+    assert changes <= 1
+
+
+def test_a_newcomer_takes_part_if_it_gains_enough():
+    strong, weak = member(3), member(3, slowness=40.0)
+    joined = decide(plan_pipeline, running(members=(*MEMBERS, strong)), NEXT)
+    assert joined.plan is not None
+    assert node(3) in joined.plan.nodes()
+    assert decide(plan_pipeline, running(members=(*MEMBERS, weak)), NEXT).plan is None
+
+
+def moved(current: Plan, other: Plan, situation: Situation) -> float:
+    return moving_seconds(current, other, situation) - moving_seconds(current, current, situation)
+
+
+def test_moving_costs_what_has_to_be_sent_and_is_not_there():
+    spec = even(12, micro_batches=16)
+    alone = plan_pipeline(Situation(spec, (member(0),)), STAMP)
+    shared = plan_pipeline(Situation(spec, (member(0), member(1))), STAMP)
+    situation = Situation(spec, (member(0), member(1)), links=LINKS)
+    assert moving_seconds(alone, alone, situation) == pytest.approx(12 * 3.0 + REBUILD_SECONDS)
+    assert moved(alone, shared, situation) == pytest.approx(6 * 100 / 100.0)  # six layers of 100 bytes
+    first = shared.routes[0].hops[1].first_layer
+    held = replace(situation, holders=((node(1), first, first + 3),))
+    assert moved(alone, shared, held) == pytest.approx(2 * 100 / 100.0)
+
+
+def test_where_no_other_plan_is_possible_the_one_in_force_stays():
+    def impossible(_situation, _stamp):
+        raise PlanImpossibleError("too large")
+
+    assert decide(impossible, running(), NEXT) == (None, "kept: there is no other plan (too large)")
+    with pytest.raises(PlanImpossibleError):
+        decide(impossible, Situation(even(2), MEMBERS), NEXT)
+
+
+def test_a_planner_that_knows_less_does_not_undo_what_is_better():
+    situation = running(slowness=((node(2), 9.0),))
+    better = plan_pipeline(replace(situation, plan=None), STAMP)
+    decision = decide(PLANNERS["equal"], replace(situation, plan=better), NEXT)
+    assert decision == (None, "kept: no other plan is faster")
+    assert 0.0 < LEAST_GAIN < 1.0
