@@ -74,9 +74,8 @@ def timeline(plan: Plan, rehearsal: Rehearsal, names: dict[NodeId, str], width: 
     rows = rows_of(plan, rehearsal, names)
     label = min(max(len(row.label) for row in rows), width // 4)
     columns = width - label - 1
-    lines = [
-        f"{_shortened(row.label, label):<{label}} {_bar(plan, row, rehearsal.step_seconds, columns)}" for row in rows
-    ]
+    bars = [(row, _bar(plan, row, rehearsal.step_seconds, columns)) for row in rows]
+    lines = [f"{_shortened(row.label, label):<{label}} {bar}" for row, bar in bars if bar or not row.link]
     hidden = len(plan.nodes()) - MOST_NODES
     more = [f"(and {hidden} more devices)"] if hidden > 0 else []
     end = f"{rehearsal.step_seconds:.3g} s"

@@ -11,7 +11,7 @@ from edged.tui.timeline import Row, is_backward, rows_of, ticks
 
 WIDTH, LEFT, RIGHT, TOP = 960, 150, 24, 64
 NODE_HEIGHT, LINK_HEIGHT, GAP = 26, 10, 8
-LETTER_WIDTH = 7
+LETTER_WIDTH, SMALL_WIDTH, NUMBER_WIDTH = 7.5, 5.9, 6.2
 
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2937 }
@@ -45,7 +45,7 @@ def timeline_svg(plan: Plan, rehearsal: Rehearsal, names: dict[NodeId, str], tit
             f"<title>{escape(title)}</title>",
             f"<style>{_STYLE}</style>",
             f'<text x="16" y="26" style="font-size:16px;font-weight:600">{escape(title)}</text>',
-            f'<text x="16" y="46" class="small">{escape(_fitting(subtitle, WIDTH - 32))}</text>',
+            f'<text x="16" y="46" class="small">{escape(_fitting(subtitle, WIDTH - 32, SMALL_WIDTH))}</text>',
             *parts,
             "</svg>\n",
         ]
@@ -57,7 +57,7 @@ def _x(moment: float, seconds: float) -> float:
 
 
 def _row(plan: Plan, row: Row, y: int, height: int, seconds: float) -> list[str]:
-    label = escape(_fitting(row.label, LEFT - 24))
+    label = escape(_fitting(row.label, LEFT - 24, SMALL_WIDTH if row.link else LETTER_WIDTH))
     size = ' class="small"' if row.link else ""
     parts = [
         f'<rect x="{LEFT}" y="{y}" width="{WIDTH - LEFT - RIGHT}" height="{height}" rx="3" class="lane"/>',
@@ -72,7 +72,7 @@ def _span(plan: Plan, row: Row, span: Span, y: int, height: int, seconds: float)
     width = max(end - begin - 0.6, 0.4)
     parts = [f'<rect x="{begin:.1f}" y="{y}" width="{width:.1f}" height="{height}" rx="1.5" class="{kind}"/>']
     number = str(span.micro_batch)
-    if not row.link and span.micro_batch >= 0 and width >= LETTER_WIDTH * len(number) + 4:
+    if not row.link and span.micro_batch >= 0 and width >= NUMBER_WIDTH * len(number) + 2:
         parts.append(f'<text x="{(begin + end) / 2:.1f}" y="{y + height / 2 + 4:g}" class="number">{number}</text>')
     return parts
 
@@ -95,6 +95,6 @@ def _legend(y: int) -> list[str]:
     return parts
 
 
-def _fitting(text: str, width: int) -> str:
-    most = width // LETTER_WIDTH
+def _fitting(text: str, width: int, letter_width: float) -> str:
+    most = int(width / letter_width)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -30,7 +30,7 @@ latency_ms = 0.5
 bandwidth = "100mbit"
 [job]
 layers = 12
-micro_batch_ms = 20
+micro_batch_ms = 120
 micro_batches = 4
 parameters = "1MB"
 crossing = "20kB"
@@ -83,8 +83,9 @@ def test_a_device_that_goes_is_noticed_by_all_and_the_job_goes_on(tmp_path: Path
     noticed = found["detection"][name]
     assert (noticed["count"], noticed["first"]["count"], noticed["all"]["count"]) == (1, 1, 1)
     assert 0.0 < noticed["first"]["median_seconds"] <= noticed["all"]["worst_seconds"] < (3.0 if kind == "kill" else 10)
-    assert found["recovery"]["died"]["count"] == 1
-    assert steps_after(run, 15 + found["recovery"]["died"]["worst_seconds"] + 5) > 3
+    assert len(found["events"]) == 1  # of one that fell silent, its neighbours may notice first that the link is dead
+    assert found["recovery"].keys() <= {"died", "link"}
+    assert steps_after(run, found["events"][0]["at"] + 5) > 3
 
 
 def test_the_death_of_the_leader_ends_in_another_election(tmp_path: Path) -> None:
@@ -139,7 +140,9 @@ def test_a_device_that_joins_is_used(tmp_path: Path) -> None:
 
 
 def test_random_faults_come_as_often_as_told(tmp_path: Path) -> None:
-    text = "[random_faults]\nkills_per_minute = 30\ncuts_per_minute = 12\nslows_per_minute = 6\nbegins = 0\nends = 6000\n"
+    text = (
+        "[random_faults]\nkills_per_minute = 30\ncuts_per_minute = 12\nslows_per_minute = 6\nbegins = 0\nends = 6000\n"
+    )
     cluster = described(tmp_path, text)
     faults = all_faults(cluster, random.Random(1), 6000.0)
     count = {kind: sum(fault.kind == kind for fault in faults) for kind in ("kill", "cut", "slow", "join")}
@@ -204,7 +207,8 @@ def test_every_mistake_is_told_with_its_remedy(tmp_path: Path, text: str, words:
 
 
 def test_layers_may_be_told_one_by_one(tmp_path: Path) -> None:
-    text = '[devices.a]\n[[job.layer]]\nforward_ms = 2\nparameters = "1MB"\ncrossing = "5kB"\n[[job.layer]]\nforward_ms = 1'
+    first = 'forward_ms = 2\nparameters = "1MB"\ncrossing = "5kB"'
+    text = f"[devices.a]\n[[job.layer]]\n{first}\n[[job.layer]]\nforward_ms = 1\n"
     layers = described(tmp_path, base=text).job.layers
     assert [layer.forward_seconds for layer in layers] == [0.002, 0.001]
     assert [layer.backward_seconds for layer in layers] == [0.004, 0.002]
