@@ -29,12 +29,14 @@ IMPROVED = 4
 Candidate = tuple[Lineup, tuple[int, ...]]
 
 
-def count_of(yard: Yard, able: Sequence[MemberRecord]) -> int:
-    """How many pairs of an order and cuts there are."""
-    most = min(len(able), yard.layers)
-    if len(able) > FEW + 1 and yard.layers > 1:
-        return LISTED + 1
-    return sum(math.perm(len(able), hops) * math.comb(yard.layers - 1, hops - 1) for hops in range(1, most + 1))
+def are_few(yard: Yard, able: Sequence[MemberRecord]) -> bool:
+    """Whether there are so few pairs of an order and cuts that all can be looked at."""
+    count = 0
+    for hops in range(1, min(len(able), yard.layers) + 1):
+        count += math.perm(len(able), hops) * math.comb(yard.layers - 1, hops - 1)
+        if count > LISTED:
+            return False
+    return True
 
 
 def every(yard: Yard, able: Sequence[MemberRecord], division: Division) -> Iterator[Candidate]:

@@ -34,7 +34,7 @@ from edged.core.messages import MemberRecord, MemberState
 from edged.core.plan import Hop, Plan, Route, layers_in_words
 from edged.core.situation import Situation
 from edged.strategies.apart import Division
-from edged.strategies.candidates import LISTED, Candidate, count_of, every, neighbours_of, sketched
+from edged.strategies.candidates import Candidate, are_few, every, neighbours_of, sketched
 from edged.strategies.cost import PlanImpossibleError, StageCost, as_size, shortage
 from edged.strategies.figures import Figures, measured_slowness
 from edged.strategies.home import Home
@@ -87,8 +87,7 @@ def plan_pipeline(situation: Situation, stamp: Stamp) -> Plan:
 
 def search(yard: Yard, able: Sequence[MemberRecord], division: Division) -> list[Played]:
     """Candidates that have been played through, with all that are within ``NEAR`` of the best if that is certain."""
-    number = count_of(yard, able)
-    listed = number <= LISTED
+    listed = are_few(yard, able)
     found = every(yard, able, division) if listed else sketched(yard, able, division)
     bounded = sorted(_bounded(yard, found), key=lambda each: each[0])
     passes = 2 * yard.micro_batches * sum(len(candidate[1]) for _, candidate in bounded)

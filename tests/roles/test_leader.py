@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -35,11 +36,12 @@ def broken(*_: object) -> Plan:
     raise IndexError("list index out of range")
 
 
-async def made(strategy: str) -> PlanMade:
+async def made(strategy: str, **changes: object) -> PlanMade:
     events: asyncio.Queue[Event] = asyncio.Queue()
     planners = {"auto": plan_it, "impossible": impossible, "wrong": wrong, "broken": broken}
     leader = Leader(planners, events.put_nowait)
-    effect = MakePlan(STAMP, Situation(spec_of(strategy=strategy), (record_of("a" * 16, "desk"),)))
+    situation = Situation(spec_of(strategy=strategy), (record_of("a" * 16, "desk"),))
+    effect = MakePlan(STAMP, replace(situation, **changes))
     leader.table()[MakePlan](effect)
     async with asyncio.timeout(60):
         event = await events.get()
@@ -52,6 +54,13 @@ async def test_a_plan_is_made_in_another_thread() -> None:
     assert event.problem == ""
     assert event.plan is not None
     assert event.plan.nodes() == (NodeId("a" * 16),)
+
+
+async def test_a_plan_in_force_that_is_the_best_is_kept_with_the_reason() -> None:
+    current = (await made("auto")).plan
+    assert await made("auto", plan=current, steps_left=9) == PlanMade(
+        STAMP, None, "", "kept: it is still the best plan"
+    )
 
 
 async def test_an_impossible_plan_says_why() -> None:

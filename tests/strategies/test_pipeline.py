@@ -10,6 +10,7 @@ import pytest
 
 from edged.core.job import LayerProfile
 from edged.core.situation import Situation
+from edged.strategies import candidates
 from edged.strategies.apart import Division
 from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.figures import Figures
@@ -103,6 +104,20 @@ def test_the_bound_is_below_every_step_time(block):
         assert windows is not None
         seconds = step_seconds(road(yard.figures, nodes, cuts), windows, situation.spec.micro_batches, 3)
         assert lineup.bound(cuts, windows) <= seconds * (1 + 1e-9), seed
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sketches_are_within_five_percent_of_the_best(seed, monkeypatch):
+    draw = random.Random(seed)
+    situation = draw_situation(draw, most_nodes=4, most_layers=8, micro_batches=draw.randint(4, 8))
+
+    def least() -> float:
+        played = search(Yard(situation, copies=False), situation.members, Division(situation.spec, ()))
+        return min(each.seconds for each in played)
+
+    best = least()
+    monkeypatch.setattr(candidates, "LISTED", 0)
+    assert least() <= best * 1.05
 
 
 def test_a_slow_member_helps_with_what_it_can():
