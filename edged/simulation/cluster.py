@@ -37,6 +37,7 @@ from edged.simulation.freight import Freight, Roads
 from edged.simulation.outcome import Log
 from edged.simulation.workload import JOB, specified
 from edged.strategies import PLANNERS
+from edged.strategies.deciding import decide
 from edged.strategies.figures import Figures
 
 SUBMIT_SECONDS: Final = 1.0
@@ -65,7 +66,6 @@ class SimulatedCluster:
         self._homes = {device.node: Home() for device in cluster.devices}
         self._devices: dict[NodeId, Device] = {}
         self._slowed: dict[str, float] = {}
-        self._planned: dict[Situation, PlanMade] = {}
         self.freight = Freight(self.simulation, Roads(cluster), self._deliver)
         figures: dict[JobId, Figures] = {}
         if cluster.job is not None:
@@ -241,9 +241,10 @@ class SimulatedCluster:
     @staticmethod
     def _plan(situation: Situation, stamp: Stamp) -> PlanMade:
         try:
-            return PlanMade(stamp, PLANNERS[situation.spec.strategy](situation, stamp), "")
+            plan, verdict = decide(PLANNERS[situation.spec.strategy], situation, stamp)
         except UserError as impossible:
             return PlanMade(stamp, None, str(impossible))
+        return PlanMade(stamp, plan, "", verdict)
 
     def _deliver(self, sender: NodeId, to: NodeId, parcel: Parcel) -> None:
         if not self._devices[to].ended:

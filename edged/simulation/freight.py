@@ -26,20 +26,14 @@ class Roads:
         """An interface is as fast as the fastest link of its device."""
         self._cluster = cluster
         self._names = {device.node: device.name for device in cluster.devices}
-        rates: dict[str, float] = {}
-        for (one, other), link in cluster.links.items():
-            for name in (one, other):
-                rates[name] = max(link.bytes_per_second, rates.get(name, 0.0))
-        default = cluster.link.bytes_per_second
-        linked: dict[str, int] = {}
-        for one, _ in cluster.links:
-            linked[one] = linked.get(one, 0) + 1
-        everyone = len(cluster.devices) - 1
+        fastest: dict[str, float] = {}
+        others = dict.fromkeys(self._names.values(), len(cluster.devices) - 1)
+        for (one, _), link in cluster.links.items():
+            fastest[one] = max(link.bytes_per_second, fastest.get(one, 0.0))
+            others[one] -= 1
+        usual = cluster.link.bytes_per_second
         self._interfaces = {
-            device.node: rates[device.name]
-            if linked.get(device.name, 0) >= everyone > 0
-            else max(default, rates.get(device.name, default))
-            for device in cluster.devices
+            node: max(fastest.get(name, usual), usual if others[name] else 0.0) for node, name in self._names.items()
         }
         self._wires: dict[tuple[NodeId, NodeId], Wire] = {}
 

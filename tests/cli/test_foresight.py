@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_plan_is_a_table_and_a_picture_in_eighty_columns(cluster: Path, tmp_pa
     table, _, picture = done.out.partition("one step of ")
     assert all(name in table for name in ("pipeline", "spread", "equal", "speed-up"))
     assert all(len(line) <= 80 for line in picture.splitlines()[1:-1])
-    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+    assert ET.parse(svg).getroot().tag.endswith("svg")
     assert str(svg) in done.err
 
 
