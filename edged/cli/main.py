@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli import control, demo, jobs, keys, look, node
+from edged.cli import control, demo, foresight, jobs, keys, look, node
 from edged.errors import UserError
 
 INTERRUPTED = 130
@@ -46,6 +46,8 @@ app.command()(look.status)
 app.command()(look.watch)
 app.command()(look.events)
 app.command()(demo.demo)
+app.command()(foresight.plan)
+app.command()(foresight.simulate)
 
 
 def _print_version(value: bool) -> None:

@@ -112,6 +112,15 @@ def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
     return captured
 
 
+def measure_job(job: Job) -> JobSpec:
+    """What a cluster would be told of the job: captured, checked and profiled on this device; nothing is written.
+
+    It has no id and no source. Raises ``JobError`` as ``submit`` does.
+    """
+    sampler = Sampler(job)
+    return _specified(job, sampler, capture_job(job, sampler), "")
+
+
 def submit(
     job: Job,
     home: Path,

@@ -21,7 +21,7 @@ from random import Random
 from edged.core.candidate import Candidate
 from edged.core.effects import Effect, Log, SendMessage, TellLeader, TellLineage
 from edged.core.electorate import SavedVote, is_gone, next_change, rank, succeed
-from edged.core.events import Event, LeaveAsked, LoopWasLate, MemberChanged, MessageReceived, TimerFired
+from edged.core.events import Event, LeaveAsked, LoopWasLate, MemberChanged, MembersCame, MessageReceived, TimerFired
 from edged.core.ids import NodeId
 from edged.core.leadership import Leadership
 from edged.core.lineage import missing
@@ -133,8 +133,9 @@ class Election(Candidate):
         match event:
             case MessageReceived(sender, message):
                 self._received(sender, message, now, effects)
-            case MemberChanged(record):
-                self._member_changed(record, now, effects)
+            case MemberChanged() | MembersCame():
+                for record in event.records:
+                    self._member_changed(record, now, effects)
             case LoopWasLate():
                 self._was_late(now)
             case LeaveAsked():
@@ -171,16 +172,16 @@ class Election(Candidate):
             self._campaign_at = max(self._campaign_at, now + self._options.heartbeat_seconds + self._jitter())
 
     def _member_changed(self, record: MemberRecord, now: float, effects: list[Effect]) -> None:
-        node = record.node
+        node, gone = record.node, is_gone(record)
         before = self._members.get(node)
         self._members[node] = record
-        if is_gone(record):
+        if gone:
             self._buried[node] = record.boot
         if self._lead is not None:
             if before is None or before.state != record.state:
                 self._lead.next_beat = min(self._lead.next_beat, now)
             return
-        if not is_gone(record) or record.expelled:  # who was expelled may run on, and lead until its lease is over
+        if not gone or record.expelled:  # who was expelled may run on, and lead until its lease is over
             return
         if self._promised_to == node:
             self._promised_until = -math.inf

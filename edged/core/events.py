@@ -112,6 +112,18 @@ class MemberChanged:
     before: MemberState | None
     reason: str
 
+    @property
+    def records(self) -> tuple[MemberRecord, ...]:
+        """As ``MembersCame`` has them."""
+        return (self.record,)
+
+
+@dataclass(frozen=True, slots=True)
+class MembersCame:
+    """As if each were a ``MemberChanged``: these were not known before. In a large cluster, they are many at once."""
+
+    records: tuple[MemberRecord, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class LeaderChanged:
@@ -384,6 +396,7 @@ Event = (
     | MemoryRanOut
     | LeaveAsked
     | MemberChanged
+    | MembersCame
     | LeaderChanged
     | LineageChanged
     | ReachChanged

@@ -18,6 +18,7 @@ from edged.core.events import (
     LeaderChanged,
     LineageChanged,
     MemberChanged,
+    MembersCame,
     MessageReceived,
     StopAsked,
 )
@@ -171,6 +172,8 @@ class JobBoard:
                 return self._hear(sender, message, now)
             case MemberChanged(record, before):
                 return self._member_changed(record, before)
+            case MembersCame(records):
+                return [effect for record in records for effect in self._member_changed(record, None)]
             case LeaderChanged(leader, term):
                 self._leader_changed(leader, term, now)
             case LineageChanged():
@@ -331,7 +334,7 @@ class JobBoard:
         if self.procedure is not None and self._queue.yields(self.procedure.record, now):
             self._causes.setdefault(self.procedure.record.job, "leader" if self.procedure.record.step else "")
             self.procedure = None
-        deserted = self._leavers.are_all(present(self._members))
+        deserted = bool(self._leavers) and self._leavers.are_all(present(self._members))
         while self.procedure is None and not deserted and (record := self._queue.next()) is not None:
             effects += self._take_up(record, now)
             self._settle()

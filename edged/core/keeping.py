@@ -39,6 +39,7 @@ from edged.core.events import (
     LineageChanged,
     LinkLost,
     MemberChanged,
+    MembersCame,
     MessageReceived,
     ParcelArrived,
     ParcelLost,
@@ -195,8 +196,9 @@ class Keeping:
                 self._lost(node, parcel, now)
             case LinkLost(node):
                 self._parted(node)
-            case MemberChanged(record):
-                self._member_changed(record)
+            case MemberChanged() | MembersCame():
+                for record in event.records:
+                    self._member_changed(record)
             case LeaderChanged(leader):
                 self._leader, self._tell_at = leader, now
                 for kept in self._jobs.values():

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edged.core.effects import Effect, ExchangeKey, Log, SendMessage
-from edged.core.events import Event, KeyRotateAsked, LeaderChanged, MemberChanged, MessageReceived
+from edged.core.events import Event, KeyRotateAsked, LeaderChanged, MemberChanged, MembersCame, MessageReceived
 from edged.core.ids import NodeId
 from edged.core.messages import KeyTaken, MemberState, NewKey, RotateRequest
 
@@ -51,8 +51,9 @@ class Keyring:
                 self._leader, self._term = leader, term
                 self._have = set()
                 self._repeat_at = now
-            case MemberChanged(record) if record.node != self._node:
-                self._member_changed(record.node, now, present=record.state <= MemberState.SUSPECT)
+            case MemberChanged() | MembersCame():
+                for record in event.records:
+                    self._member_changed(record.node, now, present=record.state <= MemberState.SUSPECT)
             case MessageReceived(sender, RotateRequest(key)) if self._leader == self._node:
                 effects += self._hand_out(sender, key, now)
             case MessageReceived(sender, NewKey() as key):
@@ -73,6 +74,8 @@ class Keyring:
         assert self._node not in self._present, "a node hands no key to itself"
 
     def _member_changed(self, node: NodeId, now: float, *, present: bool) -> None:
+        if node == self._node:
+            return
         if present and node not in self._present:
             self._present.add(node)
             self._repeat_at = now if self._newest is not None else self._repeat_at

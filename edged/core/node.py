@@ -18,34 +18,27 @@ says that it is over.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from edged.core.audience import MEMBERSHIP, OF_CLUSTER, OF_PARCELS, hearers
 from edged.core.effects import DropJob, Effect, SendMessage, TellLeader, TellLineage, TellMember, TellReach
 from edged.core.election import Election
 from edged.core.electorate import SavedVote
 from edged.core.events import (
-    BackwardDone,
-    ComputeFailed,
     Event,
-    ForwardDone,
     LeaderChanged,
     LeaveAsked,
     LineageChanged,
     MemberChanged,
+    MembersCame,
     MessageReceived,
-    NormsTaken,
-    ParcelArrived,
-    ParcelLost,
-    ParcelRefused,
     ReachChanged,
-    SampleDrawn,
-    SnapshotTaken,
     StagesBuilt,
     TimerFired,
-    UpdateDone,
 )
 from edged.core.expelling import Expelling
 from edged.core.guard import Guard
@@ -58,31 +51,15 @@ from edged.core.keyring import Keyring
 from edged.core.leaving import Leaving
 from edged.core.membership import Membership, MembershipOptions
 from edged.core.messages import (
-    Accusation,
-    Ack,
-    Exchange,
-    ExpelOrder,
-    Gossip,
     Halt,
-    Heartbeat,
-    HeartbeatReply,
     JobRecord,
     JobState,
-    KeyTaken,
     MemberRecord,
     Message,
-    Nack,
-    NewKey,
     Parcel,
-    Ping,
-    PingRequest,
     PlanChosen,
     Prepare,
-    RotateRequest,
     Start,
-    Testimony,
-    VoteReply,
-    VoteRequest,
     WorkFailed,
 )
 from edged.core.migration import Migration
@@ -95,13 +72,9 @@ from edged.core.voter import ElectionOptions
 from edged.errors import BrokenInvariantError
 
 MOST_EVENTS = 10_000
-"""More events than this inside one ``handle`` mean that the machines talk in circles."""
+"""More events than this inside one ``handle``, and so many for each member, mean that the machines talk in circles."""
 
-_MEMBERSHIP, _ELECTION, _BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _REACH = range(9)
-_EXPELLING, _KEYRING, _RUNNING = range(9, 12)
-EVERYONE = range(12)
-_OF_JOBS = (_BOARD, _MIGRATION, _KEEPING, _SHARING, _LEAVING, _PAUSING, _RUNNING)
-_OF_PARCELS = (_MIGRATION, _KEEPING, _SHARING, _RUNNING)
+MOST_FOR_EACH = 10
 
 _Machine = (
     Membership
@@ -117,10 +90,6 @@ _Machine = (
     | Keyring
     | Running
 )
-_OF_MEMBERSHIP = (Ping, PingRequest, Ack, Nack, Accusation, Testimony, Gossip, Exchange)
-_OF_ELECTION = (VoteRequest, VoteReply, Heartbeat, HeartbeatReply)
-_OF_KEYRING = (RotateRequest, NewKey, KeyTaken)
-_COMPUTED = (ForwardDone, BackwardDone, NormsTaken, UpdateDone, ComputeFailed, SampleDrawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +159,7 @@ class Node:
             Keyring(record.node, self._name_of),
             self.running,
         )
-        self._deadlines = [machine.deadline() for machine in self._machines]
+        self._deadlines = [_moment(machine) for machine in self._machines]
         self._watch = watch
         self._says_goodbye = False
 
@@ -200,26 +169,25 @@ class Node:
         """Let every machine that it concerns take in ``event``, and whatever they tell each other about it."""
         out: list[Effect] = []
         events = deque([event])
-        for _ in range(MOST_EVENTS):
-            if not events:
-                return out
+        handled = 0
+        while events:
+            handled += 1
+            if handled > MOST_EVENTS and handled > MOST_FOR_EACH * len(self.membership.members):
+                raise BrokenInvariantError(f"node {self.node}: {type(event).__name__} never comes to an end")
+            came: list[MemberRecord] = []
             for effect in self._dispatch(events.popleft(), now):
-                match effect:
-                    case SendMessage(to, message) if to == self.node:
-                        events.append(MessageReceived(self.node, message))
+                if type(effect) is SendMessage:
+                    if effect.to == self.node:
+                        events.append(MessageReceived(self.node, effect.message))
                         continue
-                    case TellMember(record, before, reason):
-                        events.append(MemberChanged(record, before, reason))
-                    case TellLeader(leader, term):
-                        events.append(LeaderChanged(leader, term))
-                    case TellLineage(lineage, tentative, discarded):
-                        events.append(LineageChanged(lineage, tentative, discarded))
-                    case TellReach(nodes):
-                        events.append(ReachChanged(nodes))
-                    case _:
-                        pass
+                elif type(effect) is TellMember and effect.before is None:
+                    came.append(effect.record)
+                elif (told := _told(effect)) is not None:
+                    events.append(told)
                 out.append(effect)
-        raise BrokenInvariantError(f"node {self.node}: {type(event).__name__} never comes to an end")
+            if came:
+                events.append(MembersCame(tuple(came)))
+        return out
 
     def expects(self, sender: NodeId, parcel: Parcel) -> bool:
         """Whether this node has asked ``sender`` for this parcel, or its plan makes it wait for it, and has it not yet.
@@ -238,13 +206,14 @@ class Node:
 
     def deadline(self) -> float | None:
         """Return the earliest moment at which some machine wants to be woken."""
-        return min((t for t in self._deadlines if t is not None), default=None)
+        earliest = min(self._deadlines)
+        return earliest if earliest < math.inf else None
 
     def check(self) -> None:
         """Assert the invariants of every machine, and those between them."""
         for machine, deadline in zip(self._machines, self._deadlines, strict=True):
             machine.check()
-            assert deadline == machine.deadline(), f"{type(machine).__name__} would be woken at the wrong moment"
+            assert deadline == _moment(machine), f"{type(machine).__name__} would be woken at the wrong moment"
         self.fence.check()
         preparation = self.migration.preparation
         if self.running.stamp is not None:
@@ -256,12 +225,28 @@ class Node:
     # ------------------------------------------------------------------------------------- who hears what
 
     def _dispatch(self, event: Event, now: float) -> list[Effect]:
-        if refusal := self._guard.refusal(event):
+        audience: Sequence[int]
+        if isinstance(event, TimerFired):
+            audience = [index for index, moment in enumerate(self._deadlines) if moment <= now]
+        else:
+            audience = hearers(event)
+        of_jobs = not OF_CLUSTER.issuperset(audience)
+        if of_jobs and (refusal := self._guard.refusal(event)):
             return self._guard.tell(refusal)
         effects: list[Effect] = []
-        for index in self._audience(event, now):
-            effects += self._machines[index].handle(event, now)
-            self._deadlines[index] = self._machines[index].deadline()
+        for index in audience:
+            machine = self._machines[index]
+            effects += machine.handle(event, now)
+            self._deadlines[index] = _moment(machine)
+        if of_jobs:
+            effects += self._see_to_jobs(event, now)
+        if self._watch is not None:
+            self._watch(event)
+        return effects
+
+    def _see_to_jobs(self, event: Event, now: float) -> list[Effect]:
+        """What follows from an event for this node's part in jobs, once the machines have heard it."""
+        effects: list[Effect] = []
         if isinstance(event, LineageChanged) and event.discarded:
             effects += self._give_up_plans()
         elif isinstance(event, StagesBuilt):
@@ -269,29 +254,7 @@ class Node:
         elif isinstance(event, MessageReceived):
             effects += self._hear_of_plan(event.message, now)
         effects += self._say_goodbye(now)
-        if self._watch is not None:
-            self._watch(event)
         return effects + self._drop_what_is_over() + self._write_what_stands()
-
-    def _audience(self, event: Event, now: float) -> Iterable[int]:
-        """Whom it concerns, in order: who is there, who leads, what is to be done, how."""
-        if isinstance(event, TimerFired):
-            return [index for index, moment in enumerate(self._deadlines) if moment is not None and moment <= now]
-        if isinstance(event, MessageReceived):
-            if isinstance(event.message, _OF_MEMBERSHIP):
-                return (_MEMBERSHIP,)
-            if isinstance(event.message, ExpelOrder):
-                return (_EXPELLING,)
-            if isinstance(event.message, _OF_KEYRING):
-                return (_KEYRING,)
-            return (_ELECTION,) if isinstance(event.message, _OF_ELECTION) else _OF_JOBS
-        if isinstance(event, ParcelArrived | ParcelRefused | ParcelLost):
-            return _OF_PARCELS
-        if isinstance(event, SnapshotTaken):
-            return (_KEEPING,)
-        if isinstance(event, LeaveAsked):
-            return (_LEAVING,)
-        return (_RUNNING,) if isinstance(event, _COMPUTED) else EVERYONE
 
     def _record_of(self, node: NodeId) -> MemberRecord | None:
         return self.membership.members.get(node)
@@ -338,8 +301,8 @@ class Node:
 
     def _rewind(self) -> None:
         """Note the moments of the plan's machines anew."""
-        for index in _OF_PARCELS:
-            self._deadlines[index] = self._machines[index].deadline()
+        for index in OF_PARCELS:
+            self._deadlines[index] = _moment(self._machines[index])
 
     def _give_up_plans(self) -> list[Effect]:
         """What a discarded lineage planned is void, though its stamps may be higher than those of the other.
@@ -372,7 +335,7 @@ class Node:
             return []
         self._says_goodbye = True
         effects = [*self.keeping.part(), *self.membership.handle(LeaveAsked(), now)]
-        self._deadlines[_MEMBERSHIP] = self.membership.deadline()
+        self._deadlines[MEMBERSHIP] = _moment(self.membership)
         return effects
 
     def _jobs(self) -> set[JobId]:
@@ -395,3 +358,23 @@ class Node:
             self.sharing.drop(job)
             self._rewind()
         return effects
+
+
+def _moment(machine: _Machine) -> float:
+    moment = machine.deadline()
+    return math.inf if moment is None else moment
+
+
+def _told(effect: Effect) -> Event | None:
+    """What the other machines hear of it."""
+    match effect:
+        case TellMember(record, before, reason):
+            return MemberChanged(record, before, reason)
+        case TellLeader(leader, term):
+            return LeaderChanged(leader, term)
+        case TellLineage(lineage, tentative, discarded):
+            return LineageChanged(lineage, tentative, discarded)
+        case TellReach(nodes):
+            return ReachChanged(nodes)
+        case _:
+            return None

@@ -27,7 +27,7 @@ from edged.core.course import (
     REPEAT_SECONDS,
 )
 from edged.core.effects import Effect, Log
-from edged.core.events import Event, MemberChanged, MessageReceived, PlanMade, PortProbed
+from edged.core.events import Event, MemberChanged, MembersCame, MessageReceived, PlanMade, PortProbed
 from edged.core.ids import NodeId
 from edged.core.inventory import transfer_seconds
 from edged.core.job import JobSpec
@@ -113,6 +113,10 @@ class Procedure(Replanning):
                 effects = self._planned(event, now)
             case MemberChanged(record, before):
                 self._conduct.changed(record, before)
+                effects = self._look_around(now)
+            case MembersCame(records):
+                for record in records:
+                    self._conduct.changed(record, None)
                 effects = self._look_around(now)
             case PortProbed(node, refused=True):
                 self._conduct.refused(node, now)

@@ -16,8 +16,9 @@ void, and its name goes from what everyone is told, whether it works by the plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
@@ -114,7 +115,7 @@ class Protection:
         self._gaps: list[float] = []
         self._step_at: float | None = None
         self._present: tuple[NodeId, ...] = ()
-        self._staying: tuple[NodeId, ...] = ()
+        self._staying: dict[NodeId, None] = {}  # in their order
         self._for_leader = frozenset(plan.nodes())
         self._lying: tuple[Lying, ...] = ()
         self._told: object = None
@@ -157,14 +158,15 @@ class Protection:
         ring = self.plan.nodes()
         if node not in ring:
             return ()
-        place = ring.index(node)
-        able = [each for each in self._staying if each != node and not self._apart(node, each)]
-        others = [each for each in (*ring[place + 1 :], *ring[:place]) if each in able]
-        chosen = others[: self._replicas]
-        if self._leader in able and (node in self._for_leader or self._leader in chosen):
-            chosen.append(self._leader)
-        spare = able[: 1 if self._replicas else 0]
-        return tuple(dict.fromkeys(chosen or spare))
+        place, staying = ring.index(node), self._staying
+
+        def able(nodes: Iterable[NodeId]) -> Iterator[NodeId]:
+            return (each for each in nodes if each != node and each in staying and not self._apart(node, each))
+
+        chosen = [*islice(able((*ring[place + 1 :], *ring[:place])), self._replicas)]
+        if node in self._for_leader or self._leader in chosen:
+            chosen += able((self._leader,))
+        return tuple(dict.fromkeys(chosen or islice(able(staying), 1 if self._replicas else 0)))
 
     def start(self, node: NodeId) -> Start:
         """Return the word to go on for one node of the plan."""
@@ -195,7 +197,7 @@ class Protection:
         self, present: Sequence[NodeId], staying: Sequence[NodeId], now: float, *, again: bool = False
     ) -> list[Effect]:
         """Choose holders among ``staying``; say what has changed, or is due (``again``: all), to who is ``present``."""
-        self._present, self._staying = tuple(present), tuple(staying)
+        self._present, self._staying = tuple(present), dict.fromkeys(staying)
         self._for_leader = self._fitting_leader()
         for node in self._boots:
             self._meet(node)

@@ -44,13 +44,13 @@ class Replanning(Founding):
         if mended:
             self._minded -= mended
             self._newcomers.reconsider({node for pair in mended for node in pair} - {*plan.nodes()})
-        members = self._eligible(self._present())
-        aside = [member for member in members if member.node not in plan.nodes()]
+        members, working = self._eligible(self._present()), frozenset(plan.nodes())
+        aside = [member for member in members if member.node not in working]
         learn = Learn(self.record.job, self.record.source)
-        doubtful = [m for m in self._alive() if m.node in self._conduct.doubted and m.node not in plan.nodes()]
+        doubtful = [m for m in self._alive() if m.node in self._conduct.doubted and m.node not in working]
         teach = self._newcomers.to_teach([*aside, *doubtful], now)
         effects: list[Effect] = [SendMessage(to, learn) for to in teach]
-        able = tuple(member for member in members if member not in aside or self._newcomers.ready(member))
+        able = tuple(member for member in members if member.node in working or self._newcomers.ready(member))
         drifted = self._drift.is_due(now) and self._drift.is_worth_asking(self._levels(able), now)
         if not (self._newcomers.worth_asking(able, now) or drifted):
             return effects

@@ -26,6 +26,7 @@ from edged.core.events import (
     JobSubmitted,
     LeaderChanged,
     MemberChanged,
+    MembersCame,
     MessageReceived,
     ParcelLost,
 )
@@ -132,13 +133,20 @@ class Sharing:
                 self._leader, self._tell_at = leader, now
                 for shared in self._jobs.values():
                     shared.known = False
+            case _:
+                self._notice(event)
+        return []
+
+    def _notice(self, event: Event) -> None:
+        """Who is there, and what was lost."""
+        match event:
             case ParcelLost(node, DataParcel(job)) if job in self._jobs and self._jobs[job].sent_to == node:
                 self._jobs[job].sent_to = ""
-            case MemberChanged(record):
-                self._member_changed(record)
+            case MemberChanged() | MembersCame():
+                for record in event.records:
+                    self._member_changed(record)
             case _:
                 pass
-        return []
 
     def _hear(self, sender: NodeId, message: Message) -> list[Effect]:
         match message:

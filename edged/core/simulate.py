@@ -27,6 +27,8 @@ LINKS_REMEMBERED = 64
 PROBE_TIMEOUT_SECONDS = 1.0
 LATE_SECONDS = 0.2
 
+_CARRIED_OUT = frozenset({ProbePort, Admit, Dismiss, Expel})
+
 
 class Machine(Protocol):
     """What can be simulated."""
@@ -45,13 +47,15 @@ class Machine(Protocol):
 class Network:
     """Properties of every link. Delays are one way, in seconds, drawn evenly; the others are probabilities.
 
-    ``ordered``: what is sent over a link arrives in that order, as over a connection.
+    ``ordered``: what is sent over a link arrives in that order, as over a connection. ``further(sender, receiver)``:
+    seconds that a link takes beyond its delay (fewer, if negative); none if they are all alike.
     """
 
     delay_seconds: tuple[float, float] = (0.0005, 0.003)
     loss: float = 0.0
     duplication: float = 0.0
     ordered: bool = False
+    further: Callable[[NodeId, NodeId], float] | None = None
 
 
 class Host:
@@ -309,8 +313,11 @@ class Simulation:
                 return
             if type(effect) is SendMessage:
                 self._send(host, effect)
-            else:
+                continue
+            if type(effect) in _CARRIED_OUT:
                 self._carry_out(host, effect)
+            if self._perform is not None:
+                self._perform(host.node, effect)
         if self._checks:
             host.machine.check()
         if self._after is not None:
@@ -325,8 +332,6 @@ class Simulation:
             host.dismissed.add(effect.node)
         elif isinstance(effect, Expel):
             host.dismissed.add(effect.record.node)
-        if self._perform is not None:
-            self._perform(host.node, effect)
 
     def _send(self, host: Host, effect: SendMessage) -> None:
         self.messages_sent += 1
@@ -341,6 +346,8 @@ class Simulation:
         event = MessageReceived(host.node, effect.message)
         least, most = network.delay_seconds
         arrival = self.now + least + (most - least) * random()
+        if network.further is not None:
+            arrival += network.further(host.node, effect.to)
         if network.ordered:
             link = (host.node, effect.to)
             arrival = self._arrivals[link] = max(arrival, self._arrivals.get(link, 0.0))

@@ -13,7 +13,7 @@ GONE = frozenset({MemberState.DEAD, MemberState.LEFT})
 
 def present(members: Mapping[NodeId, MemberRecord]) -> tuple[NodeId, ...]:
     """Return the nodes that are not known to be gone, in order of their ids."""
-    return tuple(node for node, record in sorted(members.items()) if record.state not in GONE)
+    return tuple(sorted(node for node, record in members.items() if record.state <= MemberState.SUSPECT))
 
 
 def fate(record: MemberRecord) -> str:

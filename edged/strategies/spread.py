@@ -94,9 +94,11 @@ def _left_out(
     able: list[MemberRecord], company: list[MemberRecord], division: Division, spec: JobSpec
 ) -> Iterator[str]:
     """Say who could hold layers and does not take part, and why."""
+    inside = {record.node for record in company}
+    others = [record for record in able if record.node in inside or record.node == spec.source]
     for record in able:
-        if record not in company:
-            foes = division.foes_of(record, [other for other in able if other in company or other.node == spec.source])
+        if record.node not in inside:
+            foes = division.foes_of(record, others)
             reason = f"it and {foes[0]} cannot reach each other" if foes else "more members than layers"
             yield f"{record.name} ({reason})"
 

@@ -28,6 +28,7 @@ from edged.core.events import (
     JobSubmitted,
     LeaderChanged,
     LeaveAsked,
+    MembersCame,
     MemoryRanOut,
     MessageReceived,
     ParcelArrived,
@@ -74,7 +75,7 @@ from edged.core.messages import (
     WantSnapshot,
     WorkFailed,
 )
-from edged.core.node import Node, NodeOptions
+from edged.core.node import MOST_EVENTS, Node, NodeOptions
 from edged.core.running import BROKEN_SECONDS, REPEAT_SECONDS
 from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
 
@@ -129,6 +130,18 @@ def test_members_are_told_to_the_board_and_to_the_outside(scene):
     effects = scene.handle(PeerMet(newcomer))
     assert any(isinstance(e, TellMember) and e.record == newcomer for e in effects)
     assert "e" * 16 in scene.node.membership.members
+
+
+def test_more_members_than_events_are_allowed_may_be_known_from_the_start():
+    heard = []
+    known = [member(f"{number:016x}") for number in range(MOST_EVENTS + 1)]
+    node = Node(member(A), NodeOptions(), Random(1), None, known, heard.append)
+    effects = node.handle(TimerFired(), 0.0)
+    assert sum(isinstance(effect, TellMember) for effect in effects) == len(known) + 1
+    (came,) = [event for event in heard if isinstance(event, MembersCame)]
+    assert {record.node for record in came.records} == {A, *(record.node for record in known)}
+    assert len(node.board._members) == len(node.election._members) == len(known) + 1
+    node.check()
 
 
 def test_a_message_to_itself_never_leaves():
