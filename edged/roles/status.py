@@ -30,6 +30,10 @@ def status_document(observer: Observer, cluster: str) -> dict[str, Any]:
         "job": job_document(observer, job) if job is not None else None,
         "plan": plan_document(plan, observer.names()) if plan is not None else None,
         "protection": protection_document(observer, job),
+        "unmet": [
+            {"reason": unmet.reason.value, "address": unmet.address, "text": unmet.text}
+            for unmet in observer.contacts.unmet(alone=observer.alone())
+        ],
         "view": _view(observer, job),
     }
 
