@@ -44,12 +44,13 @@ class Discovery:
         heard: Callable[[Announcement], None],
         gone: Callable[[Announcement], None],
         impossible: Callable[[Reason, str], None],
+        service: str = SERVICE,
     ) -> None:
         """Nothing is sent yet.
 
         ``heard`` is called in the loop, also for other clusters and versions, and for what this node says itself:
         what it sends comes back where multicast works. ``gone`` is called when one of them is withdrawn or out of
-        date; ``impossible`` is told why mDNS does not work here.
+        date; ``impossible`` is told why mDNS does not work here. ``service``: another than edged's own, for trials.
         """
         self._own = own
         self._heard = heard
@@ -58,9 +59,10 @@ class Discovery:
         self._impossible = impossible
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
+        self._service = service
         self._info = AsyncServiceInfo(
-            SERVICE,
-            f"{own.node}-{own.door_port}.{SERVICE}",
+            service,
+            f"{own.node}-{own.door_port}.{service}",
             port=own.door_port,
             properties={"tag": own.tag, "protocol": str(own.protocol), "node": own.node},
             server=f"edged-{own.node}-{own.door_port}.local.",
@@ -75,7 +77,7 @@ class Discovery:
     async def _begin(self) -> None:
         try:
             self._zeroconf = AsyncZeroconf(interfaces=list(self._own.addresses), ip_version=IPVersion.V4Only)
-            self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._changed])
+            self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, self._service, handlers=[self._changed])
             await self._zeroconf.async_register_service(self._info)
         except NonUniqueNameException:
             self._impossible(Reason.TWIN, announced_twice())
