@@ -28,12 +28,13 @@ FITTING = '"torch>=2.6,!=2.10.*"'
 MENDED = f"pip install --force-reinstall {FITTING} --index-url https://download.pytorch.org/whl/cpu"
 
 CHILD = """
-import json
+import json, time
+begun = time.monotonic()
 import torch
 print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]), flush=True)
 weight = torch.ones(64, 64, requires_grad=True)
 torch.nn.functional.conv1d(torch.tanh(torch.ones(8, 64) @ weight)[None], torch.ones(8, 8, 3)).sum().backward()
-print("computed", flush=True)
+print(time.monotonic() - begun, flush=True)
 """
 """Imports, then computes a little: an unfit wheel may import and die at the first product of matrices."""
 
@@ -54,7 +55,7 @@ class TorchFacts:
 
     ``installed``: version by the package's own data. ``cuda``: the version that the wheel was made for. ``usable``:
     whether torch can use a GPU. ``status``: as the process ended, -n by signal n; ``None``: it was still at it when
-    the patience was over.
+    the patience was over. ``seconds``: for what it has done, its own start aside.
     """
 
     installed: str
@@ -90,10 +91,9 @@ class TorchChild:
         seconds = time.monotonic() - self._begun
         shown = out.splitlines()
         version, cuda, usable = json.loads(shown[0]) if shown else ("", "", False)
+        seconds = float(shown[1]) if shown[1:] else seconds
         last = err.strip().splitlines()[-1:] or [""]
-        return TorchFacts(
-            _installed(), version, cuda or "", usable, shown[1:] == ["computed"], seconds, status, last[0]
-        )
+        return TorchFacts(_installed(), version, cuda or "", usable, bool(shown[1:]), seconds, status, last[0])
 
 
 def board() -> Board:
