@@ -60,8 +60,8 @@ MUTATING = {
 }  # fmt: skip
 
 INERT_CALLS = {
-    "Electorate", "Kind", "Limits", "MappingProxyType", "NewType", "Path", "Prefix", "Struct", "TypeVar", "bytes", "chr",
-    "frozenset", "object", "range", "re.compile", "str.maketrans", "struct.Struct", "torch.device", "tuple",
+    "Electorate", "Kind", "Limits", "MappingProxyType", "NewType", "Path", "Prefix", "Struct", "TypeVar", "bytes",
+    "chr", "frozenset", "object", "range", "re.compile", "str.maketrans", "struct.Struct", "torch.device", "tuple",
 }  # fmt: skip
 """What a module may make when it is imported: values that never change (those of edged's own are frozen)."""
 
