@@ -24,7 +24,10 @@ def doctor(
     listen: Annotated[str | None, typer.Option(help="HOST:PORT that a node shall listen on.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this device and its network; say what is wrong and what to do. Status 1 if there is a problem."""
+    """Check this device and its network.
+
+    Each finding says what is, why it matters, and the command that mends it. Status 1 if one is a problem.
+    """
     from edged.doctor.examine import examine
     from edged.doctor.finding import Level
 

@@ -77,6 +77,8 @@ class Contacts:
     def unmet(self, *, alone: bool) -> tuple[Unmet, ...]:
         """Everything, the most telling first. ``alone``: no other member is there."""
         told = [each for each in self._unmet.values() if alone or each.reason not in ONLY_ALONE]
+        if len(told) > 1:
+            told = [each for each in told if each.reason is not Reason.NOBODY]  # somebody was heard since
         return tuple(sorted(told, key=lambda each: (_RANK.index(each.reason), each.address)))
 
 

@@ -51,6 +51,9 @@ ECHO_SECONDS = 6.0
 LONELY_SECONDS = 8.0
 """Who has met nobody by then is told that nothing is wrong here."""
 
+TWIN_SECONDS = 60.0
+"""A twin that has not knocked for so long is gone."""
+
 REASONS = {
     Finding.UNREACHABLE: Reason.UNREACHABLE,
     Finding.WRONG_KEY: Reason.KEY,
@@ -98,6 +101,8 @@ class Entrance:
         self._notices = notices
         self.contacts = Contacts()
         self._echoes = False
+        self._twins: dict[str, asyncio.TimerHandle] = {}
+        self._unexplained: dict[str, Finished] = {}
         self._nonces: deque[bytes] = deque(maxlen=NONCES)
         self._discovery: Discovery | None = None
         self._door: Door | None = None
@@ -127,6 +132,8 @@ class Entrance:
     async def close(self) -> None:
         """Shut the door, stop looking."""
         await self.search.close()
+        for twin in self._twins.values():
+            twin.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -224,9 +231,20 @@ class Entrance:
         verdict = judge(knock, own, self._nonces, self._around.newest.get(record.node))
         if verdict[0] is Verdict.TWIN and record.node == own.node:
             where = f"{record.addresses[0]}:{record.door_port}"
-            self.contacts.add(Unmet(Reason.TWIN, where, knocking_twin(where)))
-            self._notices.add("copy", where, knocking_twin(where))
+            self._twin_knocked(where)
         return verdict
+
+    def _twin_knocked(self, where: str) -> None:
+        """It is there as long as it goes on knocking, which is never less than every few seconds."""
+        self.contacts.add(Unmet(Reason.TWIN, where, knocking_twin(where)))
+        self._notices.add("copy", where, knocking_twin(where))
+        if where in self._twins:
+            self._twins.pop(where).cancel()
+        self._twins[where] = asyncio.get_running_loop().call_later(TWIN_SECONDS, self._forget_twin, where)
+
+    def _forget_twin(self, where: str) -> None:
+        del self._twins[where]
+        self.contacts.settle(where)
 
     def _knock(self, address: Address, done: Callable[[Finished], None]) -> Knocking:
         nonce = new_nonce()
@@ -247,21 +265,24 @@ class Entrance:
 
     def _found(self, finished: Finished) -> None:
         where = f"{finished.address[0]}:{finished.address[1]}"
+        self._unexplained.pop(where, None)
         if finished.finding is Finding.MET and finished.record is not None:
             self.contacts.settle(where)
             self._meet(finished.record)
         elif finished.finding is Finding.UNREACHABLE:
+            self._unexplained[where] = finished
             self._start(self._explain(finished, where))
         elif finished.finding is not Finding.MYSELF:
             self._miss(REASONS[finished.finding], where, finished.reason)
 
     async def _explain(self, finished: Finished, where: str) -> None:
         """Why a door lets nobody in: a plain connect shows more than a handshake that fails."""
-        text = unreachable(where, await reach(finished.address), finished.reason)
-        if finished.address in self._seeds or not self._around.newest:
-            self._miss(Reason.UNREACHABLE, where, text)
-        else:  # one of several addresses, perhaps: who is met on another one is no news
-            self.contacts.add(Unmet(Reason.UNREACHABLE, where, text))
+        shown = await reach(finished.address)
+        if self._unexplained.get(where) is not finished:
+            return  # it has answered meanwhile
+        del self._unexplained[where]
+        if finished.address in self._seeds or not self._around.newest:  # else one of a member's several, perhaps
+            self._miss(Reason.UNREACHABLE, where, unreachable(where, shown, finished.reason))
 
     def _meet(self, record: MemberRecord) -> None:
         self.contacts.settle("")
@@ -284,7 +305,9 @@ class Entrance:
             self._miss(Reason.NOBODY, "", nobody(discovery=discovery, remembered=remembered))
 
     def _cannot_announce(self, reason: Reason, text: str) -> None:
-        self.contacts.add(Unmet(reason, "", text))
+        own = self._around.own_record()
+        where = f"{own.addresses[0]}:{own.door_port}" if reason is Reason.TWIN else ""
+        self.contacts.add(Unmet(reason, where, text))
         self._notices.add("discovery", "", text)
 
     def _heard(self, heard: Announcement) -> None:

@@ -122,12 +122,12 @@ def test_a_running_job_shows_what_it_sends_over_each_link(stage: Stage) -> None:
 
 
 def test_whom_this_node_does_not_see_is_told_with_the_reason(stage: Stage) -> None:
-    stage.observer.contacts.add(Unmet(Reason.NOBODY, "", "nobody"))
+    stage.observer.contacts.add(Unmet(Reason.MULTICAST, "", "deaf"))
     stage.observer.contacts.add(Unmet(Reason.KEY, "10.0.0.1:7077", "another key"))
     key = {"reason": "key", "address": "10.0.0.1:7077", "text": "another key"}
     assert stage.status()["unmet"] == [key]  # who sees one node is not alone
     stage.do(TellMember(record_of(PEER, "pi-4", MemberState.DEAD), MemberState.ALIVE, ""))
-    assert stage.status()["unmet"] == [key, {"reason": "nobody", "address": "", "text": "nobody"}]
+    assert stage.status()["unmet"] == [key, {"reason": "multicast", "address": "", "text": "deaf"}]
 
 
 def test_evaluation_and_result_are_told_in_words(stage: Stage) -> None:

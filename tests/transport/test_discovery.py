@@ -102,6 +102,20 @@ async def test_a_node_that_does_not_hear_itself_is_told_that_multicast_is_blocke
         assert not node.contacts.unmet(alone=True)
 
 
+async def test_a_name_that_another_device_announces_is_that_of_a_twin_also_when_it_is_heard(monkeypatch):
+    async def taken(*_, **__):
+        raise discovery.NonUniqueNameException
+
+    monkeypatch.setattr(discovery.AsyncZeroconf, "async_register_service", taken)
+    notices = []
+    async with running(build(discovery=True, on_notice=notices.append)) as (node,):
+        await until(lambda: notices)
+        node._entrance._heard(node._entrance._discovery._own)
+        (unmet,) = node.contacts.unmet(alone=True)
+    assert (unmet.reason, notices[0].kind) == (Reason.TWIN, "discovery")
+    assert "delete identity.json" in unmet.text
+
+
 async def test_where_mdns_is_refused_that_is_the_reason(monkeypatch):
     def refuse(**_):
         raise OSError(19, "No such device")
