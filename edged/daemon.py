@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from logging import INFO, WARNING
 from random import Random, SystemRandom
 from typing import Any, NoReturn
 
@@ -81,6 +82,9 @@ LEAVE_SECONDS = 1.2
 
 DOOR_SECONDS = 10.0
 """How long a node to which one seed showed another key waits for another seed to let it in."""
+
+FIRST_SECONDS = 15.0
+"""Of two nodes with one identity that hear of each other, the one that has run for longer than this stays."""
 
 THREAD_SECONDS = 0.3
 """How long a computation under way may go on after that."""
@@ -165,6 +169,7 @@ class Daemon:
         self._disk = Disk()
         self._server: LocalServer | None = None
         self._asked_to_leave = False
+        self._begun = asyncio.get_running_loop().time()
         self.journal = Journal(settings.home / "journal")
         identity = load_identity(settings.home)
         if is_shut_out(settings.home, identity.node):
@@ -191,7 +196,8 @@ class Daemon:
         await self.transport.open()
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
-        self._observer = observer = Observer(own, lambda: node.board.jobs.records, remembered=read_names(settings.home))
+        names, contacts = read_names(settings.home), self.transport.contacts
+        self._observer = observer = Observer(own, lambda: node.board.jobs.records, remembered=names, contacts=contacts)
         election = ElectionOptions(forks=settings.forks)
         options = NodeOptions(election=election, interval=interval, replicas=settings.replicas)
         rng, expelled = Random(SystemRandom().getrandbits(64)), self.transport.expelled()
@@ -313,15 +319,15 @@ class Daemon:
 
     def _notice(self, notice: Notice) -> None:
         """Something about peers that a person should know. A wrong key or a twin: this node cannot join at all."""
-        topic_logger("transport").warning("%s", notice.text)
-        if self._observer is not None:
+        topic_logger("transport").log(INFO if notice.kind == "nobody" else WARNING, "%s", notice.text)
+        if self._observer is not None and notice.kind != "nobody":  # which the live view shows while it lasts
             self._observer.tell(notice.text)
         if notice.kind == "expelled":
             self._refuse(ExpelledError(notice.text))
         alone = self._observer is None or len(self._observer.members) == 1
         if not alone:
             return
-        if notice.kind == "twin":
+        if notice.kind == "twin" and asyncio.get_running_loop().time() - self._begun < FIRST_SECONDS:
             self._refuse(ConfigError(notice.text))
         elif notice.kind == "key":
             self._strange_door(notice)

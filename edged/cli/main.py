@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli import control, demo, foresight, jobs, keys, look, node
+from edged.cli import control, demo, doctor, foresight, jobs, keys, look, node
 from edged.errors import UserError
 
 INTERRUPTED = 130
@@ -45,6 +45,7 @@ app.command()(jobs.export)
 app.command()(look.status)
 app.command()(look.watch)
 app.command()(look.events)
+app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.command()(foresight.plan)
 app.command()(foresight.simulate)

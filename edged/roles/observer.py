@@ -44,6 +44,7 @@ from edged.roles.history import KEPT_JOBS, History
 from edged.roles.pump import Table
 from edged.roles.safekeeping import Safekeeping
 from edged.telemetry.logs import LEVELS, topic_logger
+from edged.transport.contacts import Contacts
 
 EVENTS_KEPT = 50
 LOSSES_KEPT = 500
@@ -73,8 +74,12 @@ class Observer:
         jobs: Callable[[], Mapping[JobId, JobRecord]],
         clock: Callable[[], float] = time.monotonic,
         remembered: Mapping[NodeId, str] | None = None,
+        contacts: Contacts | None = None,
     ) -> None:
-        """``jobs`` gives the core's job list; ``remembered`` are names of nodes from an earlier run."""
+        """``jobs`` gives the core's job list; ``remembered`` are names of nodes from an earlier run.
+
+        ``contacts``: the transport's, which say why others are not seen.
+        """
         self.own_id = own.node
         self.members: dict[NodeId, MemberRecord] = {own.node: own}
         self.reports: dict[NodeId, NodeReport] = {}
@@ -82,6 +87,7 @@ class Observer:
         self.term = 0
         self._jobs = jobs
         self._remembered = remembered or {}
+        self.contacts = contacts or Contacts()
         self.history = History()
         self.specs: dict[JobId, JobSpec] = {}
         self.plans: dict[JobId, Plan] = {}
@@ -137,6 +143,11 @@ class Observer:
         if node is None:
             return "nobody"
         return self.members[node].name if node in self.members else self._remembered.get(node, node)
+
+    def alone(self) -> bool:
+        """Whether no other member is there."""
+        others = (record for node, record in self.members.items() if node != self.own_id)
+        return not any(record.state in {MemberState.ALIVE, MemberState.SUSPECT} for record in others)
 
     def in_words(self, text: str) -> str:
         """The sentence with names in place of nodes' ids: who wrote it may not have met those nodes."""

@@ -8,6 +8,7 @@ from edged.core.ids import NodeId
 from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, MemberRecord, MemberState, NodeReport
 from edged.core.plan import Plan
+from edged.core.traffic import bytes_per_step
 from edged.roles.history import plan_document
 from edged.roles.observer import Observer, why_it_stands
 from edged.roles.outlook import WORKING, newest_step, protection_document, replicas_of
@@ -32,6 +33,11 @@ def status_document(observer: Observer, cluster: str) -> dict[str, Any]:
         if plan is not None
         else None,
         "protection": protection_document(observer, job),
+        "traffic": _traffic(observer, job, plan),
+        "unmet": [
+            {"reason": unmet.reason.value, "address": unmet.address, "text": unmet.text}
+            for unmet in observer.contacts.unmet(alone=observer.alone())
+        ],
         "view": _view(observer, job),
     }
 
@@ -138,6 +144,23 @@ def _seconds_left(observer: Observer, job: JobRecord | None, step: int, speed: f
     if spec is None or not speed:
         return None
     return max(0, spec.steps - step) * spec.batch_size / speed
+
+
+def _traffic(observer: Observer, job: JobRecord | None, plan: Plan | None) -> list[dict[str, Any]]:
+    """What the running job sends over each link: in a step, and in a second at the pace of the newest step."""
+    spec = observer.specs.get(job.job) if job is not None else None
+    if spec is None or job is None or plan is None or job.state not in WORKING:
+        return []
+    speed = (observer.history.story(job.job).newest("step") or {}).get("samples_per_second")
+    return [
+        {
+            "sender": sender,
+            "receiver": receiver,
+            "bytes_per_step": amount,
+            "bytes_per_second": amount * speed / spec.batch_size if speed else None,
+        }
+        for (sender, receiver), amount in sorted(bytes_per_step(spec, plan).items())
+    ]
 
 
 def _waiting(observer: Observer, job: JobRecord | None) -> str:

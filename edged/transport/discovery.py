@@ -15,9 +15,13 @@ from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
+from edged.transport.contacts import Reason, announced_twice, deaf
+
 SERVICE = "_edged._tcp.local."
 QUESTION_MILLISECONDS = 3000
 FAREWELL_SECONDS = 0.5
+MOST_KNOWN = 256
+"""Announcements whose end is noticed; anyone may announce anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +39,30 @@ class Discovery:
     """Announces this node and hears others, on the given addresses only."""
 
     def __init__(
-        self, own: Announcement, heard: Callable[[Announcement], None], impossible: Callable[[str], None]
+        self,
+        own: Announcement,
+        heard: Callable[[Announcement], None],
+        gone: Callable[[Announcement], None],
+        impossible: Callable[[Reason, str], None],
+        service: str = SERVICE,
     ) -> None:
         """Nothing is sent yet.
 
-        ``heard`` is called in the loop, also for other clusters and versions; ``impossible`` is told why mDNS does
-        not work here.
+        ``heard`` is called in the loop, also for other clusters and versions, and for what this node says itself:
+        what it sends comes back where multicast works. ``gone`` is called when one of them is withdrawn or out of
+        date; ``impossible`` is told why mDNS does not work here. ``service``: another than edged's own, for trials.
         """
         self._own = own
         self._heard = heard
+        self._gone = gone
+        self._known: dict[str, Announcement] = {}
         self._impossible = impossible
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
+        self._service = service
         self._info = AsyncServiceInfo(
-            SERVICE,
-            f"{own.node}-{own.door_port}.{SERVICE}",
+            service,
+            f"{own.node}-{own.door_port}.{service}",
             port=own.door_port,
             properties={"tag": own.tag, "protocol": str(own.protocol), "node": own.node},
             server=f"edged-{own.node}-{own.door_port}.local.",
@@ -64,12 +77,12 @@ class Discovery:
     async def _begin(self) -> None:
         try:
             self._zeroconf = AsyncZeroconf(interfaces=list(self._own.addresses), ip_version=IPVersion.V4Only)
-            self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._changed])
+            self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, self._service, handlers=[self._changed])
             await self._zeroconf.async_register_service(self._info)
         except NonUniqueNameException:
-            self._impossible("another node on this network announces this node's name")
+            self._impossible(Reason.TWIN, announced_twice())
         except (OSError, ZeroconfError) as problem:
-            self._impossible(f"mDNS is impossible here ({problem}); name another node with --seed HOST:PORT")
+            self._impossible(Reason.MULTICAST, deaf(str(problem)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -92,7 +105,13 @@ class Discovery:
             await self._zeroconf.async_close()
 
     def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        if state_change is not ServiceStateChange.Removed and name != self._info.name:
+        if state_change is ServiceStateChange.Removed:
+            announcement = self._known.pop(name, None)
+            if announcement is not None:
+                self._gone(announcement)
+        elif name == self._info.name:
+            self._heard(self._own)
+        else:
             self._start(self._ask(zeroconf, service_type, name))
 
     async def _ask(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
@@ -100,6 +119,8 @@ class Discovery:
         if await info.async_request(zeroconf, QUESTION_MILLISECONDS):
             announcement = parse_announcement(info)
             if announcement is not None:
+                if len(self._known) < MOST_KNOWN:
+                    self._known[name] = announcement
                 self._heard(announcement)
 
 

@@ -18,12 +18,24 @@ from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord
 from edged.errors import ConfigError
 from edged.transport.banned import read_expelled, write_expelled
+from edged.transport.contacts import (
+    Contacts,
+    Reason,
+    Unmet,
+    deaf,
+    knocking_twin,
+    nobody,
+    other_cluster,
+    other_version,
+    unreachable,
+)
 from edged.transport.discovery import Announcement, Discovery
 from edged.transport.door import Door, Knock, Verdict, judge
 from edged.transport.identity import Identity
 from edged.transport.interfaces import is_loopback
 from edged.transport.knocking import Finding, Finished, Knocking, new_nonce
 from edged.transport.notices import Notices
+from edged.transport.probe import reach
 from edged.transport.search import Address, Hint, Search, read_peers
 from edged.transport.security import parse_token, read_cluster_key, retire_cluster_key, write_cluster_key
 from edged.transport.sockets import DOOR_KIND, Context, bound_router
@@ -32,6 +44,24 @@ NONCES = 64
 REOPEN_SECONDS = 0.02
 REOPENINGS = 250
 """A port that was just given back may take a moment to be free; after five seconds somebody else has it."""
+
+ECHO_SECONDS = 6.0
+"""What a node announces comes back to itself within a second or two, where multicast works."""
+
+LONELY_SECONDS = 8.0
+"""Who has met nobody by then is told that nothing is wrong here."""
+
+TWIN_SECONDS = 60.0
+"""A twin that has not knocked for so long is gone."""
+
+REASONS = {
+    Finding.UNREACHABLE: Reason.UNREACHABLE,
+    Finding.WRONG_KEY: Reason.KEY,
+    Finding.WRONG_VERSION: Reason.VERSION,
+    Finding.REFUSED: Reason.REFUSED,
+    Finding.TWIN: Reason.TWIN,
+    Finding.EXPELLED: Reason.EXPELLED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +99,10 @@ class Entrance:
         self._home = home
         self._around = surroundings
         self._notices = notices
+        self.contacts = Contacts()
+        self._echoes = False
+        self._twins: dict[str, asyncio.TimerHandle] = {}
+        self._unexplained: dict[str, Finished] = {}
         self._nonces: deque[bytes] = deque(maxlen=NONCES)
         self._discovery: Discovery | None = None
         self._door: Door | None = None
@@ -85,19 +119,24 @@ class Entrance:
     def open(self, seeds: Iterable[Address], *, discovery: bool) -> None:
         """Look for others: behind ``seeds``, behind the doors that the home remembers, and by mDNS."""
         self.search = Search(self._knock, self._content, self._found)
-        for seed in seeds:
+        self._seeds = frozenset(seeds)
+        for seed in self._seeds:
             self.search.add(seed, hint=Hint.SEED)
-        for node, address in () if self._home is None else read_peers(self._home):
+        remembered = () if self._home is None else read_peers(self._home)
+        for node, address in remembered:
             self.search.add(address, node, Hint.MEMORY)
         if discovery:
             self._announce()
+        self._start(self._look_around(len(remembered), discovery=discovery))
 
     async def close(self) -> None:
         """Shut the door, stop looking."""
+        await self.search.close()
+        for twin in self._twins.values():
+            twin.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.search.close()
         if self._discovery is not None:
             await self._discovery.close()
         self.shut()
@@ -146,7 +185,7 @@ class Entrance:
             self._protocol,
             own_record=self._around.own_record,
             judge=self._judge,
-            welcome=self._around.meet,
+            welcome=self._meet,
         )
         return bound
 
@@ -171,7 +210,7 @@ class Entrance:
         record = self._around.own_record()
         addresses = tuple(address for address in record.addresses if ":" not in address)
         own = Announcement(self._key.tag(self._cluster), self._protocol, record.node, addresses, self._port)
-        self._discovery = Discovery(own, self._heard, lambda text: self._notices.add("discovery", "", text))
+        self._discovery = Discovery(own, self._heard, self._gone, self._cannot_announce)
         self._discovery.open()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -186,10 +225,26 @@ class Entrance:
         return node in self.expelled or self._around.content(node)
 
     def _judge(self, knock: Knock) -> tuple[Verdict, str]:
-        node = knock.record.node
-        if node in self.expelled:
+        record, own = knock.record, self._around.own_record()
+        if record.node in self.expelled:
             return Verdict.EXPELLED, EXPELLED
-        return judge(knock, self._around.own_record(), self._nonces, self._around.newest.get(node))
+        verdict = judge(knock, own, self._nonces, self._around.newest.get(record.node))
+        if verdict[0] is Verdict.TWIN and record.node == own.node:
+            where = f"{record.addresses[0]}:{record.door_port}"
+            self._twin_knocked(where)
+        return verdict
+
+    def _twin_knocked(self, where: str) -> None:
+        """It is there as long as it goes on knocking, which is never less than every few seconds."""
+        self.contacts.add(Unmet(Reason.TWIN, where, knocking_twin(where)))
+        self._notices.add("copy", where, knocking_twin(where))
+        if where in self._twins:
+            self._twins.pop(where).cancel()
+        self._twins[where] = asyncio.get_running_loop().call_later(TWIN_SECONDS, self._forget_twin, where)
+
+    def _forget_twin(self, where: str) -> None:
+        del self._twins[where]
+        self.contacts.settle(where)
 
     def _knock(self, address: Address, done: Callable[[Finished], None]) -> Knocking:
         nonce = new_nonce()
@@ -206,28 +261,79 @@ class Entrance:
             done,
         )
 
+    # -------------------------------------------------------------------------- who is met, and why others are not
+
     def _found(self, finished: Finished) -> None:
+        where = f"{finished.address[0]}:{finished.address[1]}"
+        self._unexplained.pop(where, None)
         if finished.finding is Finding.MET and finished.record is not None:
-            self._around.meet(finished.record)
+            self.contacts.settle(where)
+            self._meet(finished.record)
+        elif finished.finding is Finding.UNREACHABLE:
+            self._unexplained[where] = finished
+            self._start(self._explain(finished, where))
         elif finished.finding is not Finding.MYSELF:
-            text = finished.reason
-            if finished.finding is Finding.UNREACHABLE:
-                text += " (a seed): is a node running there, and its port open? Still trying"
-            self._notices.add(finished.finding.value, f"{finished.address[0]}:{finished.address[1]}", text)
+            self._miss(REASONS[finished.finding], where, finished.reason)
+
+    async def _explain(self, finished: Finished, where: str) -> None:
+        """Why a door lets nobody in: a plain connect shows more than a handshake that fails."""
+        shown = await reach(finished.address)
+        if self._unexplained.get(where) is not finished:
+            return  # it has answered meanwhile
+        del self._unexplained[where]
+        if finished.address in self._seeds or not self._around.newest:  # else one of a member's several, perhaps
+            self._miss(Reason.UNREACHABLE, where, unreachable(where, shown, finished.reason))
+
+    def _meet(self, record: MemberRecord) -> None:
+        self.contacts.settle("")
+        for host in record.addresses:
+            self.contacts.settle(f"{host}:{record.door_port}")
+        self._around.meet(record)
+
+    def _miss(self, reason: Reason, where: str, text: str) -> None:
+        self.contacts.add(Unmet(reason, where, text))
+        self._notices.add(reason.value, where, text)
+
+    async def _look_around(self, remembered: int, *, discovery: bool) -> None:
+        """Tell in good time why nobody was met."""
+        await asyncio.sleep(ECHO_SECONDS)
+        told = any(not unmet.address for unmet in self.contacts.unmet(alone=True))
+        if discovery and not self._echoes and not self._around.newest and not told:
+            self._miss(Reason.MULTICAST, "", deaf())
+        await asyncio.sleep(LONELY_SECONDS - ECHO_SECONDS)
+        if not self._around.newest and not self.contacts.unmet(alone=True):
+            self._miss(Reason.NOBODY, "", nobody(discovery=discovery, remembered=remembered))
+
+    def _cannot_announce(self, reason: Reason, text: str) -> None:
+        own = self._around.own_record()
+        where = f"{own.addresses[0]}:{own.door_port}" if reason is Reason.TWIN else ""
+        self.contacts.add(Unmet(reason, where, text))
+        self._notices.add("discovery", "", text)
 
     def _heard(self, heard: Announcement) -> None:
         record = self._around.own_record()
-        where = f"{heard.addresses[0] if heard.addresses else '?'}:{heard.door_port}"
-        if self._content(NodeId(heard.node)):
+        if heard.node == record.node and heard.door_port == self._port:
+            self._echoes = True
+            self.contacts.settle("")
+        elif self._content(NodeId(heard.node)):
             return  # a member, whose announcement may be older than its key
-        if heard.tag != self._key.tag(self._cluster):
-            text = f"the node at {where} belongs to another cluster or has another key"
-            self._notices.add("cluster", where, text)
+        elif heard.tag != self._key.tag(self._cluster):
+            self._miss(Reason.CLUSTER, _place(heard), other_cluster(_place(heard)))
         elif heard.protocol != self._protocol:
-            text = f"the node at {where} speaks protocol {heard.protocol}, this node {self._protocol}; update the older"
-            self._notices.add("version", where, text)
-        elif heard.door_port != self._port or heard.node != record.node:
+            text = other_version(f"the node at {_place(heard)}", heard.protocol, self._protocol)
+            self._miss(Reason.VERSION, _place(heard), text)
+        else:
             node = NodeId(heard.node) if heard.node != record.node else None
             for address in heard.addresses:
                 if is_loopback(address) == is_loopback(record.addresses[0]):
                     self.search.add((address, heard.door_port), node)
+
+    def _gone(self, gone: Announcement) -> None:
+        """What was only heard of is gone with its announcement; what the user named is not."""
+        where = _place(gone)
+        if where not in {f"{host}:{port}" for host, port in self._seeds}:
+            self.contacts.settle(where)
+
+
+def _place(heard: Announcement) -> str:
+    return f"{heard.addresses[0] if heard.addresses else '?'}:{heard.door_port}"

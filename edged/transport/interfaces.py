@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from dataclasses import dataclass
 
 import psutil
 
 LOOPBACK = "127.0.0.1"
 IGNORED = ("docker", "veth", "br-", "utun", "awdl", "llw", "lo", "virbr", "cni", "flannel", "ifb", "dummy")
 """Beginnings of the names of interfaces behind which there is no other device."""
+
+MEGABIT = 10**6
 
 
 def is_loopback(host: str) -> bool:
@@ -20,6 +23,41 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface, its IPv4 addresses, and why it is not used (empty: it is).
+
+    ``bits_per_second``: what its link is made for, 0 where the system does not say.
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    skipped: str
+    bits_per_second: int
+
+
+def survey() -> tuple[Interface, ...]:
+    """Every interface of this device, by name."""
+    states = psutil.net_if_stats()
+    found = []
+    for name, addresses in sorted(psutil.net_if_addrs().items()):
+        numbers = tuple(each.address for each in addresses if each.family == socket.AF_INET)
+        state = states.get(name)
+        speed = getattr(state, "speed", 0) * MEGABIT
+        found.append(Interface(name, numbers, _why_skipped(name, numbers, up=state is not None and state.isup), speed))
+    return tuple(found)
+
+
+def _why_skipped(name: str, numbers: tuple[str, ...], *, up: bool) -> str:
+    if name.startswith("lo") or (numbers and all(map(is_loopback, numbers))):
+        return "this device only"
+    if name.startswith(IGNORED):
+        return "a bridge or tunnel behind which no other device is"
+    if not up:
+        return "down"
+    return "" if numbers else "no IPv4 address"
+
+
 def reachable_addresses(listen_host: str) -> tuple[str, ...]:
     """What others may dial when the node listens on ``listen_host``, best first.
 
@@ -28,14 +66,7 @@ def reachable_addresses(listen_host: str) -> tuple[str, ...]:
     """
     if listen_host not in ("0.0.0.0", "::", "*", ""):  # noqa: S104  # compared, not bound
         return (LOOPBACK if listen_host == "localhost" else listen_host,)
-    states = psutil.net_if_stats()
-    found = [
-        ipaddress.ip_address(address.address)
-        for name, addresses in psutil.net_if_addrs().items()
-        if not name.startswith(IGNORED) and name in states and states[name].isup
-        for address in addresses
-        if address.family == socket.AF_INET
-    ]
-    usable = [address for address in found if not address.is_loopback]
+    used = (ipaddress.ip_address(each) for found in survey() if not found.skipped for each in found.addresses)
+    usable = [address for address in used if not address.is_loopback]
     usable.sort(key=lambda address: (address.is_link_local, not address.is_private))
     return tuple(str(address) for address in usable) or (LOOPBACK,)

@@ -13,6 +13,7 @@ from enum import Enum
 
 from edged.core.messages import MemberRecord
 from edged.errors import MalformedError
+from edged.transport.contacts import other_key, other_version
 from edged.transport.door import NONCE_BYTES, Answer, Knock, OtherVersionError, Verdict, pack_door, sound_record
 from edged.transport.door import unpack_answer as unpack
 from edged.transport.identity import Identity
@@ -102,11 +103,7 @@ class Knocking:
             self._pump = Pump(self._attempt.socket, self._answered)
             self._knock(b"")
         elif outcome is Outcome.STRANGER:
-            reason = (
-                f"{where} answers, but not to this cluster key; compare `edged key show` on both devices. If the key "
-                "was changed there (`edged key rotate`), join with the new one: `edged join --key ...`"
-            )
-            self._end(Finding.CUT, reason)
+            self._end(Finding.CUT, other_key(where))
         else:
             self._end(Finding.UNREACHABLE, f"nobody answers at {where}")
 
@@ -120,8 +117,7 @@ class Knocking:
         try:
             answer = unpack(frames[-1].bytes, self._protocol)
         except OtherVersionError as other:
-            reason = f"{where} speaks protocol {other.number}, this node {self._protocol}; update the older edged"
-            self._end(Finding.WRONG_VERSION, reason)
+            self._end(Finding.WRONG_VERSION, other_version(where, other.number, self._protocol))
             return
         except MalformedError as problem:
             self._end(Finding.UNREACHABLE, f"{where} sends nonsense: {problem}")

@@ -18,6 +18,7 @@ from edged.errors import ConfigError
 from edged.transport.buffers import copied
 from edged.transport.bulk import BulkInbound
 from edged.transport.codec import encode
+from edged.transport.contacts import Contacts
 from edged.transport.control import ControlInbound
 from edged.transport.entrance import Entrance, Surroundings
 from edged.transport.identity import Identity
@@ -273,6 +274,11 @@ class ZmqTransport:
         task = asyncio.get_running_loop().create_task(self._probe(record))
         self._probes.add(task)
         task.add_done_callback(self._probes.discard)
+
+    @property
+    def contacts(self) -> Contacts:
+        """Why this node does not see others."""
+        return self._entrance.contacts
 
     def statistics(self) -> tuple[LinkStatistics, ...]:
         """One entry per peer."""

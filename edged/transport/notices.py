@@ -13,10 +13,11 @@ MOST_NOTICES = 1024
 class Notice:
     """Something a person should hear of, in one sentence.
 
-    ``kind``: "key" (a door refused the cluster key), "version", "twin" (this identity runs elsewhere), "expelled" (this
-    identity may not join any more), "refused", "cluster" (another cluster is near), "discovery" (mDNS does not work),
-    "peer" (a member was cut off for bad frames), "door" (it cannot be opened with the new key), "disk" (something could
-    not be written).
+    ``kind``: "key" (a door refused the cluster key), "version", "twin" (this identity runs elsewhere), "copy" (a twin
+    knocks here), "expelled" (this identity may not join any more), "refused", "unreachable" (a door), "cluster"
+    (another cluster is near), "multicast" (it is blocked), "nobody" (nothing is wrong here, and nobody is heard),
+    "discovery" (mDNS refuses), "peer" (a member was cut off for bad frames), "door" (it cannot be opened with the new
+    key), "disk" (something could not be written).
     """
 
     kind: str

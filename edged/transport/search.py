@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
@@ -35,7 +36,7 @@ HOPE_SECONDS = 60.0
 
 CUTS_OF_ANOTHER_KEY = 3
 PATIENCE_SECONDS = 2.0
-"""A seed that does not answer is spoken of after this long: it may just be starting."""
+"""A door that does not answer is spoken of after this long, attempts included: it may just be starting."""
 
 CONTENT_SECONDS = 1.0
 """How often a hint whose node is known is looked at again."""
@@ -62,7 +63,8 @@ class Search:
     ) -> None:
         """Nothing to look for yet.
 
-        ``found`` hears of every finding, but of unreachable doors only where the hint is a seed, and once in a row.
+        ``found`` hears of every finding; of unreachable doors only after a while, once in a row, and not of remembered
+        ones. A finding has the address that was looked for, which may be a name.
         """
         self._knock = knock
         self._known = known
@@ -90,17 +92,21 @@ class Search:
 
     async def _pursue(self, address: Address, node: NodeId | None, hint: Hint) -> None:
         pause, silent, cuts, told = FIRST_PAUSE_SECONDS, 0.0, 0, False
+        tried = 0.0
         while hint is not Hint.HEARSAY or silent < HOPE_SECONDS:
             if node is not None and self._known(node):
                 pause, silent = FIRST_PAUSE_SECONDS, 0.0
                 await asyncio.sleep(CONTENT_SECONDS)
                 continue
-            finished = await self._try(address)
+            begun = time.monotonic()
+            finished = replace(await self._try(address), address=address)
+            tried += time.monotonic() - begun
             cuts = cuts + 1 if finished.finding is Finding.CUT else 0
             if cuts:
                 finished = _judged(finished, cuts)
             unreachable = finished.finding is Finding.UNREACHABLE
-            if not unreachable or (hint is Hint.SEED and not told and silent > PATIENCE_SECONDS):
+            due = hint is not Hint.MEMORY and not told and silent + tried > PATIENCE_SECONDS
+            if not unreachable or (due and not (node is not None and self._known(node))):
                 told = unreachable
                 self._found(finished)
             if finished.finding is Finding.MYSELF:

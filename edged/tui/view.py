@@ -3,7 +3,7 @@
 ::
 
     cluster, leader, job                     always
-    how others join                          while this node is alone
+    whom it does not see, how others join    while this node is alone
     pipeline as boxes                        always
     progress: step, loss, speed, time left   when a job runs
     replicas: version, age, what may die     when a job runs
@@ -26,6 +26,9 @@ from edged.tui.curve import BRAILLE, curve
 STATES = {"alive": "●", "suspect": "?", "dead": "✗", "left": "○"}
 CURVE_LEAST, CURVE_MOST = 4, 16
 EVENTS_LEAST = 3
+ALONE_LINES = 6
+"""Most lines that say why this node sees nobody: about two sentences."""
+
 BLANK = chr(BRAILLE)
 """A braille cell without dots: not every font has it, and a space looks the same."""
 
@@ -55,8 +58,8 @@ def lines(status: Mapping[str, Any], width: int, height: int) -> list[str]:
 
 def summary(status: Mapping[str, Any], width: int) -> list[str]:
     """What ``edged status`` prints: all members, what the job would survive, and no curve or events."""
-    head = [*_head(status, width), *pipeline.boxes(status, width), *_progress(status, width)]
-    rest = [*_members(status, width, 10**6), *safety.outlook(status, width)]
+    head = [*_head({**status, "unmet": ()}, width), *pipeline.boxes(status, width), *_progress(status, width)]
+    rest = [*_members(status, width, 10**6), *safety.outlook(status, width), *_unmet(status, width)]
     return [words.shorten(line, width) for line in [*head, *rest]]
 
 
@@ -74,8 +77,18 @@ def _head(status: Mapping[str, Any], width: int) -> list[str]:
     head = [f"edged · {status.get('cluster', '')} · {alive} of {len(belonging)} nodes alive · {leads}", what]
     head += _waiting(status, width)
     head += [status["tentative"]] if status.get("tentative") else []
-    invitation = status.get("invitation")
-    return [*head, *textwrap.wrap(invitation, width, break_on_hyphens=False)] if invitation and alive == 1 else head
+    if alive > 1:
+        return head
+    head += _unmet(status, width)[:ALONE_LINES]
+    return head + textwrap.wrap(status.get("invitation") or "", width, break_on_hyphens=False)
+
+
+def _unmet(status: Mapping[str, Any], width: int) -> list[str]:
+    """Whom this node does not see, and why, the most telling first; wrapped, as each sentence ends with what to do."""
+    lines: list[str] = []
+    for unmet in status.get("unmet", ()):
+        lines += textwrap.wrap(f"not met: {unmet['text']}", width, subsequent_indent="  ", break_on_hyphens=False)
+    return lines
 
 
 def _waiting(status: Mapping[str, Any], width: int) -> list[str]:

@@ -60,9 +60,9 @@ MUTATING = {
 }  # fmt: skip
 
 INERT_CALLS = {
-    "Electorate", "JobId", "Kind", "Limits", "MappingProxyType",
-    "NewType", "Prefix", "Struct", "TypeVar", "bytes", "chr",
-    "frozenset", "object", "range", "re.compile", "str.maketrans", "struct.Struct", "torch.device", "tuple",
+    "Electorate", "JobId", "Kind", "Limits", "MappingProxyType", "NewType", "Path", "Prefix", "Struct", "TypeVar",
+    "bytes", "chr", "frozenset", "object", "range", "re.compile", "str.maketrans", "struct.Struct", "torch.device",
+    "tuple",
 }  # fmt: skip
 """What a module may make when it is imported: values that never change (those of edged's own are frozen)."""
 

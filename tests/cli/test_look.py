@@ -9,7 +9,7 @@ import pytest
 from tests.cli.shell import Outcome, edged
 
 STATUS = {"cluster", "node", "name", "term", "leader", "members", "job", "plan", "protection",
-          "lineage", "tentative"}  # fmt: skip
+          "lineage", "tentative", "unmet", "traffic"}  # fmt: skip
 MEMBER = {"node", "name", "address", "state", "roles", "slowness", "memory_bytes", "layers", "weight_version",
           "replicas", "links"}  # fmt: skip
 

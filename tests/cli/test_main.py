@@ -14,7 +14,7 @@ from edged.errors import ConfigError, JobError, JobFailedError, KeyRefusedError,
 from tests.cli.shell import JOBS, edged
 
 COMMANDS = ["join", "leave", "expel", "key", "config", "train", "jobs", "attach", "pause", "resume", "stop", "export",
-            "status", "watch", "events", "demo"]  # fmt: skip
+            "status", "watch", "events", "doctor", "demo"]  # fmt: skip
 
 
 def test_help_names_every_command() -> None:

@@ -29,6 +29,7 @@ from edged.core.plan import Hop, Plan, Route
 from edged.roles.history import KEPT_JOBS
 from edged.roles.observer import Observer
 from edged.roles.status import job_document, status_document
+from edged.transport.contacts import Reason, Unmet
 from tests.roles.conftest import record_of, spec_of
 
 OWN, PEER = NodeId("a" * 16), NodeId("b" * 16)
@@ -129,6 +130,29 @@ def test_what_was_decided_on_a_plan_is_told_once_and_shown_with_its_age(stage: S
     assert [item for item in stage.story() if item["event"] == "decision"] == [
         {"event": "decision", "changes": False, "text": kept.text}
     ]
+
+
+def test_a_running_job_shows_what_it_sends_over_each_link(stage: Stage) -> None:
+    assert stage.status()["traffic"] == []
+    stage.job(JobState.RUNNING)
+    stage.hear(PlanChosen(PLAN, SPEC))
+    each = SPEC.layers[0].crossing_bytes * 2
+    sent = {"sender": OWN, "receiver": PEER, "bytes_per_step": each, "bytes_per_second": None}
+    back = {**sent, "sender": PEER, "receiver": OWN}
+    assert stage.status()["traffic"] == [sent, back]
+    stage.hear(StepReport(STAMP, 1, 0, 0.5, 3.0 * SPEC.batch_size, 0.1))
+    assert [link["bytes_per_second"] for link in stage.status()["traffic"]] == [3.0 * each, 3.0 * each]
+    stage.job(JobState.PAUSED)
+    assert stage.status()["traffic"] == []
+
+
+def test_whom_this_node_does_not_see_is_told_with_the_reason(stage: Stage) -> None:
+    stage.observer.contacts.add(Unmet(Reason.MULTICAST, "", "deaf"))
+    stage.observer.contacts.add(Unmet(Reason.KEY, "10.0.0.1:7077", "another key"))
+    key = {"reason": "key", "address": "10.0.0.1:7077", "text": "another key"}
+    assert stage.status()["unmet"] == [key]  # who sees one node is not alone
+    stage.do(TellMember(record_of(PEER, "pi-4", MemberState.DEAD), MemberState.ALIVE, ""))
+    assert stage.status()["unmet"] == [key, {"reason": "multicast", "address": "", "text": "deaf"}]
 
 
 def test_evaluation_and_result_are_told_in_words(stage: Stage) -> None:

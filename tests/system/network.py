@@ -67,6 +67,11 @@ class Network:
             rule = ["-A", "INPUT", "-i", "eth0", "-m", "statistic", "--mode", "random", "--probability", str(share)]
             run("ip", "netns", "exec", self._name(name), "iptables", *rule, "-j", "DROP")
 
+    def block_multicast(self, name: str) -> None:
+        """Drop what comes to a host on the port of mDNS, as a strict firewall does."""
+        rule = ["-A", "INPUT", "-p", "udp", "--dport", "5353", "-j", "DROP"]
+        run("ip", "netns", "exec", self._name(name), "iptables", *rule)
+
     def lose_nothing(self) -> None:
         """Take the rules of ``lose`` back."""
         for name in self._hosts:

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from edged.transport import interfaces
+from edged.transport import discovery, entrance, interfaces
+from edged.transport.contacts import Reason
 from edged.transport.discovery import Announcement, Discovery
 from edged.transport.interfaces import is_loopback, reachable_addresses
 from edged.transport.security import new_cluster_key
@@ -11,13 +12,14 @@ from tests.transport.nodes import build, exchange, met, running, until
 
 async def multicast_works():
     heard, problems = [], []
-    one = Discovery(Announcement("t", 1, "a" * 16, ("127.0.0.1",), 1), heard.append, problems.append)
-    two = Discovery(Announcement("t", 1, "b" * 16, ("127.0.0.1",), 2), heard.append, problems.append)
+    tell = (heard.append, lambda gone: None, lambda reason, text: problems.append(text))
+    one = Discovery(Announcement("t", 1, "a" * 16, ("127.0.0.1",), 1), *tell)
+    two = Discovery(Announcement("t", 1, "b" * 16, ("127.0.0.1",), 2), *tell)
     try:
         one.open()
         two.open()
         async with asyncio.timeout(5):
-            while not heard and not problems:  # noqa: ASYNC110  # heard in a callback
+            while len({said.node for said in heard}) < 2 and not problems:  # noqa: ASYNC110  # heard in a callback
                 await asyncio.sleep(0.01)
     except TimeoutError:
         return False
@@ -65,6 +67,66 @@ async def test_another_cluster_and_another_version_are_noticed_and_left_alone():
         assert "protocol 9, this node 1" in text
         assert not node._peers
         assert not other._peers
+        assert {unmet.reason for unmet in node.contacts.unmet(alone=True)} == {Reason.CLUSTER, Reason.VERSION}
+
+
+@pytest.mark.usefixtures("multicast")
+async def test_who_withdraws_its_announcement_is_no_longer_called_another_cluster():
+    async with running(build(discovery=True)) as (node,):
+        async with running(build(discovery=True, key=new_cluster_key())):
+            await until(lambda: node.contacts.unmet(alone=True))
+        await until(lambda: not node.contacts.unmet(alone=True))
+
+
+@pytest.mark.usefixtures("multicast")
+async def test_a_node_hears_itself_where_multicast_works_and_is_then_told_that_nobody_is_there(monkeypatch):
+    monkeypatch.setattr(entrance, "LONELY_SECONDS", entrance.ECHO_SECONDS)
+    notices = []
+    async with running(build(discovery=True, on_notice=notices.append)) as (node,):
+        await until(lambda: notices)
+        assert node._entrance._echoes
+    assert [notice.kind for notice in notices] == ["nobody"]
+    assert "multicast works on this device" in notices[0].text
+
+
+async def test_a_node_that_does_not_hear_itself_is_told_that_multicast_is_blocked_until_it_does(monkeypatch):
+    monkeypatch.setattr(entrance, "ECHO_SECONDS", 0.0)  # nothing can have come back yet
+    monkeypatch.setattr(entrance, "LONELY_SECONDS", 0.0)
+    async with running(build(discovery=True)) as (node,):
+        await until(lambda: node.contacts.unmet(alone=True))
+        (unmet,) = node.contacts.unmet(alone=True)
+        assert unmet.reason is Reason.MULTICAST
+        assert "--seed" in unmet.text
+        assert not node.contacts.unmet(alone=False)
+        node._entrance._heard(node._entrance._discovery._own)
+        assert not node.contacts.unmet(alone=True)
+
+
+async def test_a_name_that_another_device_announces_is_that_of_a_twin_also_when_it_is_heard(monkeypatch):
+    async def taken(*_, **__):
+        raise discovery.NonUniqueNameException
+
+    monkeypatch.setattr(discovery.AsyncZeroconf, "async_register_service", taken)
+    notices = []
+    async with running(build(discovery=True, on_notice=notices.append)) as (node,):
+        await until(lambda: notices)
+        node._entrance._heard(node._entrance._discovery._own)
+        (unmet,) = node.contacts.unmet(alone=True)
+    assert (unmet.reason, notices[0].kind) == (Reason.TWIN, "discovery")
+    assert "delete identity.json" in unmet.text
+
+
+async def test_where_mdns_is_refused_that_is_the_reason(monkeypatch):
+    def refuse(**_):
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(discovery, "AsyncZeroconf", refuse)
+    notices = []
+    async with running(build(discovery=True, on_notice=notices.append)) as (node,):
+        await until(lambda: notices)
+        (unmet,) = node.contacts.unmet(alone=True)
+    assert (notices[0].kind, unmet.reason) == ("discovery", Reason.MULTICAST)
+    assert "No such device" in unmet.text
 
 
 def test_a_specific_address_is_itself():

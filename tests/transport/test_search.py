@@ -65,11 +65,19 @@ async def test_a_remembered_member_is_looked_for_as_long_as_the_node_runs_ever_m
 async def test_hearsay_is_given_up_and_a_seed_never_nor_any_more_slowly(monkeypatch):
     pauses, told = await pauses_of(monkeypatch, Hint.HEARSAY)
     assert sum(pauses) < 70.0
-    assert not told
+    assert [one.finding for one in told] == [Finding.UNREACHABLE]
     pauses, told = await pauses_of(monkeypatch, Hint.SEED)
     assert sum(pauses) > HOUR
     assert max(pauses) == 5.0
     assert [one.finding for one in told] == [Finding.UNREACHABLE]
+
+
+async def test_a_door_that_keeps_each_attempt_waiting_is_spoken_of_in_seconds_all_the_same(monkeypatch):
+    moments = iter(range(0, 100, 3))  # an attempt takes three seconds, as one does that is not answered
+    monkeypatch.setattr(search.time, "monotonic", lambda: float(next(moments)))
+    pauses, told = await pauses_of(monkeypatch, Hint.SEED, seconds=1.0)
+    assert len(told) == 1
+    assert pauses[0] == 0.2
 
 
 async def test_a_handshake_that_is_cut_now_and_then_is_no_proof_of_another_key(monkeypatch):

@@ -145,6 +145,24 @@ def test_a_node_that_is_alone_shows_how_others_join() -> None:
     assert "edged join" not in "\n".join(lines({**status(2, job=False), "invitation": line}, 60, 24))
 
 
+def test_a_node_that_sees_nobody_says_why_and_what_to_do_within_80x24() -> None:
+    alone = status(1, job=False)
+    alone["invitation"] = "alone; `edged key join-command` prints the line to type on the next device"
+    alone["unmet"] = [
+        {"reason": "key", "address": "192.168.1.20:7077", "text": f"192.168.1.20:7077 answers {'so ' * 60}and so on"},
+        *({"reason": "cluster", "address": "", "text": "the node at ..."} for _ in range(20)),
+    ]
+    drawn = lines(alone, 80, 24)
+    assert drawn[2].startswith("not met: 192.168.1.20:7077 answers so so")
+    assert any("and so on" in line for line in drawn)
+    assert any("edged key join-command" in line for line in drawn)
+    assert "last events" in drawn
+    assert sum("the node at" in line for line in summary(alone, 80)) == 20
+    among_others = {**status(2, job=False), "unmet": alone["unmet"]}
+    assert "not met" not in "\n".join(lines(among_others, 80, 24))
+    assert "not met" in "\n".join(summary(among_others, 80))
+
+
 def test_a_job_that_is_over_leaves_its_members_waiting_and_its_reason() -> None:
     over = status(2)
     over["job"] = {**over["job"], "state": "failed", "reason": "laptop died"}

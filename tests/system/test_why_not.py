@@ -1,0 +1,92 @@
+"""A device that does not see the others says why within ten seconds: real processes, on loopback and in namespaces."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.cluster import ENVIRONMENT, Cluster, Node, wait_until
+from tests.system.network import Network, missing
+
+pytestmark = pytest.mark.slow
+
+LOCAL = ("--listen", "127.0.0.1:0", "--no-discovery")
+TOLD_SECONDS = 10.0
+USAGE = 2
+
+
+def reason(node: Node) -> dict[str, Any]:
+    """The first reason that a node gives, at most ten seconds after it was ready."""
+    since = time.monotonic()
+    unmet: list[dict[str, Any]] = wait_until(lambda: node.status()["unmet"], "a reason is told", 30.0)
+    assert time.monotonic() - since < TOLD_SECONDS
+    return unmet[0]
+
+
+def test_a_seed_at_a_closed_port_is_told_in_status_and_log(fresh: Cluster) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    node = Node(fresh.folder / "a", fresh.key, [*LOCAL, "--seed", f"127.0.0.1:{port}"])
+    fresh.nodes["a"] = node
+    told = reason(node.ready())
+    assert (told["reason"], told["address"]) == ("unreachable", f"127.0.0.1:{port}")
+    assert "nobody listens" in told["text"]
+    assert told["text"] in [json.loads(line)["text"] for line in node.logged().splitlines()]
+
+
+def test_a_copied_home_ends_and_the_first_one_says_where_the_copy_was(fresh: Cluster) -> None:
+    (first,) = fresh.start("a")
+    (fresh.folder / "copy").mkdir()
+    for name in ("identity.json", "cluster.key"):
+        shutil.copy(first.home / name, fresh.folder / "copy" / name)
+    copy = Node(fresh.folder / "copy", fresh.key, [*LOCAL, "--seed", first.address])
+    fresh.nodes["copy"] = copy
+    assert copy.wait(60) == USAGE
+    assert "delete identity.json" in copy.logged()
+    assert reason(first)["reason"] == "twin"
+    assert first.running()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("iptables") is None, reason="needs iptables to drop packets")
+def test_blocked_multicast_is_told_by_the_node_and_found_by_the_doctor(stack: ExitStack, tmp_path: Path) -> None:
+    if why := missing():
+        pytest.skip(why)
+    network = Network(stack)
+    prefixes = {name: network.add(name) for name in ("a", "b", "c")}
+    for name in ("a", "b"):  # were one of the two not deaf, it would knock at the other's door
+        network.block_multicast(name)
+    cluster = Cluster(stack, tmp_path)
+    for name in ("a", "b"):
+        cluster.nodes[name] = Node(tmp_path / name, cluster.key, (), prefixes[name])
+    for node in [node.ready() for node in cluster.nodes.values()]:
+        told = reason(node)
+        assert told["reason"] == "multicast"
+        assert "--seed" in told["text"]
+        assert told["text"] in [json.loads(line)["text"] for line in node.logged().splitlines()]
+    status, found = examine(prefixes["a"], tmp_path / "none")
+    assert (status, found["multicast"]["level"]) == (1, "problem")
+    assert "--seed" in found["multicast"]["remedy"]
+    assert examine(prefixes["c"], tmp_path / "none")[1]["multicast"]["level"] == "ok"
+
+
+def examine(prefix: list[str], home: Path) -> tuple[int, dict[str, Any]]:
+    """What the doctor finds on a host, by id, and its exit status."""
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "edged", "doctor", "--json", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    return done.returncode, {found["id"]: found for found in json.loads(done.stdout)["findings"]}
