@@ -16,20 +16,22 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from random import Random, SystemRandom
+from random import SystemRandom
 from typing import Any, NoReturn
 
+from edged import __version__
 from edged.compute.thread import ComputeThread
 from edged.config import Settings
+from edged.core.beginning import Beginning
 from edged.core.electorate import SavedVote
 from edged.core.events import JobSubmitted, LeaveAsked
 from edged.core.expelling import EXPELLED
+from edged.core.ids import PROTOCOL_VERSION
 from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
-from edged.core.node import Node, NodeOptions
-from edged.core.voter import ElectionOptions
 from edged.errors import BrokenInvariantError, ConfigError, ExpelledError, KeyRefusedError, UserError
 from edged.replication.policy import interval
 from edged.replication.snapshots import Snapshots
@@ -89,6 +91,9 @@ IMPORT_SECONDS = 10.0
 
 SWITCH_SECONDS = 0.0001
 """How long the loop may keep the interpreter while the compute thread wants it; Python's 5 ms cost 1 % of a step."""
+
+SEED_BITS = 53
+"""As many as any reader of the journal's JSON keeps."""
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -191,10 +196,19 @@ class Daemon:
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
         self._observer = observer = Observer(own, lambda: node.board.jobs.records, remembered=read_names(settings.home))
-        election = ElectionOptions(forks=settings.forks)
-        options = NodeOptions(election=election, interval=interval, replicas=settings.replicas)
-        rng, expelled = Random(SystemRandom().getrandbits(64)), self.transport.expelled()
-        node = Node(own, options, rng, saved, expelled, observer.watch, register.load())
+        beginning = Beginning(
+            release=__version__,
+            protocol=PROTOCOL_VERSION,
+            seed=SystemRandom().getrandbits(SEED_BITS),
+            replicas=settings.replicas,
+            forks=settings.forks,
+            record=own,
+            saved=saved,
+            known=self.transport.expelled(),
+            listed=tuple(register.load()),
+        )
+        self.journal.begin(beginning, time.monotonic())
+        node = beginning.node(interval, observer.watch)
         self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)

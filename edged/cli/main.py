@@ -45,6 +45,7 @@ app.command()(jobs.export)
 app.command()(look.status)
 app.command()(look.watch)
 app.command()(look.events)
+app.command()(look.replay)
 app.command()(demo.demo)
 
 
