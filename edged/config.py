@@ -32,7 +32,8 @@ class Settings:
     ``memory_bytes`` 0: measured free memory. ``threads`` 0: see ``compute.cores``. ``slowdown``: emulate a device so
     many times slower. ``replicas``: how many nodes besides the leader keep copies of a node's layers, where this one
     leads.
-    ``forks``: whether a minority that hears only silence goes on as a fork (``--minority``).
+    ``forks``: whether a minority that hears only silence goes on as a fork (``--minority``). ``metrics``: where metrics
+    are served, if they are.
     """
 
     home: Path
@@ -50,6 +51,7 @@ class Settings:
     forks: bool
     tui: bool
     log_format: str
+    metrics: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,16 @@ def parse_address(value: object) -> tuple[str, int]:
     if port >= PORT_LIMIT:
         raise ValueError(f"a port is below {PORT_LIMIT}")
     return match[1].strip("[]"), port
+
+
+def _metrics(value: object) -> tuple[str, int]:
+    """A port of this device's own address, or HOST:PORT."""
+    text = str(value).strip()
+    if re.fullmatch(r"\d+", text):
+        return parse_address(f"127.0.0.1:{text}")
+    if not re.fullmatch(r".+:\d+", text):
+        raise ValueError("write a port, for example 9464, or HOST:PORT to be reached from other devices")
+    return parse_address(text)
 
 
 def _seeds(value: object) -> tuple[tuple[str, int], ...]:
@@ -184,6 +196,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("minority", _one_of("fork", "wait"), "fork", "what a minority does that hears only silence for 15 seconds"),
     Option("tui", _flag, True, "show the live view when the output is a terminal"),
     Option("log-format", _one_of("text", "json"), "text", "how log lines look"),
+    Option("metrics-port", _metrics, None, "[HOST:]PORT to serve metrics and health on", unset="off"),
 )
 
 
@@ -240,6 +253,7 @@ def settings(home: Path, flags: Mapping[str, Any], environment: Mapping[str, str
         forks=value["minority"] == "fork",
         tui=value["tui"],
         log_format=value["log-format"],
+        metrics=value["metrics-port"],
     )
 
 

@@ -42,6 +42,8 @@ from edged.core.plan import Plan
 from edged.roles.history import KEPT_JOBS, History
 from edged.roles.pump import Table
 from edged.roles.safekeeping import Safekeeping
+from edged.roles.tally import Tally
+from edged.telemetry.counters import Counters
 from edged.telemetry.logs import LEVELS, topic_logger
 
 EVENTS_KEPT = 50
@@ -72,8 +74,12 @@ class Observer:
         jobs: Callable[[], Mapping[JobId, JobRecord]],
         clock: Callable[[], float] = time.monotonic,
         remembered: Mapping[NodeId, str] | None = None,
+        counters: Counters | None = None,
     ) -> None:
-        """``jobs`` gives the core's job list; ``remembered`` are names of nodes from an earlier run."""
+        """``jobs`` gives the core's job list; ``remembered`` are names of nodes from an earlier run.
+
+        ``counters`` counts steps, samples and recoveries.
+        """
         self.own_id = own.node
         self.members: dict[NodeId, MemberRecord] = {own.node: own}
         self.reports: dict[NodeId, NodeReport] = {}
@@ -92,6 +98,7 @@ class Observer:
         self.tentative = ""
         self.waiting: Mapping[JobId, str] = {}
         self.safekeeping = Safekeeping(clock)
+        self.tally = Tally(counters or Counters())
         self._led = ""
         self._going_on: tuple[Stamp, int] | None = None
         self._clock = clock
@@ -193,6 +200,7 @@ class Observer:
             case Committed():
                 self.safekeeping.commit(message)
             case RecoveryReport(text=text) if self.history.recovered(message):
+                self.tally.recovered(message)
                 self.tell(text)
             case _:
                 self._hear_of_training(message)
@@ -214,6 +222,8 @@ class Observer:
     def _step(self, report: StepReport) -> None:
         """The curve goes on from here: steps that were rolled back leave it as they are done again."""
         losses = self.losses.setdefault(report.stamp.job, deque(maxlen=LOSSES_KEPT))
+        again = bool(losses) and losses[-1][0] >= report.step
+        self.tally.step(report, self.specs.get(report.stamp.job), again=again)
         while losses and losses[-1][0] >= report.step:
             losses.pop()
         losses.append((report.step, report.loss))

@@ -37,12 +37,14 @@ Incoming = Received | ReceivedParcel | ParcelRefused | ParcelLost | PeerMet | Li
 
 @dataclass(frozen=True, slots=True)
 class LinkStatistics:
-    """What was seen of one peer's link lately: round trip of the latest pings, bytes per second sent and received."""
+    """One peer's link: bytes per second sent and received lately, bytes that wait, and all bytes since it is known."""
 
     node: NodeId
     sent_bytes_per_second: float
     received_bytes_per_second: float
     queued_bytes: int
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 class Transport(Protocol):
