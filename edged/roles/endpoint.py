@@ -7,7 +7,9 @@ a head has few bytes, an exchange few seconds, and there are few exchanges at on
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -58,7 +60,8 @@ class Endpoint:
                 self._accept, host, port, limit=HEAD_BYTES, backlog=MOST_CONNECTIONS
             )
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
+            named = isinstance(error, socket.gaierror) or not error.errno
+            why = (str(error.strerror) if named else os.strerror(error.errno)).lower()  # asyncio's is a whole sentence
             raise ConfigError(
                 f"--metrics-port: cannot listen on {host} port {port}: {why}; choose another port, or 0 for any"
             ) from error

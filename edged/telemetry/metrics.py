@@ -242,7 +242,11 @@ METRICS: Final[tuple[Metric, ...]] = (
     _link("Bytes sent to the peer", "edged_link_sent_bytes_total", lambda link: link["sent_bytes"]),
     _link("Bytes received from the peer", "edged_link_received_bytes_total", lambda link: link["received_bytes"]),
     _link("Bytes that wait to be sent to the peer", "edged_link_queued_bytes", lambda link: link["queued_bytes"]),
-    _one("Time in which this node computed", "edged_compute_busy_seconds_total", lambda facts: facts["busy_seconds"]),
+    _one(
+        "Time in which this node's compute thread was busy",
+        "edged_compute_busy_seconds_total",
+        lambda facts: facts["busy_seconds"],
+    ),
     _total("Events that the node's core has handled", "edged_events_total", "events"),
     _total("Control messages received", "edged_messages_received_total", "messages received"),
     _total("Parcels (tensors, layers, samples) received", "edged_parcels_received_total", "parcels received"),
