@@ -172,7 +172,7 @@ class Daemon:
         self._server: LocalServer | None = None
         self._endpoint: Endpoint | None = None
         self._asked_to_leave = False
-        self.journal = Journal(settings.home / "journal")
+        self.journal = Journal(settings.home / "journal", settings.journal_bytes // 2)
         identity = load_identity(settings.home)
         name_node(identity.node)
         if is_shut_out(settings.home, identity.node):

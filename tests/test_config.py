@@ -54,6 +54,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
         ({"minority": "vote"}, {}, ["--minority", "fork, wait"]),
         ({"replicas": "-1"}, {}, ["--replicas", "at least"]),
         ({"replicas": "99"}, {}, ["--replicas", "at most 16"]),
+        ({"journal": "1000"}, {}, ["--journal", "at least 1MB"]),
         ({"metrics-port": "high"}, {}, ["--metrics-port", "9464", "HOST:PORT"]),
         ({"metrics-port": "99999"}, {}, ["--metrics-port", "a port is below"]),
         ({}, {"EDGED_METRICS_PORT": "desk"}, ["EDGED_METRICS_PORT", "HOST:PORT"]),

@@ -58,7 +58,7 @@ def replay(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A journal's file, or its folder: HOME/journal.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Check a journal: a fresh core, told the same, must decide the same."""
+    """Tell a journal to a fresh core, which must decide the same."""
     path = path.expanduser()
     if not path.exists():
         raise ConfigError(f"{path} does not exist; a node's journal is in HOME/journal")

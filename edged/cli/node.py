@@ -50,6 +50,7 @@ def join(
     ] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    journal: Annotated[str | None, typer.Option(help="Room for the journal on the disk, such as 16MiB.")] = None,
     metrics_port: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Serve /metrics, /healthz and /readyz; on 127.0.0.1 without HOST."),
@@ -75,6 +76,7 @@ def join(
         "minority": minority,
         "tui": tui,
         "log-format": log_format,
+        "journal": journal,
         "metrics-port": metrics_port,
     }
     chosen = settings(home(home_flag), flags, os.environ)

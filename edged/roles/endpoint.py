@@ -60,10 +60,11 @@ class Endpoint:
                 self._accept, host, port, limit=HEAD_BYTES, backlog=MOST_CONNECTIONS
             )
         except OSError as error:
-            named = isinstance(error, socket.gaierror) or not error.errno
-            why = (str(error.strerror) if named else os.strerror(error.errno)).lower()  # asyncio's is a whole sentence
+            why = str(error.strerror)  # asyncio's is a sentence of its own
+            if error.errno and not isinstance(error, socket.gaierror):
+                why = os.strerror(error.errno)
             raise ConfigError(
-                f"--metrics-port: cannot listen on {host} port {port}: {why}; choose another port, or 0 for any"
+                f"--metrics-port: cannot listen on {host} port {port}: {why.lower()}; choose another port, or 0 for any"
             ) from error
 
     async def close(self) -> None:
