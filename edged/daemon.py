@@ -260,6 +260,7 @@ class Daemon:
             meter = Meter(settings.cluster, settings.seeds, observer, counters, engine, self.transport, node)
             self._endpoint = Endpoint(settings.metrics, meter.pages())
             await self._endpoint.open()
+            topic_logger("daemon").info("metrics and health: %s", self._endpoint.url)
         self._reporter = Reporter(
             observer,
             worker,

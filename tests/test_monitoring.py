@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -86,3 +87,17 @@ def test_a_node_that_waits_to_be_let_in_is_not_ready(tmp_path: Path) -> None:
             assert fetch(f"{base}/healthz")[0] == 200
         finally:
             node.end()
+
+
+def test_the_journal_of_a_killed_and_restarted_node_is_decided_alike(tmp_path: Path) -> None:
+    key = new_cluster_key()
+    for number in (signal.SIGKILL, signal.SIGINT):
+        node = Process(tmp_path / "desk", key)
+        node.ready()
+        wait_until(lambda: node.ask("status")["leader"])  # noqa: B023 - waited for here
+        assert edged("train", JOBS, "--json", "--set", "epochs=1", home=node.home).status == 0
+        wait_until((tmp_path / "desk" / "journal" / "journal-0.jsonl").read_text)
+        node.end(number)
+    found = edged("replay", tmp_path / "desk" / "journal", "--json").object
+    assert (found["equal"], found["lives"], found["difference"]) == (True, 2, None)
+    assert found["events"] > 100

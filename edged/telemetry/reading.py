@@ -16,7 +16,6 @@ from typing import Any
 
 from edged.core.beginning import Beginning
 from edged.core.events import Event
-from edged.core.messages import Message, Parcel
 from edged.telemetry.journal import DIGEST_BYTES, Elided
 
 MOST_BYTES = 2**24
@@ -33,18 +32,16 @@ class DocumentReader:
     """Makes events of documents. What it learns of the types it keeps: a journal has few of them, many times."""
 
     def __init__(self) -> None:
-        """Know the names of all that may be an event, or in one."""
-        kinds = (Beginning, *typing.get_args(Event), *typing.get_args(Message), *typing.get_args(Parcel))
-        self._kinds: dict[str, type] = {kind.__name__: kind for kind in kinds}
+        """Know the names of all events."""
+        self._kinds: dict[str, type] = {kind.__name__: kind for kind in (Beginning, *typing.get_args(Event))}
         self._readers: dict[Any, Reader] = {}
 
     def event(self, document: Any) -> Event | Beginning:
         """The event, or beginning, of this document. Raises ``ValueError`` for what the journal does not write."""
         name = document.get("type") if isinstance(document, dict) else None
-        kind = self._kinds.get(name) if isinstance(name, str) else None
-        if kind not in {Beginning, *typing.get_args(Event)}:
+        if not isinstance(name, str) or name not in self._kinds:
             raise ValueError(f"no event is called {name!r}")
-        event: Event | Beginning = self._reader(kind)(document)
+        event: Event | Beginning = self._reader(self._kinds[name])(document)
         return event
 
     def _reader(self, hint: Any) -> Reader:
@@ -93,9 +90,7 @@ class DocumentReader:
             read_one = self._reader(arguments[0])
             return lambda document: tuple([read_one(entry) for entry in _list(document)])
         readers = [self._reader(argument) for argument in arguments]
-        return lambda document: tuple(
-            [read(entry) for read, entry in zip(readers, _list(document), strict=True)]
-        )  # ``zip`` raises ValueError for another length
+        return lambda document: tuple([read(entry) for read, entry in zip(readers, _list(document), strict=True)])
 
     def _one_of(self, arguments: tuple[Any, ...]) -> Reader:
         optional = types.NoneType in arguments

@@ -124,12 +124,15 @@ def test_states_are_those_of_the_core() -> None:
     assert {state.name.lower() for state in JobState} == set(JOB_STATES)
 
 
-def test_names_have_a_prefix_and_counters_their_ending() -> None:
+def test_names_say_whose_they_are_and_end_in_their_unit() -> None:
     assert len(NAMES) == len(METRICS)
-    assert all(name.startswith(("edged_", "process_")) for name in NAMES)
-    assert {metric.kind for metric in METRICS if "Time" in metric.text} == {"gauge", "counter"}
-    assert all(metric.name.endswith(("_seconds", "_seconds_total", "_ratio")) for metric in METRICS
-               if metric.text.startswith("Time"))  # fmt: skip
+    assert all(re.fullmatch(r"(edged|process)_[a-z_]+", name) for name in NAMES)
+    for metric in METRICS:
+        unit = metric.name.removesuffix("_total")
+        if re.match("Time|When|Round trip|Age of", metric.text):
+            assert unit.endswith("_seconds"), metric
+        if re.match("Memory|Bytes", metric.text):
+            assert unit.endswith("_bytes"), metric
 
 
 def test_the_document_lists_exactly_these_metrics() -> None:
