@@ -13,6 +13,7 @@
     ├── PeerError            a peer's fault: drop the message, count it, tell membership
     │   ├── MalformedError   a frame that does not decode, or a field out of bounds
     │   └── ProgramRefusedError  a program with an unknown operation, wrong types or wrong shapes
+    ├── ShortageError        this device has no memory left: it gives layers up, and lives
     └── BrokenInvariantError our own fault: crash, and let the others recover
 
 Expected failures (a peer that dies, a transfer that breaks off) are events, not exceptions.
@@ -71,6 +72,15 @@ class MalformedError(PeerError):
 
 class ProgramRefusedError(PeerError):
     """A program is not made of allowed operations, or does not fit its own shapes."""
+
+
+class ShortageError(EdgedError):
+    """Memory was refused while this node computed. ``held_bytes``: what its computing held until then."""
+
+    def __init__(self, reason: str, held_bytes: int) -> None:
+        """``reason``: a sentence."""
+        super().__init__(reason)
+        self.held_bytes = held_bytes
 
 
 class BrokenInvariantError(EdgedError):

@@ -89,7 +89,7 @@ class Job:
             that step changes no parameter, on all nodes alike; neither optimizer nor scheduler is stepped, but running
             statistics (batch norm) have seen its samples.
         keep_inputs_home: keep the layers that see samples on the source. (Only ``False`` is built yet.)
-        weights: a safetensors file with the first weights; for now loaded whole on the source.
+        weights: a safetensors file with the first weights; a model on the meta device gets its tensors from there.
         workers: processes that draw samples ahead; 0 draws them in the feeder itself.
     """
 

@@ -18,12 +18,18 @@ SCRIPT_NAMES = (
     "bench_pipeline.py",
     "bench_replication.py",
     "bench_recovery.py",
+    "bench_unequal.py",
+    "bench_changes.py",
+    "bench_prediction.py",
 )
 HEAD = "| what | edged | other, or goal | ratio (median) | spread (rounds) | goal met |\n|---|---|---|---|---|---|"
 
 
 def main() -> None:
-    """Run each script as a process of its own, so that none measures what another left behind."""
+    """Run each script as a process of its own, so that none measures what another left behind.
+
+    A script's exit status says whether it could measure all, and every goal was met.
+    """
     options = arguments(__doc__ or "", rounds=5)
     rows: list[str] = []
     passed = True
@@ -34,15 +40,18 @@ def main() -> None:
         lines = done.stdout.strip().splitlines()
         if not lines or not lines[-1].startswith(("[", "{")):
             raise SystemExit(f"{script} failed")
-        for row, met in rows_of(json.loads(lines[-1])):
+        for row, met in rows_of(json.loads(lines[-1]), script):
             rows.append(f"| {row} | {'yes' if met else 'no'} |")
-            passed = passed and met
+        passed = passed and not done.returncode
     print("\n".join([HEAD, *rows]))
     sys.exit(not passed)
 
 
-def rows_of(result: Any) -> Iterator[tuple[str, bool]]:
-    """Rows without their last column, and whether each goal was met, from what a script prints with --json."""
+def rows_of(result: Any, script: str = "") -> Iterator[tuple[str, bool]]:
+    """Rows without their last column, and whether each goal was met, from what a script prints with --json.
+
+    A script that could measure nothing here has met no goal: its row says why.
+    """
     if isinstance(result, list):
         for each in result:
             median = f"{each['median']:.3f} (goal {each['goal']}) | {spread(each['ratios'])}"
@@ -55,6 +64,12 @@ def rows_of(result: Any) -> Iterator[tuple[str, bool]]:
         for name, seconds in result["seconds"].items():
             median, budget = result["median"][name], result["budget"][name]
             yield f"{name} | {median:.2f} s | at most {budget} s | | {spread(seconds)}", median <= budget
+    elif "limits" in result:
+        for each in result["limits"]:
+            median, goal = f"{each['median']:.3g} {each['unit']}", f"at most {each['goal']:g} {each['unit']}"
+            yield f"{each['name']} | {median} | {goal} | | {spread(each['values'])}", each["median"] <= each["goal"]
+    elif "skipped" in result:
+        yield f"{script}: {result['skipped']} | | | | ", False
     elif "restarts" in result:
         yield from recovery_rows(result)
     else:

@@ -80,16 +80,16 @@ def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
     return mean
 
 
-def job(steps: int = 45) -> Job:
-    """The job: SGD with momentum, no evaluation."""
+def job(steps: int = 45, micro_batches: int = MICRO_BATCHES) -> Job:
+    """The job: micro-batches of 8 images, SGD with momentum, no evaluation."""
     return Job(
         name="bench-mobilenet",
         model=blocks(),
         objective=loss,
         data=images(1024),
         optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
-        batch_size=BATCH_SIZE,
-        micro_batches=MICRO_BATCHES,
-        epochs=1000,
+        batch_size=micro_batches * BATCH_SIZE // MICRO_BATCHES,
+        micro_batches=micro_batches,
+        epochs=1_000_000,
         max_steps=steps,
     )

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a cluster on loopback, step times of a job, interleaved ratios, their report."""
+"""What the benchmarks share: clusters, step times of a job, interleaved ratios, limits, their report."""
 
 from __future__ import annotations
 
@@ -9,16 +9,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+from testbed import Testbed, TestbedError
+from testbed_network import no_network
 
 from edged.cli.demo_nodes import DemoNode, lines_of, run_edged, start_nodes, wait_until_known
+from edged.errors import UserError
 
 SCRIPTS = Path(__file__).parent
+CORES = 1.7
+"""So many of this machine's two cores all nodes together may use: else the machine is measured, not the plan."""
+
+
+class NotMeasuredError(Exception):
+    """A case could not be measured; the text says why. The others may."""
+
+
+class Row(Protocol):
+    """What a case measures."""
+
+    def row(self) -> str:
+        """One row of a table."""
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -47,10 +67,37 @@ class Comparison:
         )
 
 
+@dataclass(frozen=True)
+class Limit:
+    """Measured values whose median must not exceed ``goal``."""
+
+    name: str
+    unit: str
+    values: list[float]
+    goal: float
+
+    @property
+    def median(self) -> float:
+        """Median of the values."""
+        return statistics.median(self.values)
+
+    def row(self) -> str:
+        """One row of a table in docs/benchmarks.md."""
+        spread = f"{min(self.values):.3g} – {max(self.values):.3g} ({len(self.values)})"
+        return f"| {self.name} | **{self.median:.3g}** {self.unit} | {spread} | at most {self.goal:g} |"
+
+
 def compare(
     name: str, ours: Callable[[], float], theirs: Callable[[], float], *, rounds: int, goal: float, unit: str
 ) -> Comparison:
     """Run both in turn, the order swapped every round; a ratio is ours / theirs (both: higher is better)."""
+    return compared(name, *interleaved(ours, theirs, rounds=rounds, unit=unit), goal=goal, unit=unit)
+
+
+def interleaved(
+    ours: Callable[[], float], theirs: Callable[[], float], *, rounds: int, unit: str
+) -> tuple[list[float], list[float]]:
+    """What both measure, in turn, the order swapped every round."""
     mine: list[float] = []
     others: list[float] = []
     for number in range(rounds):
@@ -58,8 +105,53 @@ def compare(
         measured = {side: side() for side in pair}
         mine.append(measured[ours])
         others.append(measured[theirs])
-        print(f"round {number + 1}/{rounds}: {mine[-1]:.4g} against {others[-1]:.4g} {unit}", file=sys.stderr)
-    return Comparison(name, unit, mine, others, [a / b for a, b in zip(mine, others, strict=True)], goal)
+        say(f"round {number + 1}/{rounds}: {mine[-1]:.4g} against {others[-1]:.4g} {unit}")
+    return mine, others
+
+
+def compared(name: str, ours: list[float], theirs: list[float], *, goal: float, unit: str) -> Comparison:
+    """The comparison of values that were measured in pairs."""
+    return Comparison(name, unit, ours, theirs, [a / b for a, b in zip(ours, theirs, strict=True)], goal)
+
+
+def base(slowness: Sequence[float]) -> float:
+    """The ``--slowdown`` of a node of slowness 1 with which all of these together use at most ``CORES``."""
+    return max(1.0, sum(1 / each for each in slowness) / CORES)
+
+
+@contextmanager
+def networked(slowness: Sequence[float], mbit: float, unit: float = 0.0) -> Iterator[Testbed]:
+    """Nodes n0, n1, ... in namespaces, each with a link of so many Mbit/s, that know and have measured each other.
+
+    ``unit``: the ``--slowdown`` of a node of slowness 1; 0: as little as the machine's cores allow. Needs root.
+    """
+    with ExitStack() as stack:
+        bed = Testbed(stack, network=True)
+        for each in slowness:
+            add_device(bed, each * (unit or base(slowness)), mbit)
+        bed.start(*bed.devices)
+        bed.settle()
+        yield bed
+
+
+def add_device(bed: Testbed, slowdown: float, mbit: float) -> str:
+    """One more device with its link; its node does not run yet. Its name."""
+    name = f"n{len(bed.devices)}"
+    bed.add(name, slowdown=slowdown)
+    if bed.network is not None:
+        bed.network.limit(name, mbit)
+    return name
+
+
+@contextmanager
+def alone(slowdown: float) -> Iterator[Testbed]:
+    """A cluster of one node, n0."""
+    with ExitStack() as stack:
+        bed = Testbed(stack)
+        bed.add("n0", slowdown=slowdown)
+        bed.start("n0")
+        bed.settle()
+        yield bed
 
 
 @contextmanager
@@ -94,22 +186,70 @@ def run_script(arguments: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def arguments(description: str, rounds: int) -> argparse.Namespace:
-    """The options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(description: str, rounds: int, cases: Sequence[str] = ()) -> argparse.Namespace:
+    """The options that every benchmark has; with ``cases`` also ``--case``, all of them if none is named."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help="interleaved pairs")
-    parser.add_argument("--quick", action="store_true", help="two rounds: enough to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="at most two rounds, short ones: enough to see that it runs"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table row")
+    if cases:
+        parser.add_argument("--case", action="append", choices=cases, help="only this one; may be repeated")
     options = parser.parse_args()
-    options.rounds = 2 if options.quick else options.rounds
+    options.rounds = min(options.rounds, 2) if options.quick else options.rounds
+    if cases:
+        options.case = options.case or list(cases)
     return options
 
 
-def report(comparisons: Sequence[Comparison], *, as_json: bool) -> None:
-    """Print the outcome; the exit status says whether every goal was met."""
+def each_case(names: Sequence[str], measure: Callable[[str], Sequence[AnyRow]]) -> tuple[list[AnyRow], bool]:
+    """The rows of all cases, each told on standard error at once; and whether every case could be measured."""
+    rows: list[AnyRow] = []
+    complete = True
+    for number, name in enumerate(names):
+        say(f"{number + 1}/{len(names)} {name} ...")
+        try:
+            found = measure(name)
+        except (NotMeasuredError, TestbedError, UserError) as error:
+            say(f"{name}: NOT MEASURED: {error}")
+            complete = False
+            continue
+        rows += found
+        for each in found:
+            say(each.row())
+    return rows, complete
+
+
+def need_network(*, as_json: bool) -> None:
+    """End here, saying why, where no network of namespaces can be made: nothing is measured."""
+    if reason := no_network():
+        say(f"not measured: {reason}")
+        if as_json:
+            print(json.dumps({"skipped": reason}))
+        sys.exit(1)
+
+
+def say(text: str) -> None:
+    """Tell a person what is being done."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def report(comparisons: Sequence[Comparison], *, as_json: bool, complete: bool = True) -> None:
+    """Print the outcome; the exit status says whether everything was measured (``complete``) and every goal met."""
     if as_json:
         print(json.dumps([{**asdict(c), "median": c.median} for c in comparisons]))
     else:
         print("| what | edged | other | ratio (median) | spread (rounds) | goal |\n|---|---|---|---|---|---|")
         print("\n".join(c.row() for c in comparisons))
-    sys.exit(any(c.median < c.goal for c in comparisons))
+    sys.exit(not complete or any(c.median < c.goal for c in comparisons))
+
+
+def report_limits(limits: Sequence[Limit], more: Mapping[str, Any], *, as_json: bool, complete: bool = True) -> None:
+    """As ``report``, for limits; ``more``: what else goes into the JSON object."""
+    if as_json:
+        print(json.dumps({"limits": [{**asdict(limit), "median": limit.median} for limit in limits], **more}))
+    else:
+        print("| what | median | spread | goal |\n|---|---|---|---|")
+        print("\n".join(limit.row() for limit in limits))
+    sys.exit(not complete or any(limit.median > limit.goal for limit in limits))

@@ -51,7 +51,7 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
         if str(tensor.dtype).removeprefix("torch.") not in DTYPES or tensor.layout is not torch.strided:
             raise JobError(f"{name} has the type {tensor.dtype} ({tensor.layout}), which cannot be sent")
         if tensor.is_meta:
-            raise JobError(f"{name} has no values yet: load the model's weights before training")
+            raise JobError(f"{name} has no values yet: write weights='FILE.safetensors', or give it some")
         if isinstance(tensor, nn.Parameter) and tensor.numel():
             other = memory.setdefault(tensor.untyped_storage().data_ptr(), name)
             if other != name:

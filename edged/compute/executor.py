@@ -5,6 +5,7 @@ Every method runs on the compute thread, one at a time, but for ``expects``, whi
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -142,6 +143,15 @@ class Executor:
         if self._hosting is not None and self._hosting.stamp.job == job:
             self._hosting, self._expectations = None, None
         self._programs = {known: program for known, program in self._programs.items() if known != job}
+
+    def relieve(self) -> int:
+        """Memory ran out: let go of the stages with all that they hold; returns how many bytes that was."""
+        held = 0 if self._hosting is None else self._hosting.held_bytes
+        self._hosting, self._expectations = None, None
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return held
 
     # -- computing
 

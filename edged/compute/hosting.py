@@ -62,11 +62,14 @@ class Hosting:
         self._device, self._training = device, training
         self._firsts = [min(route.micro_batches, default=0) for route in plan.routes]
         self._stages: dict[tuple[int, int], Stage] = {}
+        self._activation_bytes: dict[tuple[int, int], int] = {}
         for route, index, hop in plan.hops_of(node):
             taken = interface(program, values, hop.first_layer, hop.last_layer)
             missing = [name for name in taken.state if name not in found.tensors]
             if missing:
                 raise MalformedError(f"state of layers {hop.first_layer} to {hop.last_layer} is missing: {missing[0]}")
+            layers = spec.layers[hop.first_layer : hop.last_layer + 1]
+            self._activation_bytes[route, index] = sum(layer.activation_bytes for layer in layers)
             self._stages[route, index] = Stage(program, taken, device, found.tensors, spec.seed)
         owned = {name for stage in self._stages.values() for name in stage.interface.state}
         self._indices = {
@@ -79,6 +82,15 @@ class Hosting:
             self.optimizer.restore(found.numbers, found.kept)
         self._arrived: dict[_Place, dict[str, Any]] = {}
         self._gradients: dict[_Place, dict[str, torch.Tensor]] = {}
+
+    @property
+    def held_bytes(self) -> int:
+        """State, gradients and what the optimizer keeps, and the profile's word for the micro-batches in flight."""
+        tensors = [*self.state.values(), *(tensor.grad for tensor in self.state.values() if tensor.grad is not None)]
+        for name in self._indices.values():
+            tensors += self.optimizer.tensors(name).values()
+        flying = sum(self._activation_bytes[place] * stage.in_flight for place, stage in self._stages.items())
+        return flying + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def interfaces(self) -> Mapping[tuple[int, int], StageInterface]:
         """What each hop takes and gives, by (route, hop)."""

@@ -1,12 +1,13 @@
 """Measures: what each layer of a program costs on this device, and how fast a device is.
 
 Times come from the same ``Stage`` that trains, one stage per layer, so that they contain what a node will really do.
-Sizes come from the program's own shapes.
+So does what a micro-batch keeps between its forward and its backward; other sizes come from the program's own shapes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from time import perf_counter
 from typing import Any, Final
@@ -15,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from edged.compute.interpreter import synchronize
-from edged.compute.layers import StageInterface, interface
+from edged.compute.layers import interface
 from edged.compute.program import Program
 from edged.compute.stage import Stage
 from edged.compute.values import Values
@@ -97,6 +98,7 @@ def profile(
     given = dict(zip((spec.name for spec in program.inputs), inputs, strict=True))
     started = perf_counter()
     passes: list[list[tuple[float, float]]] = []
+    kept = _kept_bytes(stages, given, live)
     while len(passes) < _WARM_UPS + _MOST_REPEATS:
         before = perf_counter()
         passes.append(_timed_pass(stages, given, len(passes)))
@@ -111,12 +113,59 @@ def profile(
             parameter_bytes=sum(values[spec.name].size_bytes for spec in program.state
                                 if spec.parameter and spec.name in border.state),
             state_bytes=sum(values[name].size_bytes for name in border.state),
-            activation_bytes=_activation_bytes(program, values, border),
+            activation_bytes=kept[layer],
             crossing_bytes=sum(crossing.spec.size_bytes for crossing in border.sends if not crossing.evaluation_only),
             inputs=tuple(index for index, spec in enumerate(program.inputs) if spec.name in border.inputs),
         )
         for layer, border in enumerate(interfaces)
     )  # fmt: skip
+
+
+def _kept_bytes(
+    stages: Sequence[Stage], given: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
+) -> list[int]:
+    """What each stage keeps of a micro-batch from its forward to its backward, in bytes.
+
+    Those are the tensors that autograd saves (outputs, masks, statistics, copies of buffers, inputs of the program) and
+    those that are sent on, which are roots of the backward here and may be saved by who receives them. Views of one
+    memory count once; state does not count, nor what was received, which counts with the stage that sent it.
+
+    Not counted: what one operation needs while it runs (its work space, gradients on their way through the stage), and
+    what has arrived and waits for its turn.
+    """
+    kept: list[int] = []
+    received: dict[str, Any] = {}
+    for stage in stages:
+        taken = dict(map(_memory, (*state.values(), *_tensors(received))))
+        saved: list[torch.Tensor] = []
+        values = {**received, **{name: given[name] for name in stage.interface.inputs}}
+        with torch.autograd.graph.saved_tensors_hooks(partial(_note, saved), _as_it_is):
+            sent = stage.forward(Work(0, Phase.TRAIN, 0), values, 1.0).sent
+        sizes = dict(map(_memory, (*saved, *_tensors(sent))))
+        kept.append(sum(size for memory, size in sizes.items() if memory not in taken))
+        received = {name: _as_received(value) for name, value in sent.items()}
+    for stage in stages:
+        stage.abandon()
+    return kept
+
+
+def _note(saved: list[torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:
+    saved.append(tensor.detach())
+    return tensor
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _tensors(values: Mapping[str, Any]) -> list[torch.Tensor]:
+    return [value for value in values.values() if isinstance(value, torch.Tensor)]
+
+
+def _memory(tensor: torch.Tensor) -> tuple[int, int]:
+    """Which memory a tensor lies in, and how large that is in bytes."""
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()
 
 
 def _timed_pass(stages: Sequence[Stage], given: Mapping[str, torch.Tensor], number: int) -> list[tuple[float, float]]:
@@ -143,15 +192,3 @@ def _timed_pass(stages: Sequence[Stage], given: Mapping[str, torch.Tensor], numb
 
 def _as_received(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
-
-
-def _activation_bytes(program: Program, values: Values, border: StageInterface) -> int:
-    """What a layer's forward makes and may have to keep for its backward: memory shared by views counts once."""
-    storages = {
-        values[name].storage: values[name].size_bytes
-        for operation in program.operations[border.start : border.stop]
-        if not operation.evaluation_only
-        for name in operation.outputs
-        if name in values and not values[name].scalar
-    }
-    return sum(storages.values())

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -53,13 +53,36 @@ def build_model(job: Job) -> nn.Module:
             raise JobError(f"model: the function returned a {type(model).__name__}: return an nn.Module")
     if job.weights is not None:
         try:
-            model.load_state_dict(load_file(job.weights))
+            _load(model, Path(job.weights))
         except (OSError, SafetensorError, RuntimeError) as error:
             words = " ".join(str(error).split())[:300]
             raise JobError(f"weights: {job.weights} does not fit the model: {words}") from error
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise JobError("model has no parameter that wants a gradient: there is nothing to train")
     return model
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    """Fill the model from a file. One on the meta device gets its tensors there and then, tensor by tensor.
+
+    So it never lies in memory twice. Each lies in memory of its own, as a model's do, aligned and not in the mapped
+    file; parameters that were one stay one. Raises what ``load_state_dict`` and safetensors raise.
+    """
+    own = model.state_dict(keep_vars=True)
+    if not any(tensor.is_meta for tensor in own.values()):
+        model.load_state_dict(load_file(path))
+        return
+    with safe_open(path, framework="pt") as file:
+        found = {
+            name: file.get_tensor(name).to(own[name].dtype if name in own else None, copy=True)
+            for name in file.keys()  # noqa: SIM118 -- it is no mapping
+        }
+    model.load_state_dict(found, assign=True)
+    first: dict[int, str] = {}
+    for name, tensor in own.items():
+        if (same := first.setdefault(id(tensor), name)) != name:
+            (holder, _, key), (module, _, last) = same.rpartition("."), name.rpartition(".")
+            setattr(model.get_submodule(module), last, getattr(model.get_submodule(holder), key))
 
 
 def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:

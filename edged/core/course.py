@@ -61,7 +61,7 @@ MEASURE_SECONDS = 5.0
 """How long a job that has not begun waits for members that have not measured their speed yet."""
 
 IMPOSSIBLE_SECONDS = 60.0
-"""How long a job that has not begun, and for which there is no plan, waits for members that may make one possible."""
+"""How long a job that has not begun, and that nobody here could prepare, waits for members that may."""
 
 STANDING: Mapping[Stage, JobState] = {
     Stage.FENCE: JobState.PREPARING,

@@ -92,6 +92,14 @@ class SelfMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryRanOut:
+    """This node was refused memory, and has let go of whatever it ran. ``memory_bytes``: its budget from now on."""
+
+    memory_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveAsked:
     """The user wants this node to leave."""
 
@@ -373,6 +381,7 @@ Event = (
     | PortProbed
     | LoopWasLate
     | SelfMeasured
+    | MemoryRanOut
     | LeaveAsked
     | MemberChanged
     | LeaderChanged

@@ -145,15 +145,15 @@ class Founding(Course):
         return [self._ask_planner(members)] if members else self._wait("; ".join(self._aside.values()), now)
 
     def _unplanned(self, problem: str, now: float) -> list[Effect]:
-        """Do without those who leave only if it can be done; a job that never ran does not wait for better devices."""
+        """Do without those who leave only if it can be done; else the job waits for other devices."""
         if set(self._lead.leavers) - self._needed:
             self._needed = frozenset(self._lead.leavers)
             return self._turn(Turn.TROUBLE, now)
         reason = "; ".join([problem, *self._conduct.excluded.values(), *self._aside.values()])
-        return self._end(JobState.FAILED, reason, now) if self._hopeless(now) else self._wait(reason, now)
+        return self._wait(reason, now)
 
     def _hopeless(self, now: float) -> bool:
-        """Whether a job that these devices cannot run never ran, and others are not to be expected soon."""
+        """Whether a job that none of these devices could prepare never ran, and others are not to be expected soon."""
         belong = [member for member in self._members.values() if member.state is not MemberState.LEFT]
         may_come = [m for m in belong if not m.expelled and (m.slowness == 0.0 or m.state is not MemberState.ALIVE)]
         return not self._begun and (now >= self._possible_by or not may_come)

@@ -28,6 +28,7 @@ from edged.core.events import (
     LeaveAsked,
     LinkLost,
     LoopWasLate,
+    MemoryRanOut,
     MessageReceived,
     PeerMet,
     PortProbed,
@@ -156,10 +157,8 @@ class Membership:
                 self._probed(node, now, effects, refused=refused)
             case LoopWasLate(seconds):
                 self._was_late(seconds, now)
-            case SelfMeasured(slowness, memory, device):
-                own = replace(self.own, slowness=slowness, memory_bytes=memory, device=device)
-                own = replace(own, incarnation=own.incarnation + 1)
-                self._ledger.change_own(now, effects, "measured itself", own)
+            case SelfMeasured() | MemoryRanOut():
+                self._measured(event, now, effects)
             case LeaveAsked():
                 self._leave(now, effects)
             case _:
@@ -167,6 +166,17 @@ class Membership:
         self._do_what_is_due(now, effects)
         self._tell_reach(now, effects)
         return effects
+
+    def _measured(self, event: SelfMeasured | MemoryRanOut, now: float, effects: list[Effect]) -> None:
+        """Tell what this device can do; a smaller budget to all at once: the next plan will not wait for gossip."""
+        own = replace(self.own, memory_bytes=event.memory_bytes, incarnation=self.own.incarnation + 1)
+        if isinstance(event, SelfMeasured):
+            own = replace(own, slowness=event.slowness, device=event.device)
+            self._ledger.change_own(now, effects, "measured itself", own)
+            return
+        self._ledger.change_own(now, effects, "ran out of memory", own)
+        others = (member.node for member in self.alive() if member.node != self._node)
+        effects.extend(SendMessage(node, Gossip((self.own,))) for node in others)
 
     # ------------------------------------------------------------------------------------------ messages
 

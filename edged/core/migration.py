@@ -22,6 +22,7 @@ from edged.core.events import (
     JobSubmitted,
     LinkLost,
     MemberChanged,
+    MemoryRanOut,
     MessageReceived,
     ParcelArrived,
     ParcelLost,
@@ -180,8 +181,8 @@ class Migration:
                 return self._refused(sender, job, refused)
             case ParcelArrived(sender, parcel):
                 self._arrived(sender, parcel)
-            case StagesBuilt(stamp, problem):
-                return self._built(stamp, problem)
+            case StagesBuilt() | MemoryRanOut():
+                return self._built(event)
             case JobSubmitted(spec):
                 self._sources.add(spec.job)
             case HeldFound(job, program=True):
@@ -234,11 +235,18 @@ class Migration:
             case _:
                 pass
 
-    def _built(self, stamp: Stamp, problem: str) -> list[Effect]:
-        if self.preparation is None or self.preparation.stamp != stamp or not self.preparation.building:
+    def _built(self, event: StagesBuilt | MemoryRanOut) -> list[Effect]:
+        """Tell how it went. What there is no memory for does not fit here; another plan gives this node less."""
+        preparation = self.preparation
+        if preparation is None or preparation.verdict is not None:
             return []
-        self.preparation.building = False
-        return self._find(problem)
+        if isinstance(event, MemoryRanOut):
+            preparation.building = False
+            return self._judge(WorkFailed(preparation.stamp, event.reason, final=False, peer=self.node))
+        if preparation.stamp != event.stamp or not preparation.building:
+            return []
+        preparation.building = False
+        return self._find(event.problem)
 
     def _parted(self, node: NodeId) -> None:
         """The session with this node is over: what was on its way to it is lost, and it may ask again."""

@@ -1,9 +1,9 @@
 """Who keeps copies of what while a plan runs, how often, and which version is safe: the leader's side.
 
 Every node of the plan snapshots at the version the plan starts from and at every multiple of ``every``, and sends a
-replica to its holders: its ring successors on the plan, and the leader. When every node and all of its holders have
-told that they hold its layers at a version, that version is *committed*: older ones may go. A commit only cleans up and
-informs; recovery goes by what nodes say that they hold.
+replica to its holders: its ring successors on the plan, and the leader, as far as its memory has room. When every node
+and all of its holders have told that they hold its layers at a version, that version is *committed*: older ones may go.
+A commit only cleans up and informs; recovery goes by what nodes say that they hold.
 
 Where copies travel more slowly than snapshots are taken, nodes would hold ever other versions, and none would be
 complete. A node that has told of as many as it keeps, and none committed, makes the leader double the interval: the
@@ -23,9 +23,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edged.core.effects import Effect, SendMessage
-from edged.core.holdings import OTHERS_KEPT
+from edged.core.holdings import COMMITTED_KEPT, OTHERS_KEPT
 from edged.core.ids import NodeId
-from edged.core.inventory import Apart, never
+from edged.core.inventory import Apart, never, state_bytes
 from edged.core.job import JobSpec
 from edged.core.messages import Committed, DataHeld, Held, Lying, MemberRecord, Message, Start, StepReport, Stored
 from edged.core.plan import Plan
@@ -42,6 +42,10 @@ VERSIONS = 8
 
 STEPS = 17
 """Steps over which the usual step time is taken."""
+
+
+COPIES = COMMITTED_KEPT + 1
+"""Versions of a piece that a holder has in memory as a rule: those that stay, and the one that comes."""
 
 
 class Cost(NamedTuple):
@@ -111,6 +115,7 @@ class Protection:
         self._step_at: float | None = None
         self._present: tuple[NodeId, ...] = ()
         self._staying: tuple[NodeId, ...] = ()
+        self._for_leader = frozenset(plan.nodes())
         self._lying: tuple[Lying, ...] = ()
         self._told: object = None
         self._tell_at: float | None = None
@@ -156,7 +161,7 @@ class Protection:
         able = [each for each in self._staying if each != node and not self._apart(node, each)]
         others = [each for each in (*ring[place + 1 :], *ring[:place]) if each in able]
         chosen = others[: self._replicas]
-        if self._leader in able:
+        if self._leader in able and (node in self._for_leader or self._leader in chosen):
             chosen.append(self._leader)
         spare = able[: 1 if self._replicas else 0]
         return tuple(dict.fromkeys(chosen or spare))
@@ -191,6 +196,7 @@ class Protection:
     ) -> list[Effect]:
         """Choose holders among ``staying``; say what has changed, or is due (``again``: all), to who is ``present``."""
         self._present, self._staying = tuple(present), tuple(staying)
+        self._for_leader = self._fitting_leader()
         for node in self._boots:
             self._meet(node)
         self._choose_data_holder()
@@ -229,6 +235,36 @@ class Protection:
         return self._tell_at
 
     # ------------------------------------------------------------------------------------------ small parts
+
+    def _fitting_leader(self) -> frozenset[NodeId]:
+        """Return whose layers the leader's budget has room for, besides what it runs and keeps all the same.
+
+        A successor keeps replicas whatever its budget: without them one death would cost the job.
+        """
+        ring, leader = self.plan.nodes(), self._members.get(self._leader)
+        if leader is None or not leader.memory_bytes:  # not measured yet
+            return frozenset(ring)
+        self._for_leader = frozenset()
+        sizes = dict.fromkeys(ring, 0)
+        for node, first, last in self._pieces():
+            sizes[node] += COPIES * state_bytes(self._spec, first, last)
+        own = {node for node in ring if node == self._leader or self._leader in self.holders(node)}
+        room = leader.memory_bytes - self._live_bytes(self._leader) - sum(sizes[node] for node in own)
+        fitting = set(own)
+        for node in ring:
+            if node not in own and sizes[node] <= room:
+                room -= sizes[node]
+                fitting.add(node)
+        return frozenset(fitting)
+
+    def _live_bytes(self, node: NodeId) -> int:
+        """Return what a node's own layers take: state, gradients, and the micro-batches in flight."""
+        size = 0
+        for _, _, hop in self.plan.hops_of(node):
+            layers = self._spec.layers[hop.first_layer : hop.last_layer + 1]
+            size += state_bytes(self._spec, hop.first_layer, hop.last_layer)
+            size += sum(layer.parameter_bytes + hop.window * layer.activation_bytes for layer in layers)
+        return size
 
     def _meet(self, node: NodeId) -> None:
         """What this node has said is void if it is another process now."""

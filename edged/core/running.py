@@ -3,7 +3,8 @@
 The schedule begins as soon as the stages are built: work may come before this node's own ``Start``, because others have
 had theirs. Feeding begins with ``Start``. Both end together: with ``End``, with the leader's ``Halt``, or when a
 newer plan is prepared. Parcels are never sent twice, so a plan does not outlive a connection that held some: that is
-told to the leader, who makes another plan.
+told to the leader, who makes another plan. Nor does it outlive a shortage of memory: the shell has let go of all
+that it ran, so both machines stand still until the leader has made a plan that gives this node less.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edged.core.events import (
     FeederFailed,
     ForwardDone,
     LeaderChanged,
+    MemoryRanOut,
     NormsTaken,
     ParcelLost,
     ParcelRefused,
@@ -53,6 +55,9 @@ BROKEN_SECONDS = 1.0
 
 Also the pause between two tellings that it broke, and while membership is in doubt about the node."""
 
+REPEAT_SECONDS = 0.5
+"""The leader is told this often that this node's part is over, until it halts the plan."""
+
 SUSPECT_SECONDS = 30.0
 """How long membership may be in doubt before the connection is told all the same."""
 
@@ -80,6 +85,8 @@ class Running:
         self._broken: dict[NodeId, float] = {}
         self._broken_at: float | None = None
         self._every = 0
+        self._out_of_memory = ""
+        self._tell_at: float | None = None
         self._fed: tuple[JobId, float] | None = None  # the job that was fed last, and since when
 
     def ready(self, plan: Plan, spec: JobSpec, version: int, now: float) -> list[Effect]:
@@ -115,6 +122,7 @@ class Running:
             self._asked = [*self._asked, *owed][-MOST_ASKED:]
         self.stamp = self.schedule = self.feeding = None
         self._broken, self._broken_at, self._every = {}, None, 0
+        self._out_of_memory, self._tell_at = "", None
 
     def halt(self, stamp: Stamp) -> None:
         """All plans of the job that are older than ``stamp`` are over."""
@@ -124,6 +132,8 @@ class Running:
     def standing(self, stamp: Stamp) -> list[TakeSnapshot]:
         """What may be copied as it is, of a plan of the same job that is older than ``stamp``."""
         if self.stamp is None or self.stamp.job != stamp.job or self.stamp >= stamp or self.schedule is None:
+            return []
+        if self._out_of_memory:
             return []
         return self.schedule.standing()
 
@@ -139,12 +149,16 @@ class Running:
         if isinstance(event, LeaderChanged):
             self.leader = event.leader
         if isinstance(event, ExportAsked) and (
-            self.feeding is None or self.stamp is None or self.stamp.job != event.job
+            self.feeding is None or self._out_of_memory or self.stamp is None or self.stamp.job != event.job
         ):
             self._asked = [*self._asked[1 - MOST_ASKED :], event]
             return []
         if self.stamp is None or not self._concerns(event, self.stamp):
             return []
+        if isinstance(event, MemoryRanOut) and not self._out_of_memory:
+            self._out_of_memory, self._tell_at = event.reason, now
+        if self._out_of_memory:
+            return self._tell_of_memory(now)
         effects = [] if self.schedule is None else self.schedule.handle(event, now)
         effects += [] if self.feeding is None else self.feeding.handle(event, now)
         match event:
@@ -161,6 +175,8 @@ class Running:
     def expects(self, sender: NodeId, parcel: Parcel) -> bool:
         """Whether the plan in force waits for this parcel from this sender. Changes nothing."""
         match parcel:
+            case _ if self._out_of_memory:
+                return False
             case StateParcel():
                 return self.feeding is not None and self.feeding.expects(sender, parcel)
             case Inputs() | Activation() | Gradient():
@@ -170,6 +186,8 @@ class Running:
 
     def deadline(self) -> float | None:
         """Return the earlier of the machines' moments."""
+        if self._out_of_memory:
+            return self._tell_at
         moments = [machine.deadline() for machine in (self.schedule, self.feeding) if machine is not None]
         return min((t for t in (*moments, self._broken_at) if t is not None), default=None)
 
@@ -197,6 +215,16 @@ class Running:
                 reason = f"the connection between {self._name(self.node)} and {self._name(node)} broke"
                 effects.append(SendMessage(self.leader, WorkFailed(self.stamp, reason, final=False, peer=node)))
         return effects
+
+    def _tell_of_memory(self, now: float) -> list[Effect]:
+        """Nothing is computed here any more, under this plan: have the leader make one that gives this node less."""
+        if self.stamp is None or self._tell_at is None or now < self._tell_at:
+            return []
+        self._tell_at = now + REPEAT_SECONDS
+        if self.leader is None:
+            return []
+        failed = WorkFailed(self.stamp, self._out_of_memory, final=False, peer=self.node)
+        return [SendMessage(self.leader, failed)]
 
     def _refuse(self, parcel: Parcel, reason: str, now: float) -> list[Effect]:
         if isinstance(parcel, StateParcel):

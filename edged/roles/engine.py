@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from edged.core.messages import Activation, Gradient, Inputs, StateParcel
-from edged.errors import EdgedError
+from edged.errors import EdgedError, ShortageError
 from edged.telemetry.logs import topic_logger
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from edged.compute.thread import ComputeThread
 
 T = TypeVar("T")
+
+SHORTAGES = ("allocate memory", "not enough memory", "out of memory", "bad_alloc")
+"""What torch and its libraries say, in a ``RuntimeError``, where the system or an accelerator refuses memory."""
 
 
 class Engine:
@@ -32,8 +35,16 @@ class Engine:
         self._executor: Executor | None = None
         self._problem = "the executor has not been started"
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._short: Callable[[ShortageError], None] = _nobody
         self.busy_seconds = 0.0
         """Seconds of work done on the thread since the start; grows when a piece of work ends."""
+
+    def watch_memory(self, short: Callable[[ShortageError], None]) -> None:
+        """Call ``short`` on the loop when memory was refused, before the work's own ``failed``.
+
+        All that the executor ran has been let go by then.
+        """
+        self._short = short
 
     def start(self, measure: Callable[[Executor], T], done: Callable[[T], None], failed: Callable[[str], None]) -> None:
         """Build the executor, then ``measure`` it. ``failed`` gets the reason if this device cannot compute."""
@@ -76,13 +87,20 @@ class Engine:
             begun = time.perf_counter()
             try:
                 return call()
+            except (MemoryError, RuntimeError) as error:
+                if not is_shortage(error):
+                    raise
+                reason = sentence(error)
             finally:
                 self.busy_seconds += time.perf_counter() - begun
+            raise self._relieved(reason)  # behind the handler: the first exception's frames hold what was computed
 
         def finish(result: T | BaseException) -> None:
             if isinstance(result, BaseException):
                 if not isinstance(result, EdgedError):
                     topic_logger("compute").error("%s", sentence(result), exc_info=result)
+                if isinstance(result, ShortageError):
+                    self._short(result)
                 failed(sentence(result))
             else:
                 done(result)
@@ -94,6 +112,19 @@ class Engine:
                 topic_logger("compute").debug("a result came after the node had stopped")
 
         self._thread.submit(timed, hand_over)
+
+    def _relieved(self, reason: str) -> ShortageError:
+        held = 0 if self._executor is None else self._executor.relieve()
+        return ShortageError(f"memory ran out ({reason})", held)
+
+
+def _nobody(_shortage: ShortageError) -> None:
+    """Nobody has asked to be told."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether this exception says that memory was refused: Python's own, or one of torch's, which has many."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES)
 
 
 def sentence(error: BaseException) -> str:

@@ -6,6 +6,7 @@ What numpy, torch and mmap hold is freed without Python's lock, so the loop goes
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 LARGE_BYTES: Final = 8 << 20
@@ -14,10 +15,11 @@ LARGE_BYTES: Final = 8 << 20
 
 def release(buffers: list[memoryview]) -> None:
     """Empty the list; nobody else should hold on to what is in it. Call it on the loop."""
-    if sum(buffer.nbytes for buffer in buffers) < LARGE_BYTES:
-        buffers.clear()
-    else:
-        asyncio.get_running_loop().run_in_executor(None, _free, buffers)
+    if sum(buffer.nbytes for buffer in buffers) >= LARGE_BYTES:
+        with suppress(RuntimeError):  # where memory is short, the system may have none for a thread
+            asyncio.get_running_loop().run_in_executor(None, _free, buffers)
+            return
+    buffers.clear()
 
 
 def _free(buffers: list[memoryview]) -> None:

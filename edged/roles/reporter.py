@@ -10,6 +10,7 @@ import psutil
 from edged.core.ids import JobId, NodeId
 from edged.core.messages import MemberState, Message, NodeReport
 from edged.roles.engine import Engine
+from edged.roles.headroom import Headroom
 from edged.roles.observer import Observer
 from edged.roles.outlook import WORKING
 from edged.roles.worker import Worker
@@ -43,6 +44,7 @@ class Reporter:
         self._round_trips = round_trips
         self._waiting = waiting
         self._process = psutil.Process()
+        self._headroom = Headroom(lambda: worker.memory_bytes)
         self._sequence = 0
         self._busy_before = 0.0
 
@@ -58,6 +60,7 @@ class Reporter:
         self._observer.wait(self._waiting())
         self._journal.flush()
         report = self._measure()
+        self._headroom.look(report.resident_bytes, works=report.first_layer >= 0)
         for node, record in list(self._observer.members.items()):
             if record.state in {MemberState.ALIVE, MemberState.SUSPECT}:
                 self._send(node, report)

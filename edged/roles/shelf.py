@@ -26,6 +26,12 @@ class Shelf:
         self._held: dict[Stamp, dict[int, dict[tuple[int, int], Held]]] = {}
         self._read: dict[Stamp, set[int]] = {}
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors that are held."""
+        parcels = (each for versions in self._held.values() for held in versions.values() for each, _ in held.values())
+        return sum(spec.size_bytes for header in parcels for spec in header.tensors)
+
     def put(self, header: StateParcel, buffers: Sequence[memoryview]) -> None:
         """Hold a parcel of a plan that is not over."""
         versions = self._held.setdefault(header.stamp, {})

@@ -8,10 +8,13 @@ what it is for.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
+
+import psutil
 
 from edged.core.effects import (
     BuildStages,
@@ -28,6 +31,7 @@ from edged.core.events import (
     BackwardDone,
     ComputeFailed,
     ForwardDone,
+    MemoryRanOut,
     NormsTaken,
     SelfMeasured,
     SnapshotTaken,
@@ -38,7 +42,7 @@ from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import Activation, DataParcel, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
 from edged.core.parcels import PROGRAM_BYTES
-from edged.errors import MalformedError, ProgramRefusedError
+from edged.errors import MalformedError, ProgramRefusedError, ShortageError
 from edged.replication.snapshots import Snapshots, held_of
 from edged.roles.engine import Engine
 from edged.roles.pump import Post, Table
@@ -53,6 +57,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 SendParcel = Callable[[NodeId, Parcel, Sequence[memoryview]], None]
+
+PROBED_BYTES = 1 << 20
+"""Before a parcel so large is taken in, the system is asked whether it would give the memory."""
 
 Wants = Callable[[NodeId, Parcel], bool]
 """Whether the core waits for a parcel from this sender."""
@@ -91,7 +98,9 @@ class Worker:
         self._forward_seconds: deque[float] = deque(maxlen=32)
         self._backward_seconds: deque[float] = deque(maxlen=32)
         self.memory_bytes = 0
-        """Budget for training, once measured."""
+        """Budget for training, once measured; smaller each time that memory ran out."""
+        self._most_bytes = 0
+        engine.watch_memory(self._run_out)
 
     def table(self) -> Table:
         """Building, computing, handing on."""
@@ -120,7 +129,7 @@ class Worker:
 
         def done(result: tuple[float, str]) -> None:
             slowness, device = result
-            self.memory_bytes = memory()
+            self.memory_bytes = self._most_bytes = memory()
             self._post(SelfMeasured(slowness, self.memory_bytes, device))
 
         self._engine.start(measure, done, failed)
@@ -141,9 +150,42 @@ class Worker:
             return 0 < header.size_bytes <= PROGRAM_BYTES
         if isinstance(header, DataParcel):  # nobody here keeps samples
             return False
-        if isinstance(header, StateParcel) and sum(spec.size_bytes for spec in header.tensors) > self.memory_bytes:
+        size = sum(spec.size_bytes for spec in header.tensors)
+        if isinstance(header, StateParcel) and size > self._most_bytes:
             return False
-        return self._engine.expects(header)
+        return self._engine.expects(header) and self._has_room(header, size)
+
+    def _has_room(self, header: Parcel, size: int) -> bool:
+        """Whether the system gives this much memory now; nobody waits for a replica that it has no room for."""
+        if size < PROBED_BYTES:
+            return True
+        try:
+            mmap.mmap(-1, size).close()
+        except (OSError, MemoryError):
+            what = f"memory ran out ({size / 1e6:.0f} MB for what was to come in)"
+            if isinstance(header, StateParcel) and header.replica:
+                topic_logger("worker").warning("%s: a replica is refused", what)
+            else:
+                self._run_out(ShortageError(what, psutil.Process().memory_info().rss))
+                self._engine.run(lambda executor: executor.relieve(), lambda _held: None, self._complain)
+            return False
+        return True
+
+    def _run_out(self, shortage: ShortageError) -> None:
+        """Memory was refused: from now on the budget is what was held until then, but for bounds on a single change.
+
+        It stays so until the process ends: nobody can tell whether what took the memory will be gone.
+        """
+        before = self.memory_bytes
+        held = shortage.held_bytes + self._snapshots.size_bytes + self._shelf.size_bytes
+        self.memory_bytes = min(max(held, before // 64), before * 3 // 4)
+        topic_logger("worker").warning(
+            "%s while %.1f MB were held: this node's budget is %.1f MB now, not %.1f MB, and its layers move",
+            shortage, held / 1e6, self.memory_bytes / 1e6, before / 1e6,
+        )  # fmt: skip
+        self._forward.clear()
+        self._backward.clear()
+        self._post(MemoryRanOut(self.memory_bytes, str(shortage)))
 
     def take(self, sender: NodeId, header: Parcel, buffers: Sequence[memoryview], arrived: Callable[[], None]) -> None:
         """Hold a parcel's buffers; ``arrived`` is called when the core may count on them.

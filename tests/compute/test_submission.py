@@ -181,6 +181,50 @@ def test_first_weights_come_from_a_file(tmp_path: Path) -> None:
         build_model(make(model=network, weights=tmp_path / "w.safetensors"))
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(6, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.norm.weight.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.norm(self.first(x)))
+
+
+def test_a_model_on_the_meta_device_is_made_of_the_file(tmp_path: Path) -> None:
+    def bare() -> nn.Module:
+        with torch.device("meta"):
+            return Tied()
+
+    wanted = Tied()
+    path = tmp_path / "w.safetensors"
+    save_file({name: tensor.clone().double() for name, tensor in wanted.state_dict().items()}, path)
+    model = build_model(make(model=bare, weights=path))
+    assert isinstance(model, Tied)
+    assert model.second.weight is model.first.weight
+    assert not model.norm.weight.requires_grad
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, wanted.state_dict()[name].to(tensor.dtype))
+        assert tensor.dtype is torch.float32 or name == "norm.num_batches_tracked"
+        assert tensor.data_ptr() % 64 == 0
+    path.write_bytes(b"")
+    with pytest.raises(JobError, match="does not fit the model"):
+        build_model(make(model=bare, weights=path))
+    save_file({"first.weight": torch.zeros(2)}, path)
+    with pytest.raises(JobError, match="does not fit the model"):
+        build_model(make(model=bare, weights=path))
+
+
+def test_a_model_on_the_meta_device_needs_a_file(tmp_path: Path) -> None:
+    def bare() -> nn.Module:
+        with torch.device("meta"):
+            return nn.Linear(6, 3)
+
+    with pytest.raises(JobError, match="weight has no values yet: write weights='FILE.safetensors'"):
+        submit(make(model=bare, eval_data=None), tmp_path, None, None, source="a")
+
+
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(JobError, match="cannot write"):

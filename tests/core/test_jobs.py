@@ -64,12 +64,16 @@ def test_the_result_ends_the_job_for_all_and_the_next_begins(council):
     assert [e.stamp for e in effects if isinstance(e, MakePlan)] == [stamp(version=2, job=OTHER_JOB)]
 
 
-def test_an_impossible_job_makes_room_at_once(council):
+def test_an_impossible_job_waits_and_lets_the_next_one_have_its_turn(council):
     council.impossible = "needs 3 GB, 1 GB is free"
     council.submit()
-    council.impossible = ""
     council.hear(A, Submit(spec(OTHER_JOB)))
-    assert council.record.state is JobState.FAILED
+    assert council.record.state is JobState.WAITING
+    council.wait(YIELD_SECONDS + 1)
+    assert council.board.procedure.record.job == OTHER_JOB
+    council.impossible = ""
+    council.wait(1.0)
+    assert council.record.state is JobState.WAITING
     assert council.board.jobs.records[OTHER_JOB].state is JobState.RUNNING
 
 

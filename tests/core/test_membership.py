@@ -15,6 +15,7 @@ from edged.core.events import (
     LeaveAsked,
     LinkLost,
     LoopWasLate,
+    MemoryRanOut,
     MessageReceived,
     PeerMet,
     PortProbed,
@@ -314,6 +315,16 @@ def test_measuring_itself_raises_the_incarnation_so_that_it_spreads() -> None:
     own = bench.machine.own
     assert (own.slowness, own.memory_bytes, own.device, own.incarnation) == (2.5, 77, "cuda", 1)
     assert own in sent(effects, Gossip)[0].gossip
+
+
+def test_a_smaller_budget_is_told_to_all_at_once() -> None:
+    bench = Bench()
+    bench.do(SelfMeasured(2.5, 77, "cuda"))
+    effects = bench.do(MemoryRanOut(50, "memory ran out"))
+    own = bench.machine.own
+    assert (own.slowness, own.memory_bytes, own.device, own.incarnation) == (2.5, 50, "cuda", 2)
+    told_to = {e.to for e in effects if isinstance(e, SendMessage) and e.message == Gossip((own,))}
+    assert told_to == {node_id(i) for i in range(1, 5)}
 
 
 def test_leaving_says_goodbye_to_everyone_then_departs() -> None:

@@ -11,6 +11,7 @@ from edged.core.events import (
     JobSubmitted,
     LinkLost,
     MemberChanged,
+    MemoryRanOut,
     MessageReceived,
     ParcelArrived,
     ParcelRefused,
@@ -277,3 +278,24 @@ def test_drop_forgets_the_job():
     assert scene.machine.jobs() == set()
     assert scene.machine.deadline() is None
     scene.machine.check()
+
+
+@pytest.mark.parametrize("building", [False, True])
+def test_a_plan_for_which_there_is_no_memory_is_given_back_to_the_leader(scene, building):
+    scene.hear(C, prepare())
+    if building:
+        scene.handle(ParcelArrived(A, ProgramParcel(JOB, 1)))
+        assert [type(effect) for effect in scene.handle(state())] == [BuildStages]
+    verdict = SendMessage(C, WorkFailed(stamp(), "memory ran out", final=False, peer=B))
+    assert scene.handle(MemoryRanOut(7, "memory ran out")) == [verdict]
+    assert scene.handle(StagesBuilt(stamp(), "memory ran out")) == []
+    assert scene.hear(C, prepare()) == [verdict]
+    assert not scene.machine.expects(A, state().parcel)
+
+
+def test_memory_that_runs_out_behind_the_preparation_is_told_by_who_runs_the_plan(scene):
+    scene.hear(C, prepare())
+    scene.handle(ParcelArrived(A, ProgramParcel(JOB, 1)))
+    scene.handle(state())
+    scene.handle(StagesBuilt(stamp(), ""))
+    assert scene.handle(MemoryRanOut(7, "memory ran out")) == []

@@ -12,6 +12,7 @@ from edged.core.effects import (
     DropJob,
     DropStages,
     Log,
+    RunForward,
     SendFirstState,
     SendHeld,
     SendMessage,
@@ -21,11 +22,13 @@ from edged.core.effects import (
     TellMember,
 )
 from edged.core.events import (
+    ComputeFailed,
     ExportAsked,
     ForwardDone,
     JobSubmitted,
     LeaderChanged,
     LeaveAsked,
+    MemoryRanOut,
     MessageReceived,
     ParcelArrived,
     ParcelLost,
@@ -42,6 +45,7 @@ from edged.core.messages import (
     Committed,
     Drain,
     End,
+    Gossip,
     Gradient,
     Halt,
     Held,
@@ -71,7 +75,7 @@ from edged.core.messages import (
     WorkFailed,
 )
 from edged.core.node import Node, NodeOptions
-from edged.core.running import BROKEN_SECONDS
+from edged.core.running import BROKEN_SECONDS, REPEAT_SECONDS
 from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
 
 WORK = Work(0, Phase.TRAIN, 0)
@@ -622,3 +626,39 @@ def test_a_node_goes_at_last_but_not_while_its_layers_move(scene, state, goes):
 def test_a_node_without_jobs_leaves_at_once(scene):
     scene.handle(LeaveAsked())
     assert scene.node.membership.own.state is MemberState.LEFT
+
+
+def test_a_node_without_memory_stands_still_and_tells_the_leader_until_it_is_halted(scene):
+    scene.build()
+    scene.hear(C, start())
+    failed = SendMessage(C, WorkFailed(stamp(), "memory ran out", final=False, peer=B))
+    effects = scene.handle(MemoryRanOut(7, "memory ran out"))
+    budget, *_ = [e for e in effects if isinstance(e, SendMessage) and e.to == C and isinstance(e.message, Gossip)]
+    assert budget.message.gossip[0].memory_bytes == 7
+    assert effects.index(budget) < effects.index(failed)  # the plan that follows must know of it
+    assert scene.handle(ComputeFailed(stamp(), "memory ran out")) == []  # which would end the job otherwise
+    activation = Activation(stamp(), 0, 1, WORK, (), ())
+    assert not scene.node.expects(A, activation)
+    assert not [e for e in scene.handle(ParcelArrived(A, activation)) if isinstance(e, RunForward)]
+    scene.now += REPEAT_SECONDS
+    assert failed in scene.handle(TimerFired())
+    effects = scene.hear(C, Halt(stamp(version=2)))
+    assert not any(isinstance(e, TakeSnapshot) for e in effects)
+    assert any(isinstance(e, DropStages) for e in effects)
+    scene.now += REPEAT_SECONDS
+    assert failed not in scene.handle(TimerFired())
+    scene.build(stamp(version=2))
+    scene.hear(C, start(stamp(version=2)))
+    assert [e for e in scene.hear(C, Halt(stamp(version=3))) if isinstance(e, TakeSnapshot)]
+
+
+def test_an_export_asked_for_while_there_is_no_memory_waits_for_the_next_plan():
+    scene = Scene(A)
+    scene.handle(JobSubmitted(spec()))
+    scene.build()
+    scene.hear(C, start())
+    scene.handle(MemoryRanOut(7, "memory ran out"))
+    scene.handle(ExportAsked(JOB, 5))
+    scene.build(stamp(version=2))
+    scene.hear(C, start(stamp(version=2)))
+    assert exported(scene.node) == [5]

@@ -332,3 +332,44 @@ def test_a_data_holder_is_kept_while_it_stays():
 
 def test_inputs_that_stay_at_home_are_not_copied():
     assert protect(keep_inputs_home="inputs").data_holder == ""
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        (0, {A: (B, D), B: (C, D), C: (A, D)}),  # not measured yet
+        (10**9, {A: (B, D), B: (C, D), C: (A, D)}),
+        (3 * 3 * 4400, {A: (B, D), B: (C, D), C: (A, D)}),  # two layers each, of 2,200 bytes, three versions of them
+        (3 * 3 * 4400 - 1, {A: (B, D), B: (C, D), C: (A,)}),
+        (3 * 4400, {A: (B, D), B: (C,), C: (A,)}),
+        (100, {A: (B,), B: (C,), C: (A,)}),
+    ],
+)
+def test_the_leader_keeps_replicas_as_far_as_its_memory_has_room(memory, expected):
+    members = {node: member(node) for node in ALL} | {D: replace(member(D), memory_bytes=memory)}
+    made = Protection(
+        plan(stamp(), (A, B, C), layers=6), spec(layers=6), 8, D, replicas=1, interval=unmeasured, members=members
+    )
+    made.arrange(ALL, ALL, 0.0)
+    assert {node: made.holders(node) for node in (A, B, C)} == expected
+    for node, first in ((A, 0), (B, 2), (C, 4)):
+        for keeper in (node, *expected[node]):
+            hold(made, keeper, 8, first, first + 1, boot=1)
+    made.arrange(ALL, ALL, 1.0)
+    assert made.committed == 8
+    members[D] = member(D)
+    made.arrange(ALL, ALL, 2.0)
+    assert made.holders(C) == (A, D)
+
+
+@pytest.mark.parametrize(("memory", "expected"), [(48_400, (C, A)), (48_399, (C,))])
+def test_what_the_leader_runs_and_keeps_as_a_successor_comes_first(memory, expected):
+    """Its own two layers take 8,800 bytes, three micro-batches in flight included, copies of any two layers 13,200."""
+    members = {node: member(node) for node in ALL} | {A: replace(member(A), memory_bytes=memory)}
+    made = Protection(
+        plan(stamp(), (A, B, C), layers=6), spec(layers=6), 8, A, replicas=1, interval=unmeasured, members=members
+    )
+    made.arrange(ALL, ALL, 0.0)
+    assert made.holders(A) == (B,)
+    assert made.holders(C) == (A,)
+    assert made.holders(B) == expected

@@ -2,13 +2,17 @@
 
 import asyncio
 import threading
+import weakref
+
+import pytest
+import torch
 
 from edged.compute.thread import ComputeThread
 from edged.core.ids import JobId, Stamp
 from edged.core.messages import StateParcel
-from edged.errors import JobError
+from edged.errors import JobError, ShortageError
 from edged.roles.device import Device
-from edged.roles.engine import Engine, sentence
+from edged.roles.engine import Engine, is_shortage, sentence
 
 STATE = StateParcel(Stamp(JobId("aa"), 1, 1), 0, 0, 0, (), b"", replica=False)
 
@@ -68,3 +72,49 @@ def test_sentences_are_one_line_and_name_foreign_types() -> None:
     assert sentence(KeyError("x")) == "KeyError: 'x'"
     assert sentence(RuntimeError("first\nsecond")) == "RuntimeError: first"
     assert sentence(MemoryError()) == "MemoryError"
+
+
+async def test_memory_that_is_refused_is_told_before_the_failure_and_what_was_computed_is_let_go() -> None:
+    thread = ComputeThread()
+    engine = Engine(thread, Device("cpu", 1, 1.0, 0).executor)
+    told: list[object] = []
+    engine.watch_memory(told.append)
+    measured = asyncio.get_running_loop().create_future()
+    engine.start(lambda executor: str(executor.device), measured.set_result, measured.set_result)
+    thread.start()
+    assert await measured == "cpu"
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def compute(_executor: object) -> torch.Tensor:
+        mine = torch.zeros(10)
+        made.append(weakref.ref(mine))
+        return mine + torch.empty(2**55)
+
+    over = asyncio.get_running_loop().create_future()
+    engine.run(compute, over.set_result, lambda reason: over.set_result((reason, list(told), made[0]())))
+    reason, before, left = await over
+    assert left is None
+    assert "memory" in reason
+    (shortage,) = before
+    assert isinstance(shortage, ShortageError)
+    assert str(shortage) == reason
+    assert shortage.held_bytes == 0
+    assert await outcome(engine, lambda _executor: 1 / 0) == ("failed", "ZeroDivisionError: division by zero")
+    assert told == [shortage]
+    assert thread.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (MemoryError("std::bad_alloc"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory: you"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_a_shortage_is_told_from_other_failures(error: Exception, short: bool) -> None:
+    assert is_shortage(error) is short

@@ -35,6 +35,16 @@ async def test_only_large_memory_is_freed_on_another_thread(size: int, *, here: 
     assert buffers == []
 
 
+async def test_where_no_thread_can_be_started_memory_is_freed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
+    buffers = [memoryview(bytearray(LARGE_BYTES))]
+    release(buffers)
+    assert buffers == []
+
+
 def test_all_that_is_let_go_of_is_released() -> None:
     released: list[list[memoryview]] = []
     snapshots = Snapshots(released.append)

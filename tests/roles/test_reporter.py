@@ -22,7 +22,7 @@ def test_a_report_goes_to_all_that_are_there_with_layers_and_links() -> None:
     observer.members |= {PEER: record_of(PEER, "pi"), GONE: record_of(GONE, "old", MemberState.DEAD)}
     engine = SimpleNamespace(busy_seconds=0.25)
     transport = SimpleNamespace(statistics=lambda: (LinkStatistics(PEER, 5e6, 1e6, 0),))
-    worker = SimpleNamespace(micro_batch_seconds=lambda: 0.004)
+    worker = SimpleNamespace(micro_batch_seconds=lambda: 0.004, memory_bytes=10**12)
     sent: list = []
     reporter = Reporter(
         observer,

@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import mmap
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from edged.compute.job_file import load
 from edged.compute.local import train_local
@@ -29,6 +31,7 @@ from edged.core.events import (
     BackwardDone,
     ComputeFailed,
     ForwardDone,
+    MemoryRanOut,
     NormsTaken,
     ParcelArrived,
     SampleDrawn,
@@ -41,6 +44,7 @@ from edged.core.ids import JobId, Stamp
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs, ProgramParcel, StateParcel, TensorSpec
 from edged.core.plan import Plan
+from edged.errors import ShortageError
 from tests.roles.bench import OWN, Bench, hand_in, plan_of, write_job
 
 
@@ -282,3 +286,52 @@ async def test_a_job_that_ends_while_its_program_is_loaded_leaves_nothing(tmp_pa
         await computed(bench)
         assert done == ["other"]
         assert set(bench.worker._programs) == {"ff"}
+
+
+async def test_memory_that_runs_out_costs_the_stages_and_shrinks_the_budget(tmp_path: Path) -> None:
+    spec = hand_in(tmp_path, write_job(tmp_path))
+    plan = plan_of(spec, 1)
+    async with Bench(tmp_path) as bench:
+        assert (await prepare(bench, spec, plan)).problem == ""
+        bench.do(StartFeeder(spec))
+        await micro_batch(bench, spec, plan, Work(0, Phase.TRAIN, 0), 0.5)
+        bench.worker._compute(plan.stamp, lambda _executor: torch.empty(2**55), lambda _nothing: None)
+        ran_out = await bench.until(MemoryRanOut)
+        assert (await bench.until(ComputeFailed)).reason == ran_out.reason
+        parameters = sum(layer.parameter_bytes for layer in spec.layers)
+        assert bench.worker.memory_bytes == ran_out.memory_bytes == 10**9 // 64  # bounded: it held next to nothing
+        assert "memory ran out (RuntimeError: " in ran_out.reason
+        bench.do(RunUpdate(plan.stamp, 1, None))
+        assert "nothing has been built" in (await bench.until(ComputeFailed)).reason
+        huge = TensorSpec("parameter/x", "float32", (10**8,), (1,), 4 * 10**8)
+        assert parameters < 10**9 // 64 < huge.size_bytes
+        copy = StateParcel(plan.stamp, 0, 0, 0, (huge,), b"", replica=True)
+        bench.worker.drop_job(spec.job)
+        await computed(bench)
+        assert bench.worker.expects(OWN, copy)  # what a source is sent in pieces keeps to the budget of the beginning
+
+
+@pytest.mark.parametrize(("held", "left"), [(10, 12), (100, 100), (500, 500), (750, 600), (2000, 600)])
+async def test_the_budget_becomes_what_was_held_within_bounds(tmp_path: Path, held: int, left: int) -> None:
+    async with Bench(tmp_path) as bench:
+        bench.worker.memory_bytes = 800
+        bench.worker._run_out(ShortageError("memory ran out", held))
+        assert (await bench.until(MemoryRanOut)).memory_bytes == left
+
+
+async def test_a_parcel_for_which_the_system_has_no_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = TensorSpec("parameter/x", "float32", (2**20,), (1,), 2**22)
+    async with Bench(tmp_path) as bench:
+        headers = [StateParcel(Stamp(JobId("aa"), 1, 1), 0, 0, 0, (spec,), b"", replica=r) for r in (True, False)]
+        assert [bench.worker.expects(OWN, header) for header in headers] == [True, True]
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        monkeypatch.setattr(mmap, "mmap", refuse)
+        assert not bench.worker.expects(OWN, headers[0])
+        assert not [event for event in bench.events if isinstance(event, MemoryRanOut)]  # nobody waits for a replica
+        assert not bench.worker.expects(OWN, headers[1])
+        assert (await bench.until(MemoryRanOut)).reason == "memory ran out (4 MB for what was to come in)"

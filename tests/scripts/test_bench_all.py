@@ -22,7 +22,7 @@ def rows(result: object) -> dict[str, bool]:
 
 
 def test_every_benchmark_is_run() -> None:
-    shared = {"bench_all.py", "bench_model.py", "bench_recovery_job.py"}
+    shared = {"bench_all.py", "bench_model.py", "bench_gpt.py", "bench_recovery_job.py"}
     assert {path.name for path in Path(SCRIPTS).glob("bench_*.py")} - shared == set(bench_all.SCRIPT_NAMES)
 
 
@@ -38,6 +38,12 @@ def test_times_and_rates() -> None:
     assert rows(times) == {"help": True}
     rate = {"edged_bytes_per_second": 9e8, "plain_bytes_per_second": 1e9, "ratio": 0.9, "goal": 0.8, "rounds": 3}
     assert list(rows(rate | {"ratio_lowest": 0.8, "ratio_highest": 1.0}).values()) == [True]
+
+
+def test_limits_and_what_could_not_be_measured() -> None:
+    limit = {"name": "a joiner", "unit": "s", "values": [3.0, 30.0, 31.0], "goal": 20.0, "median": 30.0}
+    assert rows({"limits": [limit, limit | {"name": "noise", "median": 2.0}]}) == {"a joiner": False, "noise": True}
+    assert rows({"skipped": "needs root"}) == {": needs root": False}
 
 
 def test_pauses_and_what_they_are_compared_with(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,7 @@ from edged.core.events import (
     HeldLost,
     HeldStored,
     JobSubmitted,
+    MemoryRanOut,
     NormsTaken,
     SampleDrawn,
     SnapshotTaken,
@@ -68,9 +69,11 @@ DRAW_SECONDS = 0.001
 COPY_SECONDS = 0.002
 WRITE_SECONDS = 0.02
 ROWS = 16
-NO_MEMORY = "no memory is left"
 """Samples in one parcel of them."""
 
+NO_MEMORY = "no memory is left"
+
+BUDGET = 10**9
 WANT_SECONDS = 30.0
 DEPART_SECONDS = 5.0
 VERSIONS_ON_DISK = 3
@@ -141,7 +144,8 @@ class Stages:
 class Troubles:
     """What is wrong with a device: how often a build or a snapshot fails yet, how slow its disk is, if it is full.
 
-    ``unreadable``: versions that lie on its disk, and cannot be read.
+    ``unreadable``: versions that lie on its disk, and cannot be read. ``shortages``: after so many more computations,
+    one after the other, memory is refused.
     """
 
     builds: int = 0
@@ -150,6 +154,7 @@ class Troubles:
     disk_full: bool = False
     uncopyable: bool = False
     unreadable: set = field(default_factory=set)
+    shortages: tuple = ()
 
 
 class Device:
@@ -168,6 +173,7 @@ class Device:
         self.memory = {}
         self.programs = set(home.programs)
         self.ended = set()
+        self.budget = BUDGET
         self.left = {}
         self.samples = {}
         self.pending = set()
@@ -265,6 +271,8 @@ class Device:
             if self.troubles.builds > 0:
                 self.troubles.builds -= 1
                 problem = NO_MEMORY
+            elif self._runs_out():
+                problem = "memory ran out"
             elif spec.job not in self.programs | self.home.spool.keys():
                 problem = "the program is not here"
             else:
@@ -317,7 +325,7 @@ class Device:
         stamp, route, hop, work = effect.stamp, effect.route, effect.hop, effect.work
 
         def done():
-            stages = self.stages.get(stamp)
+            stages = None if self._runs_out() else self.stages.get(stamp)
             if stages is None:
                 return self._failed(stamp, f"no stages for a forward of {work}")
             part, spec = stages.parts[route, hop], stages.spec
@@ -342,7 +350,7 @@ class Device:
         stamp, route, hop, work = effect.stamp, effect.route, effect.hop, effect.work
 
         def done():
-            stages = self.stages.get(stamp)
+            stages = None if self._runs_out() else self.stages.get(stamp)
             if stages is None:
                 return self._failed(stamp, f"no stages for a backward of {work}")
             last = hop + 1 == len(stages.plan.routes[route].hops)
@@ -368,7 +376,7 @@ class Device:
         stamp, version = effect.stamp, effect.version
 
         def done():
-            stages = self.stages.get(stamp)
+            stages = None if self._runs_out() else self.stages.get(stamp)
             if stages is None:
                 return self._failed(stamp, f"no stages for the update to {version}")
             for part in stages.parts.values():
@@ -381,6 +389,19 @@ class Device:
 
     def _seconds(self, spec):
         return self.slowness * self.world.layer_seconds * max(1, len(spec.layers) // 2)
+
+    def _runs_out(self):
+        """Whether memory is refused now; then all that runs is let go, and this node's budget shrinks."""
+        if not self.troubles.shortages:
+            return False
+        first, *later = self.troubles.shortages
+        self.troubles.shortages = (first - 1, *later) if first else tuple(later)
+        if first:
+            return False
+        self.stages.clear()
+        self.budget = self.budget * 3 // 4
+        self.post(MemoryRanOut(self.budget, "memory ran out"))
+        return True
 
     def _failed(self, stamp, reason):
         self.post(ComputeFailed(stamp, reason))

@@ -55,7 +55,7 @@ from edged.strategies import PLANNERS
 from edged.strategies.cost import PlanImpossibleError
 from tests.core.job_sample import member
 from tests.simulation.arithmetic import Undisturbed
-from tests.simulation.device import Device, Home, Troubles
+from tests.simulation.device import BUDGET, Device, Home, Troubles
 
 LINK_SECONDS = 0.001
 STATE_SECONDS = 0.01
@@ -170,7 +170,7 @@ class Cluster:
         machine = self.nodes[node] = Node(record, self.options, rng, home.saved, known, referee, home.listed)
         self.sim.add(node, machine)
         device.begin()
-        self.sim.post(node, SelfMeasured(slowness, 10**9, "cpu"), self.random.uniform(0.1, 1.0))
+        self.sim.post(node, SelfMeasured(slowness, BUDGET, "cpu"), self.random.uniform(0.1, 1.0))
         self.sim.at(self.sim.now + self.random.uniform(0.02, 0.3), lambda: self.meet(node, device))
         self.tell(node, f"starts, boot {home.boot}")
 

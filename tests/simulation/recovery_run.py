@@ -30,6 +30,9 @@ MOST_LEADERS = 4
 """A job that may have to begin anew waits for what was lost first, and that is counted by each new leader from its own
 beginning: so many of them, where messages are lost, are waited for."""
 
+SCARCE = 0.12
+"""Of the devices, those on which memory is refused once or twice."""
+
 STEP_SECONDS = 0.25
 
 SLOW, SLOW_SECONDS = 3, 0.1
@@ -101,6 +104,10 @@ def cluster_of(seed, random):
             trouble.builds = random.choice([1, 1, 2])
         if random.random() < 0.1:
             trouble.snapshots = random.randint(1, 4)
+    apart = Random(f"shortages {seed}")  # beside the rest, which stays as it was
+    for _, trouble in sorted(cluster.troubles.items()):
+        if apart.random() < SCARCE:
+            trouble.shortages = tuple(apart.randint(0, 60) for _ in range(apart.choice([1, 1, 2])))
     return cluster
 
 

@@ -204,7 +204,7 @@ class Cluster:
         self.key = new_cluster_key()
         self.nodes: dict[str, Node] = {}
         self.environment = dict(ENVIRONMENT)
-        self._common = list(common) or ["--listen", "127.0.0.1:0", "--no-discovery"]
+        self.common = list(common) or ["--listen", "127.0.0.1:0", "--no-discovery"]
         stack.callback(self.end)
 
     def __getitem__(self, name: str) -> Node:
@@ -218,7 +218,7 @@ class Cluster:
         started = []
         for name in names:
             seeds = [argument for node in self.running() if node.address for argument in ("--seed", node.address)]
-            self.nodes[name] = Node(self.folder / name, self.key, [*self._common, *seeds], (), self.environment)
+            self.nodes[name] = Node(self.folder / name, self.key, [*self.common, *seeds], (), self.environment)
             started.append(self.nodes[name])
             if not seeds:
                 started[-1].ready()

@@ -61,7 +61,8 @@ async def shout(port, frames):
                     writer.write(rest.pop())
                 await writer.drain()
             finally:
-                writer.close()
+                writer.transport.abort()  # what the node does not read must not keep the connection
+                await writer.wait_closed()
 
 
 async def test_ten_thousand_frames_of_a_stranger_leave_a_node_serving():

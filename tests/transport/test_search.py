@@ -93,11 +93,25 @@ async def test_a_door_that_cuts_every_handshake_has_another_key(monkeypatch):
 
 @contextlib.asynccontextmanager
 async def a_server(serve):
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    """Where it listens; when it ends no connection is left, whoever was to close it."""
+    writers = []
+
+    async def served(reader, writer):
+        writers.append(writer)
+        with contextlib.suppress(OSError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:
         server.close()
+        async with asyncio.timeout(20.0):  # what it has accepted is served to its end: the other side has gone
+            while rest := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(rest)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 async def outcome_at(place):
