@@ -22,6 +22,7 @@ CONFIG_NAME = "config.toml"
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 PORT_LIMIT = 65536
 MOST_REPLICAS = 16
+LEAST_JOURNAL_BYTES = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Settings:
     ``memory_bytes`` 0: measured free memory. ``threads`` 0: see ``compute.cores``. ``slowdown``: emulate a device so
     many times slower. ``replicas``: how many nodes besides the leader keep copies of a node's layers, where this one
     leads.
-    ``forks``: whether a minority that hears only silence goes on as a fork (``--minority``).
+    ``forks``: whether a minority that hears only silence goes on as a fork (``--minority``). ``metrics``: where metrics
+    are served, if they are. ``journal_bytes``: room for the journal on the disk.
     """
 
     home: Path
@@ -50,6 +52,8 @@ class Settings:
     forks: bool
     tui: bool
     log_format: str
+    metrics: tuple[str, int] | None = None
+    journal_bytes: int = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,23 @@ def parse_address(value: object) -> tuple[str, int]:
     if port >= PORT_LIMIT:
         raise ValueError(f"a port is below {PORT_LIMIT}")
     return match[1].strip("[]"), port
+
+
+def _metrics(value: object) -> tuple[str, int]:
+    """A port of this device's own address, or HOST:PORT."""
+    text = str(value).strip()
+    if re.fullmatch(r"\d+", text):
+        return parse_address(f"127.0.0.1:{text}")
+    if not re.fullmatch(r".+:\d+", text):
+        raise ValueError("write a port, for example 9464, or HOST:PORT to be reached from other devices")
+    return parse_address(text)
+
+
+def _journal(value: object) -> int:
+    size = parse_size(value)
+    if size < LEAST_JOURNAL_BYTES:
+        raise ValueError("a journal needs at least 1MB")
+    return size
 
 
 def _seeds(value: object) -> tuple[tuple[str, int], ...]:
@@ -184,6 +205,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("minority", _one_of("fork", "wait"), "fork", "what a minority does that hears only silence for 15 seconds"),
     Option("tui", _flag, True, "show the live view when the output is a terminal"),
     Option("log-format", _one_of("text", "json"), "text", "how log lines look"),
+    Option("journal", _journal, 2**24, "room for the journal on the disk, such as 16MiB"),
+    Option("metrics-port", _metrics, None, "[HOST:]PORT to serve metrics and health on", unset="off"),
 )
 
 
@@ -240,6 +263,8 @@ def settings(home: Path, flags: Mapping[str, Any], environment: Mapping[str, str
         forks=value["minority"] == "fork",
         tui=value["tui"],
         log_format=value["log-format"],
+        metrics=value["metrics-port"],
+        journal_bytes=value["journal"],
     )
 
 

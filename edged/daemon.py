@@ -16,21 +16,23 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from logging import INFO, WARNING
-from random import Random, SystemRandom
+from random import SystemRandom
 from typing import Any, NoReturn
 
+from edged import __version__
 from edged.compute.thread import ComputeThread
 from edged.config import Settings
+from edged.core.beginning import Beginning
 from edged.core.electorate import SavedVote
 from edged.core.events import JobSubmitted, LeaveAsked
 from edged.core.expelling import EXPELLED
+from edged.core.ids import PROTOCOL_VERSION
 from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
-from edged.core.node import Node, NodeOptions
-from edged.core.voter import ElectionOptions
 from edged.errors import BrokenInvariantError, ConfigError, ExpelledError, KeyRefusedError, UserError
 from edged.replication.policy import interval
 from edged.replication.snapshots import Snapshots
@@ -41,6 +43,7 @@ from edged.roles.commands import NodeCommands
 from edged.roles.copies import Copies
 from edged.roles.device import Device
 from edged.roles.disk import Disk
+from edged.roles.endpoint import Endpoint
 from edged.roles.engine import Engine
 from edged.roles.freeing import release
 from edged.roles.intake import Intake
@@ -48,6 +51,7 @@ from edged.roles.keeper import Keeper
 from edged.roles.leader import Leader
 from edged.roles.local import LocalServer
 from edged.roles.lock import HomeLock
+from edged.roles.meter import Meter
 from edged.roles.network import Network
 from edged.roles.observer import Observer
 from edged.roles.pump import Pump
@@ -61,14 +65,14 @@ from edged.roles.worker import Worker
 from edged.strategies import PLANNERS
 from edged.telemetry.counters import Counters
 from edged.telemetry.journal import Journal
-from edged.telemetry.logs import LOG_NAME, configure, topic_logger
+from edged.telemetry.logs import LOG_NAME, configure, name_node, topic_logger
 from edged.telemetry.paths import local_socket_path
 from edged.transport.banned import is_shut_out, mark_shut_out
 from edged.transport.identity import load_identity
 from edged.transport.network import ZmqTransport
 from edged.transport.notices import Notice
 from edged.transport.search import read_names
-from edged.transport.security import is_retired, new_cluster_key, read_cluster_key, write_cluster_key
+from edged.transport.security import settle_cluster_key
 
 try:
     from uvloop import new_event_loop
@@ -94,6 +98,9 @@ IMPORT_SECONDS = 10.0
 
 SWITCH_SECONDS = 0.0001
 """How long the loop may keep the interpreter while the compute thread wants it; Python's 5 ms cost 1 % of a step."""
+
+SEED_BITS = 53
+"""As many as any reader of the journal's JSON keeps."""
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -159,7 +166,7 @@ class Daemon:
         self._settings = settings
         self._thread = thread
         self._before_exit = before_exit
-        self._token, self._key_is_new = _cluster_key(settings)
+        self._token, self._key_is_new = settle_cluster_key(settings.home, settings.key, joins=bool(settings.seeds))
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._strange: set[str] = set()
         self._observer: Observer | None = None
@@ -168,10 +175,12 @@ class Daemon:
         self._keeper: Keeper | None = None
         self._disk = Disk()
         self._server: LocalServer | None = None
+        self._endpoint: Endpoint | None = None
         self._asked_to_leave = False
         self._begun = asyncio.get_running_loop().time()
-        self.journal = Journal(settings.home / "journal")
+        self.journal = Journal(settings.home / "journal", settings.journal_bytes // 2)
         identity = load_identity(settings.home)
+        name_node(identity.node)
         if is_shut_out(settings.home, identity.node):
             raise ExpelledError(EXPELLED)
         self.transport = ZmqTransport(
@@ -196,14 +205,26 @@ class Daemon:
         await self.transport.open()
         own = self.transport.own_record()
         saved = None if vote is None else SavedVote(vote.term, vote.voted_for, vote.electorate)
-        names, contacts = read_names(settings.home), self.transport.contacts
-        self._observer = observer = Observer(own, lambda: node.board.jobs.records, remembered=names, contacts=contacts)
-        election = ElectionOptions(forks=settings.forks)
-        options = NodeOptions(election=election, interval=interval, replicas=settings.replicas)
-        rng, expelled = Random(SystemRandom().getrandbits(64)), self.transport.expelled()
-        node = Node(own, options, rng, saved, expelled, observer.watch, register.load())
+        names, counters = read_names(settings.home), Counters()
+        self._observer = observer = Observer(
+            own, lambda: node.board.jobs.records,
+            remembered=names, contacts=self.transport.contacts, counters=counters,
+        )  # fmt: skip
+        beginning = Beginning(
+            release=__version__,
+            protocol=PROTOCOL_VERSION,
+            seed=SystemRandom().getrandbits(SEED_BITS),
+            replicas=settings.replicas,
+            forks=settings.forks,
+            record=own,
+            saved=saved,
+            known=self.transport.expelled(),
+            listed=tuple(register.load()),
+        )
+        self.journal.begin(beginning, time.monotonic())
+        node = beginning.node(interval, observer.watch)
         self._leaving = node.leaving
-        self.pump = pump = Pump(own.node, node, self.transport, self.journal, Counters())
+        self.pump = pump = Pump(own.node, node, self.transport, self.journal, counters)
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)
         shelf, snapshots, engine = Shelf(), Snapshots(release), Engine(self._thread, device.executor)
         worker = Worker(own.node, engine, shelf, snapshots, pump.post, pump.send_parcel, node.expects)
@@ -244,6 +265,11 @@ class Daemon:
         commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post)
         self._server = LocalServer(path, commands)
         await self._server.open()
+        if settings.metrics is not None:
+            meter = Meter(settings.cluster, settings.seeds, observer, counters, engine, self.transport, node)
+            self._endpoint = Endpoint(settings.metrics, meter.pages())
+            await self._endpoint.open()
+            topic_logger("daemon").info("metrics and health: %s", self._endpoint.url)
         self._reporter = Reporter(
             observer,
             worker,
@@ -289,8 +315,9 @@ class Daemon:
 
     async def close(self) -> None:
         """Close everything that was opened, once what is held is on the disk; safe after a failed ``open``."""
-        if self._server is not None:
-            await self._server.close()
+        for server in (self._server, self._endpoint):
+            if server is not None:
+                await server.close()
         if self._source is not None:
             await self._source.close()
         if self._copies is not None:
@@ -314,7 +341,9 @@ class Daemon:
                 _tell(f"join from another device with:  edged join{cluster} --key {self._token} --seed {seed}")
         if not self._settings.tui:
             ready = {"event": "ready", "node": own.node, "name": own.name, "address": door}
-            sys.stdout.write(json.dumps({**ready, "home": str(self._settings.home)}) + "\n")
+            ready |= {"home": str(self._settings.home)}
+            ready |= {"metrics": f"{self._endpoint.url}/metrics"} if self._endpoint is not None else {}
+            sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
 
     def _notice(self, notice: Notice) -> None:
@@ -377,26 +406,6 @@ class Daemon:
         self.journal.close()
         self._before_exit()
         os._exit(INTERRUPTED)
-
-
-def _cluster_key(settings: Settings) -> tuple[str, bool]:
-    """The cluster key's token, and whether it was made just now."""
-    kept = read_cluster_key(settings.home)
-    token = settings.key or kept
-    if settings.key and kept is not None and is_retired(settings.home, settings.key):
-        topic_logger("daemon").warning("the key given was exchanged meanwhile; the newer one of this home is used")
-        token = kept
-    made = token is None
-    if token is None and settings.seeds:
-        raise ConfigError(
-            "--seed names a node of a cluster, but no key is given to join it with: `edged key join-command` on that "
-            "device prints the whole line to type here"
-        )
-    if token is None:
-        token = new_cluster_key()
-    if token != kept:
-        write_cluster_key(settings.home, token)
-    return token, made
 
 
 def _tell(text: str) -> None:

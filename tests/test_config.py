@@ -54,6 +54,10 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
         ({"minority": "vote"}, {}, ["--minority", "fork, wait"]),
         ({"replicas": "-1"}, {}, ["--replicas", "at least"]),
         ({"replicas": "99"}, {}, ["--replicas", "at most 16"]),
+        ({"journal": "1000"}, {}, ["--journal", "at least 1MB"]),
+        ({"metrics-port": "high"}, {}, ["--metrics-port", "9464", "HOST:PORT"]),
+        ({"metrics-port": "99999"}, {}, ["--metrics-port", "a port is below"]),
+        ({}, {"EDGED_METRICS_PORT": "desk"}, ["EDGED_METRICS_PORT", "HOST:PORT"]),
         ({"discovery": "perhaps"}, {}, ["true or false"]),
     ],
 )
@@ -92,3 +96,20 @@ def test_home_comes_from_flag_then_variable(tmp_path: Path) -> None:
     assert home_of(tmp_path, {"EDGED_HOME": "/x"}) == tmp_path
     assert home_of(None, {"EDGED_HOME": "/x"}) == Path("/x")
     assert home_of(None, {}).name == "edged"
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("9464", ("127.0.0.1", 9464)),
+        (0, ("127.0.0.1", 0)),
+        ("0.0.0.0:9464", ("0.0.0.0", 9464)),
+        ("[::1]:9464", ("::1", 9464)),
+        ("desk:9464", ("desk", 9464)),
+    ],
+)
+def test_metrics_are_served_on_loopback_unless_a_host_is_named(
+    tmp_path: Path, written: object, address: tuple[str, int]
+) -> None:
+    assert settings(tmp_path, {}, {}).metrics is None
+    assert settings(tmp_path, {"metrics-port": written}, {}).metrics == address

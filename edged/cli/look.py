@@ -1,4 +1,4 @@
-"""Commands that look: ``status``, ``watch``, ``events``."""
+"""Commands that look: ``status``, ``watch``, ``events``, ``replay``."""
 
 from __future__ import annotations
 
@@ -52,3 +52,16 @@ def events(
     """Print the journal as JSON lines."""
     for line in Client(home(home_flag)).stream("events", follow=follow):
         print_json(line)
+
+
+def replay(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A journal's file, or its folder: HOME/journal.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Tell a journal to a fresh core, which must decide the same."""
+    path = path.expanduser()
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist; a node's journal is in HOME/journal")
+    from edged.cli.replaying import tell
+
+    tell(path, as_json=as_json)

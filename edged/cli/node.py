@@ -50,6 +50,11 @@ def join(
     ] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    journal: Annotated[str | None, typer.Option(help="Room for the journal on the disk, such as 16MiB.")] = None,
+    metrics_port: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Serve /metrics, /healthz and /readyz; on 127.0.0.1 without HOST."),
+    ] = None,
     leave_at_eof: Annotated[
         bool, typer.Option("--leave-at-eof", hidden=True, help="Leave when standard input ends.")
     ] = False,
@@ -71,6 +76,8 @@ def join(
         "minority": minority,
         "tui": tui,
         "log-format": log_format,
+        "journal": journal,
+        "metrics-port": metrics_port,
     }
     chosen = settings(home(home_flag), flags, os.environ)
     if key:

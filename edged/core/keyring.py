@@ -11,7 +11,7 @@ leader that dies half-way leaves no two halves: whoever has the new key brings i
 away, and comes back without a new process, gets it then; one that was started anew has to be given it by hand, since
 the door does not know it any more.
 
-The token is handled as bytes here, and nowhere shown: the journal writes bytes as their length.
+The token is handled as bytes here, and nowhere shown: the journal writes bytes as their length and a short digest.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ from edged.core.plan import Plan
 from edged.roles.history import KEPT_JOBS, History
 from edged.roles.pump import Table
 from edged.roles.safekeeping import Safekeeping
+from edged.roles.tally import Tally
+from edged.telemetry.counters import Counters
 from edged.telemetry.logs import LEVELS, topic_logger
 from edged.transport.contacts import Contacts
 
@@ -75,10 +77,12 @@ class Observer:
         clock: Callable[[], float] = time.monotonic,
         remembered: Mapping[NodeId, str] | None = None,
         contacts: Contacts | None = None,
+        counters: Counters | None = None,
     ) -> None:
         """``jobs`` gives the core's job list; ``remembered`` are names of nodes from an earlier run.
 
-        ``contacts``: the transport's, which say why others are not seen.
+        ``contacts``: the transport's, which say why others are not seen. ``counters`` counts steps, samples and
+        recoveries.
         """
         self.own_id = own.node
         self.members: dict[NodeId, MemberRecord] = {own.node: own}
@@ -99,6 +103,7 @@ class Observer:
         self.tentative = ""
         self.waiting: Mapping[JobId, str] = {}
         self.safekeeping = Safekeeping(clock)
+        self.tally = Tally(counters or Counters())
         self._led = ""
         self._going_on: tuple[Stamp, int] | None = None
         self._clock = clock
@@ -213,6 +218,7 @@ class Observer:
             case Committed():
                 self.safekeeping.commit(message)
             case RecoveryReport(text=text) if self.history.recovered(message):
+                self.tally.recovered(message)
                 self.tell(text)
             case Decided(text=text) if self.history.decided(message):
                 self._decisions[message.stamp.job] = (self._clock(), text)
@@ -237,6 +243,8 @@ class Observer:
     def _step(self, report: StepReport) -> None:
         """The curve goes on from here: steps that were rolled back leave it as they are done again."""
         losses = self.losses.setdefault(report.stamp.job, deque(maxlen=LOSSES_KEPT))
+        again = bool(losses) and losses[-1][0] >= report.step
+        self.tally.step(report, self.specs.get(report.stamp.job), again=again)
         while losses and losses[-1][0] >= report.step:
             losses.pop()
         losses.append((report.step, report.loss))

@@ -163,7 +163,11 @@ class Pump:
 
     def _handle(self, event: Event) -> None:
         now = self._clock()
-        effects = self._node.handle(event, now)
+        try:
+            effects = self._node.handle(event, now)
+        except Exception as error:
+            self._journal.record(event, (), now, broke=f"{type(error).__name__}: {error}")
+            raise
         self._counters.add("events")
         try:
             for effect in effects:

@@ -4,16 +4,22 @@
 
     {"time": 1750000000.123, "now": 812.25, "event": {"type": "LinkLost", "node": "ab.."}, "effects": [{...}]}
 
-``time`` is the wall clock, ``now`` the monotonic time that the core was given. Tensors never enter the journal: bytes
-are written as their length, parcels and computations in a short form. Two files of bounded size alternate, so the
-journal never fills a disk; where a disk is full all the same, the journal goes on in memory only. The ring in memory
-holds what people ask for: it leaves out the routine (pings, heartbeats, timers, single micro-batches).
+``time`` is the wall clock, ``now`` the monotonic time that the core was given. ``timers``, where it is there, are the
+moments before it at which the core was woken and decided nothing; ``broke`` says how the event broke the core. The
+first record of a node's life has its ``Beginning`` for an event; from there on ``replaying.py`` can repeat it.
+
+Tensors never enter the journal: bytes are written as their length and a digest, parcels and computations in a short
+form. Two files of bounded size alternate, so the journal never fills a disk; where a disk is full all the same, the
+journal goes on in memory only. The ring in memory holds what people ask for: it leaves out the routine (pings,
+heartbeats, timers, single micro-batches).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,11 +31,21 @@ from typing import IO, Any
 from edged.core import effects as effect_types
 from edged.core import events as event_types
 from edged.core import messages as message_types
+from edged.core.beginning import Beginning
 from edged.core.effects import Effect, SendMessage
-from edged.core.events import Event, MessageReceived, ParcelArrived, TimerFired
+from edged.core.events import Event, MessageReceived, ParcelArrived, ParcelRefused, TimerFired
 
 RING_LINES = 2000
 FILE_BYTES = 8 * 2**20
+
+MOST_TIMERS = 100
+"""So many moments of timers that decided nothing wait for a record; the next such timer has one of its own."""
+
+DIGEST_BYTES = 4
+"""Enough to tell texts apart, too few to tell anything of what they say."""
+
+COMPARED_BYTES = 256
+"""Longer ones are never compared by the core: their length says enough."""
 
 _ROUTINE_MESSAGES = (
     message_types.Ping,
@@ -79,26 +95,35 @@ class Journal:
         self._written = 0
         self._turn = 0
         self._followers: list[Callable[[str], None]] = []
+        self._timers: list[float] = []
         self.ring: deque[str] = deque(maxlen=ring_lines)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._open(self._newest_turn(folder), "ab")
 
-    def record(self, event: Event, effects: Sequence[Effect], now: float) -> None:
-        """Add one event with its effects. A timer that changed nothing is not worth a line."""
-        if not effects and isinstance(event, TimerFired):
+    def begin(self, beginning: Beginning, now: float) -> None:
+        """A node's life begins: what comes before belongs to another one."""
+        self._timers.clear()
+        self._write(as_line({"time": round(time.time(), 3), "now": now, "event": document(beginning), "effects": []}))
+
+    def record(self, event: Event, effects: Sequence[Effect], now: float, broke: str = "") -> None:
+        """Add one event with its effects. A timer that decided nothing is not worth a line.
+
+        ``broke``: the exception that the event ended in, if it did.
+        """
+        if not effects and not broke and isinstance(event, TimerFired) and len(self._timers) < MOST_TIMERS:
+            self._timers.append(now)
             return
-        line = json.dumps(
-            {
-                "time": round(time.time(), 3),
-                "now": round(now, 6),
-                "event": document(event),
-                "effects": [document(effect) for effect in effects],
-            },
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
-        if not _is_routine(event, effects):
+        record: dict[str, Any] = {"time": round(time.time(), 3), "now": now}
+        if self._timers:
+            record["timers"] = self._timers
+            self._timers = []
+        record["event"] = document(event)
+        record["effects"] = [document(effect) for effect in effects]
+        if broke:
+            record["broke"] = broke
+        line = as_line(record)
+        if broke or not _is_routine(event, effects):
             self.ring.append(line)
             for follower in tuple(self._followers):
                 follower(line)
@@ -143,6 +168,8 @@ class Journal:
         self._file = path.open(mode, buffering=1 << 16)
         self._turn = turn
         self._written = self._file.tell()
+        if self._written and not _ends_a_line(path):  # the node before was killed in the midst of one
+            self._file.write(b"\n")
 
     def _give_up(self) -> None:
         """The disk refuses: go on in memory."""
@@ -170,17 +197,49 @@ def document(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
+        return f"<{len(value)} bytes{_digest(value)}>"
+    if isinstance(value, ParcelRefused):  # why is told by the names of its tensors
+        return {"type": kind.__name__, "sender": value.sender, "parcel": _whole(value.parcel)}
     if isinstance(value, _DATA_PARCELS):
         return {
             "type": kind.__name__,
+            "stamp": _whole(value.stamp),
             "route": value.route,
             "hop": value.hop,
             "work": document(value.work),
             "size_bytes": sum(spec.size_bytes for spec in value.tensors),
         }
+    return _whole(value)
+
+
+def as_line(record: Any) -> str:
+    """The one way in which the journal writes a value."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+class Elided(bytes):
+    """Stands for bytes that a journal left out: as many, and they begin with the digest that it names."""
+
+    __slots__ = ()
+
+
+def _whole(value: Any) -> dict[str, Any]:
+    kind = type(value)
     names = _field_names(kind)  # type: ignore[arg-type]  # mypy takes a class for unhashable
     return {"type": kind.__name__, **{name: document(getattr(value, name)) for name in names}}
+
+
+def _digest(value: bytes) -> str:
+    if len(value) > COMPARED_BYTES or len(value) < DIGEST_BYTES:
+        return ""
+    digest = value if isinstance(value, Elided) else hashlib.sha256(value).digest()
+    return f" {digest[:DIGEST_BYTES].hex()}"
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 @cache

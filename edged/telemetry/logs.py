@@ -18,12 +18,20 @@ LOG_NAME = "edged.log"
 LOG_BYTES = 2**20
 """Size at which the log file begins anew; one old file is kept."""
 
+OTHERS = ("asyncio", "py.warnings", "zeroconf")
+"""Loggers of libraries whose warnings would else be lines of another form between edged's own."""
+
 LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 """Levels as ``effects.Log`` names them."""
 
 
 class JsonFormatter(logging.Formatter):
-    """``{"time": seconds, "level": "info", "topic": "election", "text": "..."}``, one object a line."""
+    """One object a line: ``{"time": seconds, "level": "info", "topic": "election", "text": "...", "node": id}``.
+
+    ``node`` is missing until the node knows who it is; ``detail`` is a traceback, where there is one.
+    """
+
+    node = ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
@@ -33,6 +41,8 @@ class JsonFormatter(logging.Formatter):
             "topic": _topic(record),
             "text": record.getMessage(),
         }
+        if self.node:
+            document["node"] = self.node
         if record.exc_info:
             document["detail"] = self.formatException(record.exc_info)
         return json.dumps(document, ensure_ascii=False)
@@ -52,7 +62,7 @@ class TextFormatter(logging.Formatter):
 def configure(
     log_format: str, stream: TextIO | None = None, level: int = logging.INFO, file: Path | None = None
 ) -> logging.Logger:
-    """Send edged's records to ``file``, else to ``stream`` (standard error by default).
+    """Send edged's records to ``file``, else to ``stream`` (standard error by default), and others' warnings with them.
 
     ``log_format``: "text" or "json". Raises ``OSError`` if the file cannot be written.
     """
@@ -61,13 +71,26 @@ def configure(
         handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logger = logging.getLogger(LOGGER_NAME)
+    for name in (LOGGER_NAME, *OTHERS):
+        _give(logging.getLogger(name), handler)
+    logging.captureWarnings(capture=True)
+    logger.setLevel(level)
+    return logger
+
+
+def name_node(node: str) -> None:
+    """From now on JSON lines name this node."""
+    for handler in logging.getLogger(LOGGER_NAME).handlers:
+        if isinstance(handler.formatter, JsonFormatter):
+            handler.formatter.node = node
+
+
+def _give(logger: logging.Logger, handler: logging.Handler) -> None:
     for old in list(logger.handlers):
         logger.removeHandler(old)
         old.close()
     logger.addHandler(handler)
-    logger.setLevel(level)
     logger.propagate = False
-    return logger
 
 
 def topic_logger(topic: str) -> logging.Logger:

@@ -40,14 +40,16 @@ Incoming = Received | ReceivedParcel | ParcelRefused | ParcelLost | PeerMet | Li
 class LinkStatistics:
     """What was seen of one peer's link lately: bytes per second sent and received, bytes that wait to be sent.
 
-    ``fit``: what parcels to that peer take (``fitting.py``), given the seconds that an acknowledgement needs to come
-    back; ``None`` before the first.
+    ``sent_bytes``, ``received_bytes``: all since the peer is known. ``fit``: what parcels to it take (``fitting.py``),
+    given the seconds that an acknowledgement needs to come back; ``None`` before the first.
     """
 
     node: NodeId
     sent_bytes_per_second: float
     received_bytes_per_second: float
     queued_bytes: int
+    sent_bytes: int = 0
+    received_bytes: int = 0
     fit: Callable[[float], Fit | None] = unmeasured
 
 

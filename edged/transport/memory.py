@@ -196,6 +196,8 @@ class MemoryTransport:
                 self._rate(self._sent, node).per_second(now),
                 self._rate(self._received, node).per_second(now),
                 sum(view.nbytes for to, _, views in self._queued if to == node for view in views),
+                self._rate(self._sent, node).total_bytes,
+                self._rate(self._received, node).total_bytes,
             )
             for node in sorted(self._sent.keys() | self._received.keys())
         )

@@ -113,6 +113,8 @@ class Peer:
             self.sent.per_second(now),
             self.received.per_second(now),
             self.control.queued_bytes + self.bulk.queued_bytes,
+            self.sent.total_bytes,
+            self.received.total_bytes,
             self.bulk.fit.estimate,
         )
 

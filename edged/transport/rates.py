@@ -9,15 +9,17 @@ SPAN_SECONDS = 2.0
 
 
 class Rate:
-    """An exponentially forgotten count. Times are monotonic seconds."""
+    """An exponentially forgotten count, and one that forgets nothing. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         """Nothing yet."""
+        self.total_bytes = 0
         self._weight = 0.0
         self._at = 0.0
 
     def add(self, size: int, now: float) -> None:
         """``size`` bytes moved at ``now``."""
+        self.total_bytes += size
         self._weight = self._decayed(now) + size
         self._at = now
 

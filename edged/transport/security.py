@@ -18,6 +18,7 @@ import zmq
 from zmq.utils import z85
 
 from edged.errors import ConfigError
+from edged.telemetry.logs import topic_logger
 from edged.transport.private import CLUSTER_KEY_NAME, read_private, write_private
 
 RETIRED_NAME = "retired-keys"
@@ -105,6 +106,29 @@ def write_cluster_key(home: Path, token: str) -> None:
     """Keep a token in this home (mode 0600). Raises ``ConfigError`` if it is none, or the home cannot be written."""
     parse_token(token)
     write_private(home / CLUSTER_KEY_NAME, token.encode("ascii") + b"\n")
+
+
+def settle_cluster_key(home: Path, given: str, *, joins: bool) -> tuple[str, bool]:
+    """The token that a node of this home uses, which is kept there, and whether it was made just now.
+
+    ``given``: what its user gave, if anything; ``joins``: whether a cluster to join was named. Raises ``ConfigError``.
+    """
+    kept = read_cluster_key(home)
+    token = given or kept
+    if given and kept is not None and is_retired(home, given):
+        topic_logger("daemon").warning("the key given was exchanged meanwhile; the newer one of this home is used")
+        token = kept
+    made = token is None
+    if token is None and joins:
+        raise ConfigError(
+            "--seed names a node of a cluster, but no key is given to join it with: `edged key join-command` on that "
+            "device prints the whole line to type here"
+        )
+    if token is None:
+        token = new_cluster_key()
+    if token != kept:
+        write_cluster_key(home, token)
+    return token, made
 
 
 def retire_cluster_key(home: Path, token: str) -> None:

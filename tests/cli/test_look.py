@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -43,6 +45,44 @@ def test_events_are_the_journal_as_json_lines(desk: Path) -> None:
     events = edged("events", home=desk).objects
     assert all({"time", "event", "effects"} <= set(event) for event in events)
     assert len({event["event"]["type"] for event in events}) > 1
+
+
+def test_a_nodes_journal_is_decided_alike_again(desk: Path, laptop: Path, tmp_path: Path) -> None:
+    for home in (desk, laptop):
+        copied = copytree(home / "journal", tmp_path / home.name)  # the node goes on writing
+        found = edged("replay", copied, "--json").object
+        assert (found["equal"], found["difference"], found["lives"], found["left_out"]) == (True, None, 1, 0)
+        assert found["events"] > 100
+        assert edged("replay", copied).out.splitlines()[-1] == f"{found['events']} events replayed, the same decisions"
+
+
+def test_a_doctored_journal_is_found_out(desk: Path, tmp_path: Path) -> None:
+    path = copytree(desk / "journal", tmp_path / "copied") / "journal-0.jsonl"
+    lines = path.read_text().splitlines()
+    number = next(n for n, line in enumerate(lines) if '"type":"TellLeader","leader":"' in line)
+    record = json.loads(lines[number])
+    effect = next(effect for effect in record["effects"] if effect["type"] == "TellLeader")
+    effect["term"] += 1
+    lines[number] = json.dumps(record)
+    path.write_text("\n".join(lines) + "\n")
+    outcome = edged("replay", path)
+    assert outcome.refuses(1, "decided otherwise")
+    *_, place, event, recorded, replayed = outcome.out.splitlines()
+    assert f"line {number + 1} " in place
+    assert event.startswith("event:    {")
+    assert json.loads(recorded.removeprefix("recorded: ")) == effect
+    assert json.loads(replayed.removeprefix("replayed: ")) == {**effect, "term": effect["term"] - 1}
+    shown = edged("replay", path, "--json")
+    assert shown.status == 1
+    assert (shown.object["equal"], shown.object["difference"]["line"]) == (False, number + 1)
+
+
+def test_what_cannot_be_replayed_says_why(desk: Path, tmp_path: Path) -> None:
+    assert edged("replay", tmp_path / "missing").refuses(2, "does not exist", "HOME/journal")
+    assert edged("replay", tmp_path).refuses(2, "holds no journal")
+    told = tmp_path / "events.jsonl"
+    told.write_text(edged("events", home=desk).out)
+    assert edged("replay", told).refuses(2, "does not go back to the start of its node", "HOME/journal")
 
 
 def test_watch_once_draws_the_members(desk: Path) -> None:

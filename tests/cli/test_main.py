@@ -14,7 +14,7 @@ from edged.errors import ConfigError, JobError, JobFailedError, KeyRefusedError,
 from tests.cli.shell import JOBS, edged
 
 COMMANDS = ["join", "leave", "expel", "key", "config", "train", "jobs", "attach", "pause", "resume", "stop", "export",
-            "status", "watch", "events", "doctor", "demo"]  # fmt: skip
+            "status", "watch", "events", "replay", "doctor", "demo", "plan", "simulate"]  # fmt: skip
 
 
 def test_help_names_every_command() -> None:
@@ -45,6 +45,7 @@ def test_the_version_is_printed() -> None:
         (["export", "x"], ["--output", "`edged export --help`"]),
         (["demo", "--nodes", "99"], ["--nodes", "16"]),
         (["key", "lose"], ["lose", "`edged key --help`"]),
+        (["replay"], ["missing argument 'FILE'", "`edged replay --help`"]),
     ],
 )
 def test_a_mistyped_command_is_told_in_one_line(arguments: list[str], words: list[str]) -> None:

@@ -1,7 +1,9 @@
 """The pump: every event reaches the core, every effect its performer, in order."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,10 +89,10 @@ class QueueTransport:
 
 
 class Rig:
-    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None, journal: Journal | None = None) -> None:
         self.core, self.all, self.taker, self.transport = ScriptedCore(), Everything(), Taker(), QueueTransport()
         more = {} if clock is None else {"clock": clock}
-        self.pump = Pump(OWN, self.core, self.transport, Journal(None), Counters(), **more)
+        self.pump = Pump(OWN, self.core, self.transport, journal or Journal(None), Counters(), **more)
         self.pump.connect([self.all], self.taker)
 
     async def run(self, *incoming) -> str:
@@ -179,6 +181,19 @@ async def test_a_broken_core_ends_the_pump_with_its_error() -> None:
     rig.core.handle = lambda _event, _now: 1 / 0
     with pytest.raises(BrokenInvariantError, match="ZeroDivisionError"):
         await rig.run()
+
+
+async def test_the_event_that_broke_the_core_is_the_last_in_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    rig = Rig(journal=journal)
+    rig.core.handle = lambda _event, _now: 1 / 0
+    with pytest.raises(BrokenInvariantError):
+        await rig.run()
+    journal.close()
+    (record,) = map(json.loads, (tmp_path / "journal-0.jsonl").read_text().splitlines())
+    assert (record["event"], record["effects"]) == ({"type": "TimerFired"}, [])
+    assert record["broke"] == "ZeroDivisionError: division by zero"
+    assert json.loads(journal.ring[0]) == record
 
 
 async def test_a_broken_transport_ends_the_pump_with_its_error() -> None:

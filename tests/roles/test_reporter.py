@@ -25,7 +25,7 @@ def test_a_report_goes_to_all_that_are_there_with_layers_and_links() -> None:
     observer.members |= {PEER: record_of(PEER, "pi"), GONE: record_of(GONE, "old", MemberState.DEAD)}
     engine = SimpleNamespace(busy_seconds=0.25)
     fit = LinkFit()
-    links = (LinkStatistics(PEER, 5e6, 1e6, 0, fit.estimate),)
+    links = (LinkStatistics(PEER, 5e6, 1e6, 0, fit=fit.estimate),)
     transport = SimpleNamespace(statistics=lambda: links)
     looks: list = []
     survey = SimpleNamespace(look=lambda: looks.append(1), figure=lambda: (SPEC.job, 1.25))

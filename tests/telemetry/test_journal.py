@@ -36,7 +36,8 @@ def test_tensors_and_bytes_never_enter() -> None:
     parcel = document(ParcelArrived(NodeId("b"), Activation(STAMP, 0, 1, WORK, (SPEC, SPEC), (("n", 2),))))
     assert parcel["parcel"]["size_bytes"] == 48
     state = document(StateParcel(STAMP, 0, 1, 0, tensors=(SPEC,), replica=False, extra=b"x" * 100))
-    assert state["extra"] == "<100 bytes>"
+    assert state["extra"] == "<100 bytes 09ecb6eb>"
+    assert document(StateParcel(STAMP, 0, 1, 0, (), b"x" * 1000, replica=False))["extra"] == "<1000 bytes>"
 
 
 def test_what_has_no_form_is_refused() -> None:

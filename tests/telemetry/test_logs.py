@@ -2,10 +2,11 @@
 
 import io
 import json
+import logging
 
 import pytest
 
-from edged.telemetry.logs import LEVELS, configure, topic_logger
+from edged.telemetry.logs import LEVELS, OTHERS, configure, name_node, topic_logger
 
 
 @pytest.mark.parametrize("level", ["info", "warning", "error"])
@@ -43,3 +44,26 @@ def test_configuring_again_replaces_the_stream() -> None:
     topic_logger("jobs").info("once")
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
+
+
+def test_a_json_line_has_the_documented_fields_and_is_one_line() -> None:
+    stream = io.StringIO()
+    configure("json", stream)
+    topic_logger("daemon").info("before it knows who it is")
+    name_node("a" * 16)
+    topic_logger("daemon").error("two\nlines", exc_info=ValueError("the reason"))
+    before, after = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert list(before) == ["time", "level", "topic", "text"]
+    assert list(after) == ["time", "level", "topic", "text", "node", "detail"]
+    assert (after["text"], after["node"]) == ("two\nlines", "a" * 16)
+    assert after["detail"].endswith("ValueError: the reason")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_libraries_warn_of_is_a_line_of_the_same_form(name: str) -> None:
+    stream = io.StringIO()
+    configure("json", stream)
+    name_node("a" * 16)
+    logging.getLogger(name).error("Task exception was never retrieved")
+    line = json.loads(stream.getvalue())
+    assert (line["topic"], line["level"], line["node"]) == (name, "error", "a" * 16)
