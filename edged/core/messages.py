@@ -82,6 +82,7 @@ from edged.core.recovery_messages import (
 )
 from edged.core.training_messages import (
     TRIED_AGAIN,
+    Boundary,
     EvalReport,
     FinishedReport,
     GradientNorms,
@@ -102,6 +103,7 @@ __all__ = [
     "Ack",
     "Activation",
     "Ancestor",
+    "Boundary",
     "Committed",
     "DataHeld",
     "DataParcel",
@@ -229,6 +231,7 @@ Message = (
     | Result
     | Updated
     | WantProgress
+    | Boundary
     | GradientNorms
     | WorkFailed
     | JobDone

@@ -25,6 +25,7 @@ from edged.core.events import (
 from edged.core.joblist import ENDED
 from edged.core.messages import (
     Activation,
+    Boundary,
     Committed,
     DataParcel,
     End,
@@ -71,7 +72,7 @@ COPIES = 8
 
 _RAISING = (Halt, Prepare, Start, PlanChosen, End)
 _REPORTS = (StepReport, EvalReport, FinishedReport, RecoveryReport)
-_OF_A_PLAN = (Inputs, Activation, Gradient, StateParcel, Taken, Result, Updated, GradientNorms, WantProgress)
+_OF_A_PLAN = (Inputs, Activation, Gradient, StateParcel, Taken, Result, Updated, GradientNorms, WantProgress, Boundary)
 
 
 class BrokenPromiseError(AssertionError):
