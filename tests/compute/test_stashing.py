@@ -22,6 +22,7 @@ from edged.core.job import Phase, Work
 from edged.errors import BrokenInvariantError
 from tests.compute.models import CASES, DROPOUT_CASES
 from tests.compute.pipeline import CPU, STAMP, Chain, Outcome, Recipe, assert_equal, captured, everywhere
+from tests.compute.recurrence import Span, delayed
 
 MOMENTUM = Recipe(
     optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9), batch_size=4, micro_batches=1, samples=4, steps=9,
@@ -33,8 +34,8 @@ ADAM = replace(
 
 
 @dataclass(frozen=True)
-class Span:
-    """Micro-batches ``first`` to ``end - 1`` through stages whose first layers are ``borders[:-1]``."""
+class Cut:
+    """Micro-batches ``first`` to ``end - 1`` through stages that begin at the layers ``borders[:-1]``."""
 
     first: int
     end: int
@@ -75,31 +76,16 @@ class Stashing(Chain):
         return self.parcels(version)
 
 
-def plain(case: Any, recipe: Recipe, spans: Sequence[Span], stages_of: Mapping[Span, Mapping[str, int]]) -> Outcome:
+def plain(case: Any, recipe: Recipe, cuts: Sequence[Cut], owners: Mapping[Cut, Mapping[str, int]]) -> Outcome:
     """The recurrence of ``core/stashing.py``, with the user's module, one micro-batch after the other."""
     model = case.build()
-    parameters = dict(model.named_parameters())
     optimizer = recipe.optimizer(model.parameters())
     scheduler = recipe.scheduler(optimizer) if recipe.scheduler else None
-    history = [{name: parameter.detach().clone() for name, parameter in parameters.items()}]
-    losses = []
-    for span in spans:
-        stages, stage_of = len(span.borders) - 1, stages_of[span]
-        for i in range(span.first, span.end):
-            for name, parameter in parameters.items():
-                used = max(span.first, i - (stages - 1 - stage_of[name]))
-                parameter.data = history[used][name].clone()
-            loss = case.objective(model, case.batch(recipe.batch_size, 100 * i))
-            losses.append(float(loss.detach()))
-            loss.backward()
-            for name, parameter in parameters.items():
-                parameter.data = history[i][name].clone()
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
-            optimizer.zero_grad()
-            history.append({name: parameter.detach().clone() for name, parameter in parameters.items()})
-    names = {id(parameter): name for name, parameter in parameters.items()}
+    spans = [Span(cut.first, cut.end, len(cut.borders) - 1, owners[cut]) for cut in cuts]
+    losses = delayed(
+        model, optimizer, scheduler, lambda i: case.objective(model, case.batch(recipe.batch_size, 100 * i)), spans
+    )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
     kept = {
         f"{names[id(parameter)]}/{key}": value
         for parameter, state in optimizer.state.items()
@@ -119,7 +105,7 @@ def stages_of(chain: Chain) -> dict[str, int]:
     return {name: h for h, names in enumerate(owned) for name in names}
 
 
-def train(found: Any, case: Any, recipe: Recipe, spans: Sequence[Span], seed: int) -> tuple[Outcome, dict[Span, Any]]:
+def train(found: Any, case: Any, recipe: Recipe, spans: Sequence[Cut], seed: int) -> tuple[Outcome, dict[Cut, Any]]:
     """One chain after another; each begins with what the one before had at its end."""
     states: Any = None
     losses: list[float] = []
@@ -134,11 +120,11 @@ def train(found: Any, case: Any, recipe: Recipe, spans: Sequence[Span], seed: in
     return outcome, owners
 
 
-def spans_over(found: Any, *cuts: tuple[int, ...], steps: int) -> list[Span]:
+def spans_over(found: Any, *cuts: tuple[int, ...], steps: int) -> list[Cut]:
     """As many spans as cuts are given, of about equal length, over those stages."""
     layers = len(found.program.layers)
     ends = [steps * number // len(cuts) for number in range(len(cuts) + 1)]
-    return [Span(*pair, (0, *cut, layers)) for pair, cut in zip(pairwise(ends), cuts, strict=True)]
+    return [Cut(*pair, (0, *cut, layers)) for pair, cut in zip(pairwise(ends), cuts, strict=True)]
 
 
 @pytest.mark.parametrize("recipe", [MOMENTUM, ADAM], ids=["momentum", "adam"])
@@ -182,7 +168,7 @@ def test_one_stage_is_the_plain_loop_of_micro_batches() -> None:
     assert all(torch.equal(tensor, outcome.state[name]) for name, tensor in model.state_dict().items())
 
 
-def whole(found: Any, case: Any, recipe: Recipe, span: Span, stage_of: Mapping[str, int]) -> dict[str, torch.Tensor]:
+def whole(found: Any, case: Any, recipe: Recipe, span: Cut, stage_of: Mapping[str, int]) -> dict[str, torch.Tensor]:
     """The recurrence with the unsplit program, whose random operations are seeded as on a cluster."""
     program, spec = found.program, recipe.spec()
     values = next(iter(CheckedProgram(program).values(sizes(spec)).values()))
@@ -213,7 +199,7 @@ def whole(found: Any, case: Any, recipe: Recipe, span: Span, stage_of: Mapping[s
 def test_dropout_masks_are_those_of_the_micro_batch(name: str) -> None:
     found, case = captured(name, dropout=True), DROPOUT_CASES[name]
     layers = len(found.program.layers)
-    span = Span(0, MOMENTUM.steps, (0, layers // 3, 2 * layers // 3, layers))
+    span = Cut(0, MOMENTUM.steps, (0, layers // 3, 2 * layers // 3, layers))
     outcome, owners = train(found, case, MOMENTUM, [span], seed=2)
     expected = whole(found, case, MOMENTUM, span, owners[span])
     assert [name for name in expected if not torch.equal(expected[name], outcome.state[name])] == []
