@@ -152,7 +152,7 @@ def _plan(
     return Plan(
         stamp=stamp,
         strategy=strategy,
-        reason=_reason(order, hops, left_out),
+        reason=_reason(spec, order, hops, left_out),
         layers=len(spec.layers),
         micro_batches=spec.micro_batches,
         routes=(Route(hops, tuple(range(spec.micro_batches))),),
@@ -160,7 +160,7 @@ def _plan(
     )
 
 
-def _reason(order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]) -> str:
+def _reason(spec: JobSpec, order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]) -> str:
     """One sentence: who runs what, who does not, and why."""
     shares = [
         f"{record.name} {layers_in_words(hop.first_layer, hop.last_layer)}"
@@ -168,7 +168,8 @@ def _reason(order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: li
     ]
     by = "by measured speed and free memory" if len(order) > 1 else "alone"
     without = f"; without {', '.join(left_out)}" if left_out else ""
-    return f"one pipeline {by}: {', '.join(shares)}{without}"
+    what = "one asynchronous pipeline" if spec.asynchronous else "one pipeline"
+    return f"{what} {by}: {', '.join(shares)}{without}"
 
 
 def _impossible(spec: JobSpec, cost: StageCost, alive: list[MemberRecord]) -> str:

@@ -20,10 +20,10 @@ from tests.system.cluster import CHAIN, Cluster, Follower, wait_until
 
 pytestmark = pytest.mark.slow
 
-EPOCHS, MICRO_BATCH = 60, 4
+EPOCHS, MICRO_BATCH = 20, 4
 CHANGES = {"mode": "async", "epochs": str(EPOCHS), "optimizer.lr": "0.01"}
 DRAW_SECONDS = "0.001"
-"""With it, the job takes four seconds at least: it is still at work when something breaks."""
+"""With it, the job takes two seconds at least: it is still at work when something breaks."""
 
 
 def micro_batches(job: Any) -> list[list[int]]:
