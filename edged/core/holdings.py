@@ -64,8 +64,9 @@ class Holdings:
         self._pieces: dict[Piece, Entry] = {}
 
     def follow(self, plan: Stamp | None) -> None:
-        """Another plan is in force."""
+        """Another plan is in force; ``None``: stamps are counted anew."""
         self.plan, self.start = plan, None
+        self._begun = None if plan is None else self._begun
 
     def begin(self, plan: Plan) -> tuple[int, ...]:
         """This plan of an asynchronous job is the newest; return the versions that it makes anew, which go."""
