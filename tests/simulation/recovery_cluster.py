@@ -306,7 +306,8 @@ class Cluster:
             right = (
                 lineages.fits(first, version, state) if plan is None else lineages.build(plan, version, first, state)
             )
-            self.expect(right, f"{where}: layers from {first} on at version {version} are of no plan")
+            what = f"{where}: what layers {first} and following hold at version {version}"
+            self.expect(right, f"{what} is not that of the undisturbed run of any plan")
             return
         right = self.undisturbed[job].at(version)[first : first + len(state)]
         if list(state) != list(right):
