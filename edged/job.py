@@ -83,7 +83,9 @@ class Job:
         eval_data: data set of the evaluation at the end of each epoch.
         metrics: ``metrics(model, batch)`` returns a dict of scalars, averaged over ``eval_data``.
         strategy: who chooses the plan: a name, or ``"auto"``.
-        mode: ``"sync"``, the same weights as one device would get. (``"async"`` is not built yet.)
+        mode: ``"sync"``, the same weights as one device would get. ``"async"``: an update after every micro-batch,
+            which then counts as a step, from weights that are a few updates old on all devices but the last; the
+            pipeline never runs empty. See ``docs/asynchronous.md``.
         replicate_every: steps between two copies of the weights to other nodes; ``None``: chosen from measured cost.
         on_nan: what a training loss that is not finite does. ``"stop"``: the job ends and names the step. ``"skip"``:
             that step changes no parameter, on all nodes alike; neither optimizer nor scheduler is stepped, but running
@@ -269,7 +271,7 @@ def _check_options(job: Job) -> None:
     if job.on_nan not in NAN_POLICIES:
         raise JobError(f"on_nan is 'stop' or 'skip', not {_short(job.on_nan)}")
     if job.mode == "async":
-        raise JobError("mode='async' is not built yet: write mode='sync'")
+        _check_asynchronous(job)
     if not any(job.keep_inputs_home is choice for choice in _HOME_INPUTS[:2]) and job.keep_inputs_home != "labels":
         raise JobError(f"keep_inputs_home is False, True or 'labels', not {_short(job.keep_inputs_home)}")
     if job.keep_inputs_home is not False:
@@ -282,6 +284,20 @@ def _check_options(job: Job) -> None:
             raise JobError(f"weights is the path of a .safetensors file, not {_short(job.weights)}")
         if not Path(job.weights).is_file():
             raise JobError(f"weights: there is no file {job.weights}")
+
+
+def _check_asynchronous(job: Job) -> None:
+    """Refuse what needs all devices to stop at each update."""
+    if job.clip_norm is not None:
+        raise JobError(
+            "clip_norm needs the gradients of all devices at each update, and mode='async' never waits for them: "
+            "leave clip_norm out, or write mode='sync'"
+        )
+    if job.on_nan == "skip":
+        raise JobError(
+            "on_nan='skip' needs all devices to agree on each update, and mode='async' never waits for them: "
+            "write on_nan='stop', or mode='sync'"
+        )
 
 
 def _check_optimizer(optimizer: object) -> torch.optim.Optimizer:

@@ -202,7 +202,7 @@ class Executor:
         """Copy the live state of these layers (inclusive), which this node must run."""
         hosting = self._standing()
         names = _owned(hosting.program, first_layer, last_layer)
-        return copy_state(hosting.program, names, hosting.state, hosting.optimizer)
+        return copy_state(hosting.program, names, hosting.settled, hosting.optimizer)
 
     def snapshot(self, stamp: Stamp, first_layer: int, last_layer: int, version: int) -> SnapshotResult:
         """Copy the live state of these layers so that any of them can be cut out again without the program.
@@ -214,7 +214,7 @@ class Executor:
             raise BrokenInvariantError(f"a snapshot of version {version} of weights at {hosting.version}")
         began = time.perf_counter()
         names = [_owned(hosting.program, layer, layer) for layer in range(first_layer, last_layer + 1)]
-        copy = copy_layers(hosting.program, names, hosting.state, hosting.optimizer)
+        copy = copy_layers(hosting.program, names, hosting.settled, hosting.optimizer)
         return SnapshotResult(copy, time.perf_counter() - began)
 
     def first_state(self, job: JobId, path: Path, first_layer: int, last_layer: int) -> StateCopy:

@@ -21,6 +21,7 @@ from edged.compute.layers import Crossing, StageInterface, interface
 from edged.compute.optimizer import Optimizer, Training
 from edged.compute.program import Program
 from edged.compute.stage import Output, Stage
+from edged.compute.stashing import StashingStage
 from edged.compute.state import Restored
 from edged.compute.tensors import from_wire, to_wire
 from edged.compute.values import Values
@@ -61,8 +62,10 @@ class Hosting:
         self.version = 0
         self._device, self._training = device, training
         self._firsts = [min(route.micro_batches, default=0) for route in plan.routes]
+        self._windows = {(route, index): hop.window for route, index, hop in plan.hops_of(node)}
         self._stages: dict[tuple[int, int], Stage] = {}
         self._activation_bytes: dict[tuple[int, int], int] = {}
+        kind = StashingStage if spec.asynchronous else Stage
         for route, index, hop in plan.hops_of(node):
             taken = interface(program, values, hop.first_layer, hop.last_layer)
             missing = [name for name in taken.state if name not in found.tensors]
@@ -70,7 +73,7 @@ class Hosting:
                 raise MalformedError(f"state of layers {hop.first_layer} to {hop.last_layer} is missing: {missing[0]}")
             layers = spec.layers[hop.first_layer : hop.last_layer + 1]
             self._activation_bytes[route, index] = sum(layer.activation_bytes for layer in layers)
-            self._stages[route, index] = Stage(program, taken, device, found.tensors, spec.seed)
+            self._stages[route, index] = kind(program, taken, device, found.tensors, spec.seed)
         owned = {name for stage in self._stages.values() for name in stage.interface.state}
         self._indices = {
             index: state.name
@@ -117,9 +120,10 @@ class Hosting:
 
     def forward(self, route: int, hop: int, work: Work, weight: float) -> tuple[Output, Outgoing | None]:
         """Run a hop's forward with what has arrived for it."""
-        if work.version != self.version:
-            raise BrokenInvariantError(f"{work} wants other weights than version {self.version}")
         stage = self._stage(route, hop)
+        stashes = isinstance(stage, StashingStage) and work.phase is Phase.TRAIN
+        if not self.version <= work.version < self.version + (self._windows[route, hop] if stashes else 1):
+            raise BrokenInvariantError(f"{work} wants other weights than version {self.version}")
         output = stage.forward(work, self._arrived.pop((route, hop, work), {}), weight)
         if output.loss is not None:
             return output, None
@@ -146,15 +150,34 @@ class Hosting:
 
     def update(self, norms: Sequence[tuple[int, float]] | None, *, skip: bool = False) -> float:
         """Clip, update (or ``skip`` both), and count the version up. Returns the learning rate that was used."""
+        stashing = [stage for stage in self._stages.values() if isinstance(stage, StashingStage)]
         busy = [place for place, stage in self._stages.items() if stage.in_flight]
-        if busy:
+        if busy and not stashing:
             raise BrokenInvariantError(f"an update while micro-batches are in flight at {busy}")
         if norms is not None and self._training.clip_norm is not None and not skip:
             total = total_norm(self.program, norms, self._device)
             clip((self.state[name] for name in self._indices.values()), self._training.clip_norm, total)
+        for stage in stashing:
+            self._renew(stage.renewed())
         rate = self.optimizer.skip() if skip else self.optimizer.update()
         self.version += 1
+        for stage in stashing:
+            stage.settle()
         return rate
+
+    @property
+    def settled(self) -> dict[str, torch.Tensor]:
+        """All state at ``version``, as it is copied: the live one, but for what forwards in flight have changed."""
+        state = dict(self.state)
+        for stage in self._stages.values():
+            if isinstance(stage, StashingStage):
+                state.update(stage.settled)
+        return state
+
+    def _renew(self, leaves: Mapping[str, torch.Tensor]) -> None:
+        """Go on with other leaves of the same values; graphs in flight keep those that were."""
+        self.optimizer.renew(leaves)
+        self.state.update(leaves)
 
     def _stage(self, route: int, hop: int) -> Stage:
         stage = self._stages.get((route, hop))

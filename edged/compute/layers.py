@@ -14,7 +14,7 @@ first; used again behind a border (a tied weight, a shared buffer) it crosses li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edged.compute.operations import written
@@ -49,7 +49,8 @@ class StageInterface:
     with a name that ``receives`` has too is passed on. Both are in the order of ``Program.state``, then of operations,
     so the ``sends`` of a hop equal the ``receives`` of the next one. ``inputs``: names of the program's inputs that
     their own operations use. ``state``: names of the state that they own, in the program's order. ``changing``: those
-    that a training forward changes and uses otherwise as well, so that its graph may hold them.
+    that a training forward changes and uses otherwise as well, so that its graph may hold them. ``written``: all that
+    it changes.
     """
 
     first_layer: int
@@ -61,6 +62,7 @@ class StageInterface:
     inputs: tuple[str, ...]
     state: tuple[str, ...]
     changing: tuple[str, ...]
+    written: tuple[str, ...]
 
 
 def interface(program: Program, values: Values, first_layer: int, last_layer: int) -> StageInterface:
@@ -81,14 +83,16 @@ def interface(program: Program, values: Values, first_layer: int, last_layer: in
         crossings(program, values, stop),
         tuple(spec.name for spec in program.inputs if spec.name in used),
         state,
-        _changing(program.operations[start:stop], values, state),
+        *_changed(program.operations[start:stop], values, state),
     )
 
 
-def _changing(operations: Iterable[Operation], values: Values, state: Iterable[str]) -> tuple[str, ...]:
-    """Names in ``state`` whose memory training changes in place, and some operation takes otherwise as well.
+def _changed(
+    operations: Iterable[Operation], values: Values, state: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names in ``state`` whose memory training changes in place: those that are taken otherwise as well, and all.
 
-    Running statistics of a norm, which only the norm itself takes, are not among them: backward does not read them.
+    Running statistics of a norm, which only the norm itself takes, are not among the first: backward reads none.
     """
     changed: set[int] = set()
     taken: set[int] = set()
@@ -97,7 +101,8 @@ def _changing(operations: Iterable[Operation], values: Values, state: Iterable[s
             targets = written(operation)
             changed |= {values[name].storage for name in targets}
             taken |= {values[name].storage for name in uses(operation) if name not in targets}
-    return tuple(name for name in state if values[name].storage in changed & taken)
+    names = tuple(name for name in state if values[name].storage in changed)
+    return tuple(name for name in names if values[name].storage in taken), names
 
 
 def crossings(program: Program, values: Values, border: int) -> tuple[Crossing, ...]:

@@ -101,6 +101,18 @@ class Optimizer:
             parameter.grad = None
         return rate
 
+    def renew(self, parameters: Mapping[str, torch.Tensor]) -> None:
+        """Go on with these tensors in the place of those of the same names: gradients and what is kept go with them."""
+        renewed = {}
+        for name, tensor in parameters.items():
+            before = self._parameters[name]
+            renewed[before] = self._parameters[name] = tensor
+            tensor.grad, before.grad = before.grad, None
+            if before in self._optimizer.state:
+                self._optimizer.state[tensor] = self._optimizer.state.pop(before)
+        for group in self._optimizer.param_groups:
+            group["params"] = [renewed.get(tensor, tensor) for tensor in group["params"]]
+
     def skip(self) -> float:
         """Drop the gradients; nothing else is stepped. Returns the rate that would have been used."""
         for parameter in self._parameters.values():

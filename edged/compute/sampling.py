@@ -145,8 +145,13 @@ def flatten(batch: Any, size: int) -> dict[str, torch.Tensor]:
 
 
 def outline(job: Job) -> JobSpec:
-    """The job's arithmetic of steps, without anything that takes capture: ids, layers and texts are empty."""
-    per_epoch, rest = divmod(len(job.data), job.batch_size)
+    """The job's arithmetic of steps, without anything that takes capture: ids, layers and texts are empty.
+
+    In an asynchronous job every micro-batch is a step, so there its size is the batch's.
+    """
+    micro_batches = 1 if job.mode == "async" else job.micro_batches
+    batch_size = job.batch_size // job.micro_batches * micro_batches
+    per_epoch, rest = divmod(len(job.data), batch_size)
     steps = (per_epoch + (1 if rest and not job.drop_last else 0)) * job.epochs
     return JobSpec(
         job=JobId(""),
@@ -159,8 +164,8 @@ def outline(job: Job) -> JobSpec:
         parameters=0,
         inputs=0,
         samples=len(job.data),
-        batch_size=job.batch_size,
-        micro_batches=job.micro_batches,
+        batch_size=batch_size,
+        micro_batches=micro_batches,
         drop_last=job.drop_last,
         epochs=job.epochs,
         steps=steps if job.max_steps is None else min(steps, job.max_steps),

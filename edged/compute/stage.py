@@ -81,7 +81,7 @@ class Stage:
         self.interface = interface
         self._program = program
         self._seed = seed
-        self._state = {name: state[name] for name in interface.state}
+        self._shared = state
         self._last = interface.last_layer == len(program.layers) - 1
         self._per_step = {crossing.name for crossing in interface.receives if crossing.per_step}
         self._wants_gradient = {crossing.name for crossing in interface.receives if crossing.gradient}
@@ -91,6 +91,11 @@ class Stage:
         self._interpreter = Interpreter(program, device, interface.start, interface.stop, wanted)
         self._kept: tuple[tuple[int, Phase], dict[str, Any]] | None = None
         self._flights: dict[Work, _Flight] = {}
+
+    @property
+    def _state(self) -> dict[str, torch.Tensor]:
+        """The live tensors that the stage owns, by name."""
+        return {name: self._shared[name] for name in self.interface.state}
 
     @property
     def in_flight(self) -> int:
@@ -118,12 +123,11 @@ class Stage:
                 given[name] = self._leaf(flight, name, given[name])
         seeds = Seeds(self._seed, work.version, work.micro_batch)
         with torch.set_grad_enabled(not evaluate):
-            lent = {} if evaluate else {name: self._state[name].clone() for name in self.interface.changing}
-            made = self._interpreter.run(
-                {**self._state, **lent, **given}, evaluate=evaluate, seeds=seeds, timings=timings
-            )
+            state = self._state
+            lent = {} if evaluate else {name: state[name].clone() for name in self.interface.changing}
+            made = self._interpreter.run({**state, **lent, **given}, evaluate=evaluate, seeds=seeds, timings=timings)
             for name, tensor in lent.items():
-                self._state[name].copy_(tensor.detach())
+                state[name].copy_(tensor.detach())
             loss = self._loss(made)
             if not evaluate:
                 self._flights[work] = flight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edged.core.dealing import VERSIONS_AHEAD
 from edged.core.effects import Effect, SendMessage
 from edged.core.ids import NodeId, Stamp
 from edged.core.job import Work
@@ -14,13 +13,14 @@ _RESULTS_AT_ONCE = 256
 class Account:
     """Sends ``Taken``, ``Result`` and ``Updated`` once, and again when ``WantProgress`` says that they are missed.
 
-    Its memory is bounded, because the source feeds at most ``VERSIONS_AHEAD`` versions beyond what it knows.
+    Its memory is bounded, because the source feeds at most ``ahead`` versions beyond what it knows.
     """
 
-    def __init__(self, stamp: Stamp, source: NodeId) -> None:
+    def __init__(self, stamp: Stamp, source: NodeId, ahead: int) -> None:
         """Nothing has been told yet."""
         self._stamp = stamp
         self._source = source
+        self._ahead = ahead
         self._taken: dict[int, Work] = {}
         self._results: dict[Work, Result] = {}
         self._updated: list[Updated] = []
@@ -37,7 +37,7 @@ class Account:
 
     def updated(self, updated: Updated) -> Effect:
         """A hop has reached a version; what the source must know by now is forgotten."""
-        oldest = updated.version - VERSIONS_AHEAD
+        oldest = updated.version - self._ahead
         self._updated = [*(told for told in self._updated if told.version >= oldest), updated]
         self._results = {work: result for work, result in self._results.items() if work.version >= oldest}
         return SendMessage(self._source, updated)

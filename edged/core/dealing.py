@@ -12,18 +12,27 @@ from edged.core.job import JobSpec, Phase, Work
 from edged.core.plan import Hop, Plan
 
 VERSIONS_AHEAD = 4
-"""The source feeds no work of a version that is this many above the oldest one that it has not seen completed."""
+"""The source feeds no work of a version that is this many above the oldest one that it has not seen completed ..."""
+
+ROOM = 2
+"""So many works more than its window may be on their way to the first hop of a route."""
 
 
 class Dealing:
-    """The works of a plan, by version and route. A pure function of plan and job, with a small memory."""
+    """The works of a plan, by version and route. A pure function of plan and job, with a small memory.
+
+    ``ahead``: ... and, where every micro-batch is a version, all that may be on its way to the first hop or in flight.
+    """
 
     def __init__(self, plan: Plan, spec: JobSpec) -> None:
         """Take down which route each micro-batch follows."""
         self._spec = spec
         self._route = tuple(plan.route_of(m) for m in range(plan.micro_batches))
-        self.works_at = lru_cache(maxsize=2 * VERSIONS_AHEAD)(spec.works_at)
-        self._sizes = lru_cache(maxsize=4 * VERSIONS_AHEAD)(spec.sizes)
+        widest = max(route.hops[0].window for route in plan.routes)
+        self.ahead = VERSIONS_AHEAD + (2 * (widest + ROOM) if spec.asynchronous else 0)
+        self.works_at = lru_cache(maxsize=2 * self.ahead)(spec.works_at)
+        self.barrier_after = spec.barrier_after
+        self._sizes = lru_cache(maxsize=4 * self.ahead)(spec.sizes)
 
     def route_of(self, work: Work) -> int:
         """Index of the route that ``work`` follows."""

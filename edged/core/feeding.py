@@ -7,6 +7,7 @@
     all steps done ──> WantState to every hop ──> WriteWeights ──> FinishedReport to all, JobDone to the leader
     it cannot be written ──> Unwritten to the leader, and WriteWeights again, until it can
     Drain ──> nothing of later versions is fed ──> all hops stand at one version ──> Drained to the leader
+               └──Boundary──> hops of an asynchronous job
     a silent node ──> Stuck to the leader
 """
 
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from edged.core.collecting import KEPT_TOKEN, RESULT_TOKEN, Collecting
-from edged.core.dealing import Dealing, inputs_of
+from edged.core.dealing import ROOM, Dealing, inputs_of
 from edged.core.effects import DrawSample, DropSample, Effect, Log, SendInputs, SendMessage, StartFeeder, WriteWeights
 from edged.core.events import (
     DataLost,
@@ -35,6 +36,7 @@ from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import (
     TRIED_AGAIN,
+    Boundary,
     Committed,
     Drain,
     Drained,
@@ -112,7 +114,7 @@ class Feeding:
         self._to_draw: Iterator[Work] = _all_works(self._dealing, version, spec.steps)
         self._queue: deque[Work] = deque()
         self._drawn: set[Work] = set()
-        self._queue_limit = _DRAWN_AHEAD + sum(route.hops[0].window + 2 for route in plan.routes)
+        self._queue_limit = _DRAWN_AHEAD + sum(route.hops[0].window + ROOM for route in plan.routes)
         self._newest = version
         self._boundary = version
         self._drains = False
@@ -226,6 +228,7 @@ class Feeding:
                 self._failing.committed(version)
             case Drain(stamp=stamp) if stamp == self._stamp:
                 self._drains, self._drained = True, False
+                return self._tell_boundary()
             case Refused(job=job, version=version) if job == self._stamp.job:
                 if self._failing.problem:
                     return self._failing.refused(message, now)
@@ -363,6 +366,12 @@ class Feeding:
         """Whether the plan is being drained; one that has fed its last step comes to its end faster."""
         return self._drains and self._boundary < self._spec.steps
 
+    def _tell_boundary(self) -> list[Effect]:
+        """Hops of an asynchronous job wait for later micro-batches, and are told that none will come."""
+        if not (self._spec.asynchronous and self._stops):
+            return []
+        return [SendMessage(node, Boundary(self._stamp, self._boundary)) for node in self._plan.nodes()]
+
     def _tell_drained(self, *, again: bool = False) -> list[Effect]:
         """Answer each ``Drain``, once nothing is on its way and all hops stand at one version."""
         stands = self._progress.version == self._boundary and self._progress.idle
@@ -378,6 +387,7 @@ class Feeding:
         self._ask_at = now + REPEAT_SECONDS
         question = WantProgress(self._stamp, self._progress.version, self._progress.first_missing())
         effects: list[Effect] = [SendMessage(node, question) for node in self._plan.nodes()]
+        effects += self._tell_boundary()
         if self._leader is not None and self._data_lost:
             failed = WorkFailed(self._stamp, self._data_lost, final=False, peer=self._node)
             effects.append(SendMessage(self._leader, failed))

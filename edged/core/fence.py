@@ -22,6 +22,7 @@ from __future__ import annotations
 from edged.core.ids import JobId, Stamp
 from edged.core.messages import (
     Activation,
+    Boundary,
     Committed,
     Decided,
     Drain,
@@ -102,6 +103,7 @@ class Fence:
                 | Updated(stamp=stamp)
                 | GradientNorms(stamp=stamp)
                 | WantProgress(stamp=stamp)
+                | Boundary(stamp=stamp)
             ):
                 return self._judge(stamp, type(subject).__name__, ahead=False, after=False)
             case (

@@ -19,9 +19,11 @@ from edged.core.inventory import (
     transfers,
 )
 from edged.core.messages import JobState, MemberState
+from edged.core.origins import origin_at
 from edged.core.phases import Stage, Turn
-from edged.core.plan import Plan
+from edged.core.plan import Plan, PlanError
 from edged.core.recovery import Recovery
+from edged.core.stashing import check_plan
 from edged.core.stock import Stock, lost_layers, take_stock
 
 _NOBODY = "nobody is left"
@@ -127,6 +129,12 @@ class Founding(Course):
         if plan is None:
             return self._unplanned(problem, now)
         version, apart = self._stock.version, self._lead.links.apart
+        if self._spec().asynchronous:
+            try:
+                check_plan(plan)
+            except PlanError as error:
+                return self._unplanned(str(error), now)
+            plan = replace(plan, start=version, origin=origin_at(self._inventories, version))
         if beyond := out_of_reach(plan, version, self._inventories, apart):
             return self._plan_without(beyond, now)
         self.plan = plan

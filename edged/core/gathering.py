@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from edged.core.effects import Effect, SendMessage
 from edged.core.ids import NodeId, Stamp
 from edged.core.messages import Halt, Inventory, MemberRecord
+from edged.core.origins import of_one_origin
 from edged.core.watch import GONE, present
 
 QUICK_SECONDS = 0.25
@@ -45,9 +46,10 @@ class Gathering:
 
     @property
     def inventories(self) -> dict[NodeId, Inventory]:
-        """What has been answered by processes that are still there."""
+        """What has been answered by processes that are still there, as far as it goes together."""
         answers = sorted(self._answers.items())
-        return {n: answer for n, (boot, answer) in answers if n not in self._doubted and self._there(n, boot)}
+        there = {n: answer for n, (boot, answer) in answers if n not in self._doubted and self._there(n, boot)}
+        return of_one_origin(there)
 
     def hear(self, sender: NodeId, answer: Inventory) -> bool:
         """Take in an answer; return whether it is one."""

@@ -22,6 +22,8 @@ from typing import Final
 from edged.core.ids import Stamp
 from edged.core.messages import Holding, HoldingKind
 from edged.core.ondisk import OnDisk, Piece
+from edged.core.origins import UNKNOWN, Origin, is_stale, origin_under
+from edged.core.plan import Plan
 
 COMMITTED_KEPT: Final = 2
 """How many committed versions stay."""
@@ -34,13 +36,14 @@ OTHERS_KEPT: Final = 3
 class Entry:
     """One whole piece. ``stamp``: the newest plan under which it was taken or came, ``None``: found on disk.
 
-    ``seconds``: how long copying it kept the compute thread.
+    ``seconds``: how long copying it kept the compute thread. ``origin``: see ``origins.py``.
     """
 
     kind: HoldingKind
     stamp: Stamp | None
     seconds: float
     size_bytes: int
+    origin: Origin = UNKNOWN
 
 
 class Holdings:
@@ -57,14 +60,29 @@ class Holdings:
         self.start: int | None = None
         self.every = 1
         self.disk = OnDisk()
+        self._begun: Plan | None = None
         self._pieces: dict[Piece, Entry] = {}
 
     def follow(self, plan: Stamp | None) -> None:
-        """Another plan is in force."""
+        """Another plan is in force; ``None``: stamps are counted anew."""
         self.plan, self.start = plan, None
+        self._begun = None if plan is None else self._begun
+
+    def begin(self, plan: Plan) -> tuple[int, ...]:
+        """This plan of an asynchronous job is the newest; return the versions that it makes anew, which go."""
+        if self._begun is not None and plan.stamp <= self._begun.stamp:
+            return ()
+        self._begun = plan
+        self.disk.forget(plan.start)
+        return self._drop([v for (_, _, v), held in self._pieces.items() if is_stale(plan, held.origin, v)])
 
     def keep(self, piece: Piece, held: Entry) -> tuple[int, ...]:
         """Hold one piece more; return the versions that must go for it."""
+        if self._begun is not None and held.stamp is not None:
+            origin = origin_under(self._begun, held.stamp, piece[2])
+            if held.stamp < self._begun.stamp and is_stale(self._begun, origin, piece[2]):
+                return (piece[2],)  # it has taken long to be copied
+            held = replace(held, origin=origin)
         before = self._pieces.get(piece)
         if before is not None:
             held = replace(held, kind=min(held.kind, before.kind))
@@ -112,9 +130,8 @@ class Holdings:
 
     def listed(self) -> tuple[Holding, ...]:
         """Return everything that is held, as it is told to the leader."""
-        return tuple(
-            Holding(*piece, held.kind) for piece, held in sorted(self._all().items(), key=lambda entry: entry[0])
-        )
+        pieces = sorted(self._all().items(), key=lambda entry: entry[0])
+        return tuple(Holding(*piece, held.kind, held.origin) for piece, held in pieces)
 
     def check(self) -> None:
         """Assert the bounds."""

@@ -1,7 +1,8 @@
 """Who holds which layers at which version, and where the nodes of a plan get theirs from. Pure functions.
 
 Synchronous training is exact: a layer at a version has the same bits whoever computed it. So any holdings that cover
-all layers at one version are a right place to go on from.
+all layers at one version are a right place to go on from. Of asynchronous jobs ``of_one_origin`` has left only what
+goes together.
 """
 
 from __future__ import annotations

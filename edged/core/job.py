@@ -91,6 +91,11 @@ class JobSpec:
     training: str
 
     @property
+    def asynchronous(self) -> bool:
+        """Whether weights change after every micro-batch, which then is a step of its own: see ``stashing.py``."""
+        return self.mode == "async"
+
+    @property
     def micro_batch_size(self) -> int:
         """Samples in a full micro-batch."""
         return self.batch_size // self.micro_batches
@@ -122,6 +127,12 @@ class JobSpec:
         if self.eval_samples == 0 or version == 0 or version > self.steps:
             return False
         return version == self.steps or version % self.steps_per_epoch == 0
+
+    def barrier_after(self, version: int) -> int:
+        """The next version at which the pipeline must be empty: of an evaluation, or the last."""
+        if self.eval_samples == 0:
+            return self.steps
+        return min(self.steps, (version // self.steps_per_epoch + 1) * self.steps_per_epoch)
 
     def works_at(self, version: int) -> tuple[Work, ...]:
         """All works of a weight version, in feeding order: its evaluation, if due, then its training step."""

@@ -218,6 +218,8 @@ class Keeping:
             case Prepare(plan, spec) | PlanChosen(plan, spec):
                 kept = self._follow(plan.stamp)
                 kept.spec, kept.halted_by, self._tell_at = spec, None, now
+                if spec.asynchronous and kept.stamp == plan.stamp:
+                    return self._let_go(spec.job, kept.holdings.begin(plan))
             case Start():
                 self._started(message, now)
             case Committed():

@@ -83,6 +83,7 @@ from edged.core.recovery_messages import (
 )
 from edged.core.training_messages import (
     TRIED_AGAIN,
+    Boundary,
     EvalReport,
     FinishedReport,
     GradientNorms,
@@ -104,6 +105,7 @@ __all__ = [
     "Ack",
     "Activation",
     "Ancestor",
+    "Boundary",
     "Committed",
     "DataHeld",
     "DataParcel",
@@ -234,6 +236,7 @@ Message = (
     | Result
     | Updated
     | WantProgress
+    | Boundary
     | GradientNorms
     | WorkFailed
     | JobDone

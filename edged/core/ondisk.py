@@ -46,6 +46,10 @@ class OnDisk:
         """Whatever has these layers at this version cannot be read."""
         self.pieces = frozenset(p for p in self.pieces if not (p[0] <= first and last <= p[1] and p[2] == version))
 
+    def forget(self, above: int) -> None:
+        """What lies there above this version counts no more: other versions of these numbers are made now."""
+        self.pieces = frozenset(piece for piece in self.pieces if piece[2] <= above)
+
     def stay(self, *versions: int) -> None:
         """These versions must stay besides: of several, the oldest, which most have, and the newest."""
         several = sorted({*self.staying, *versions})

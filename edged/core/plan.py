@@ -43,6 +43,9 @@ class Plan:
 
     ``layers`` and ``micro_batches`` are the numbers of layers of the program and of micro-batches of a full step.
     ``reason`` is one sentence for people. ``predicted_step_seconds`` is 0.0 where nothing was predicted.
+
+    Of an asynchronous job the leader adds ``start``, the weight version that the plan begins with, and ``origin``: term
+    and number of the plan that computed that version (``origins.py``).
     """
 
     stamp: Stamp
@@ -52,6 +55,8 @@ class Plan:
     micro_batches: int
     routes: tuple[Route, ...]
     predicted_step_seconds: float
+    start: int = 0
+    origin: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         """Refuse a plan in which some micro-batch does not pass every layer exactly once, in order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from edged.core.dealing import VERSIONS_AHEAD, Dealing
+from edged.core.dealing import ROOM, Dealing
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work, weighted_mean
 from edged.core.messages import EvalReport, Result, StepReport, Taken, Updated
@@ -43,8 +43,8 @@ class Progress:
     def has_room(self, work: Work) -> bool:
         """Whether this work may be fed now: few enough are on their way along its route, and the version is near."""
         route = self._dealing.route_of(work)
-        few = len(self._open[route]) < self._plan.routes[route].hops[0].window + 2
-        return few and work.version < self.version + VERSIONS_AHEAD
+        few = len(self._open[route]) < self._plan.routes[route].hops[0].window + ROOM
+        return few and work.version < self.version + self._dealing.ahead
 
     def feed(self, work: Work, now: float) -> None:
         """This work has been fed."""
@@ -73,7 +73,7 @@ class Progress:
         place = (message.route, message.hop)
         if place not in self._reached or sender != self._plan.routes[message.route].hops[message.hop].node:
             return
-        if self.version < message.version <= min(self.version + VERSIONS_AHEAD, self._spec.steps):
+        if self.version < message.version <= min(self.version + self._dealing.ahead, self._spec.steps):
             self.moves += message.version > self._reached[place]
             self._reached[place] = max(self._reached[place], message.version)
             self._rates.setdefault(message.version, message.learning_rate)
@@ -152,7 +152,7 @@ class Progress:
         return weighted_mean(map(self._dealing.weight, works), values)
 
     def _route(self, work: Work) -> int | None:
-        near = self.version <= work.version < self.version + VERSIONS_AHEAD
+        near = self.version <= work.version < self.version + self._dealing.ahead
         return self._dealing.route_of(work) if near and self._dealing.exists(work) else None
 
     def _close(self, route: int, work: Work) -> None:

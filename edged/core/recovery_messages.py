@@ -27,12 +27,13 @@ class HoldingKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A node holds these layers (inclusive) at weight version ``version``, whole."""
+    """A node holds these layers (inclusive) at weight version ``version``, whole. ``origin``: see ``origins.py``."""
 
     first_layer: int
     last_layer: int
     version: int
     kind: HoldingKind
+    origin: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

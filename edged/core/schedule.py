@@ -8,6 +8,8 @@ The order is a rule, not a list. Whenever nothing is computing, the first answer
 4. when all micro-batches of the step are done on all hops of this node: *norms* (if the job clips, or if updates may
    be skipped), then *update*.
 
+An asynchronous job updates after every backward, and backwards wait for forwards: see ``stashing.py``.
+
 What has been computed prints as ``0F0 0F1 0B0`` (hop, pass, micro-batch; ``E`` is a forward for evaluation). The
 grid of three hops and four micro-batches, a column for each hop, forwards as long as backwards::
 
@@ -61,6 +63,7 @@ from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import (
     Activation,
+    Boundary,
     Gradient,
     GradientNorms,
     Inputs,
@@ -77,6 +80,7 @@ from edged.core.norms import NormExchange, Verdict
 from edged.core.pace import Computing, Pace
 from edged.core.plan import Plan, layers_in_words
 from edged.core.stage import Stage
+from edged.core.stashing import StashingStage, check_plan
 from edged.errors import BrokenInvariantError
 
 REPEAT_SECONDS = 0.5
@@ -89,24 +93,29 @@ class Schedule:
     Build it when ``StagesBuilt`` came without problem, *before* this node's own ``Start``: work may arrive earlier
     than ``Start``, and nothing happens before the source feeds. Drop it on ``End`` or a newer plan. It reads (all
     others are ignored): ``ParcelArrived`` with ``Inputs``, ``Activation``, ``Gradient``; ``MessageReceived`` with
-    ``WantProgress``, ``GradientNorms``, ``WantState``; ``ParcelLost`` with a ``StateParcel``; ``ForwardDone``,
-    ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LoopWasLate``; ``TimerFired``.
+    ``WantProgress``, ``Boundary``, ``GradientNorms``, ``WantState``; ``ParcelLost`` with a ``StateParcel``;
+    ``ForwardDone``, ``BackwardDone``, ``NormsTaken``, ``UpdateDone``, ``ComputeFailed``; ``LoopWasLate``;
+    ``TimerFired``.
 
     It takes a snapshot of what it begins with, and of every version that ``snapshots.every`` divides (0: of no other).
 
-    Raises ``BrokenInvariantError`` if two nodes hold one layer: their gradients would have to be summed.
+    Raises ``BrokenInvariantError`` if two nodes hold one layer: their gradients would have to be summed; ``PlanError``
+    if the job is asynchronous, and the plan nothing for it.
     """
 
     def __init__(self, plan: Plan, spec: JobSpec, node: NodeId, version: int) -> None:
         """``version``: what the stages were built at."""
         _refuse_shared_layers(plan)
+        if spec.asynchronous:
+            check_plan(plan)
         self.snapshots = Snapshots(plan.stamp, version)
         self._stamp = plan.stamp
         self._spec = spec
         self._node = node
         self._dealing = Dealing(plan, spec)
-        self._stages = tuple(Stage(plan, spec, self._dealing, r, h) for r, h, _ in plan.hops_of(node))
-        self._account = Account(plan.stamp, spec.source)
+        kind = StashingStage if spec.asynchronous else Stage
+        self._stages = tuple(kind(plan, spec, self._dealing, r, h) for r, h, _ in plan.hops_of(node))
+        self._account = Account(plan.stamp, spec.source, self._dealing.ahead)
         self._norms = NormExchange(plan.stamp, node, plan.nodes())
         self._copying = Copying()
         self._computing: Computing | None = None
@@ -117,7 +126,9 @@ class Schedule:
         self._problem = ""
         self._repeat_at = 0.0
         self._trace: deque[str] = deque(maxlen=_TRACE)
-        self._begin(version)
+        self._version = version
+        for stage in self._stages:
+            stage.begin(version)
 
     @property
     def version(self) -> int:
@@ -199,6 +210,10 @@ class Schedule:
             case WantProgress(stamp=stamp) if stamp == self._stamp and sender == self._spec.source:
                 late = self._pace.late(now)
                 return self._pace.complain(now) if late else self._account.again(message) or self._sign_of_life()
+            case Boundary(stamp=stamp) if stamp == self._stamp and sender == self._spec.source:
+                for stage in self._stages:
+                    stage.bound(message.version)
+                return []
             case GradientNorms(stamp=stamp) if stamp == self._stamp:
                 return self._norms.receive(sender, message, self._version + 1)
             case WantState() if message.stamp.job == self._stamp.job:
@@ -271,7 +286,9 @@ class Schedule:
 
     def _update_done(self, done: UpdateDone) -> list[Effect]:
         seconds, self._compute_seconds = self._compute_seconds + done.seconds, 0.0
-        self._begin(done.version)
+        self._version, self._skips = done.version, False
+        for stage in self._stages:
+            stage.reach(done.version)
         return [
             self._account.updated(
                 Updated(self._stamp, stage.route, stage.index, done.version, seconds, done.learning_rate)
@@ -298,7 +315,7 @@ class Schedule:
         return [*copies, self._computing]
 
     def _next(self) -> Computing | None:
-        return self._next_backward() or self._next_forward() or self._next_flush()
+        return self._next_flush() or self._next_backward() or self._next_forward()
 
     def _next_backward(self) -> RunBackward | None:
         """The oldest work first; where one work could run at two hops, the deeper one."""
@@ -356,7 +373,7 @@ class Schedule:
 
     @property
     def _flushes(self) -> bool:
-        return self._version < self._spec.steps and all(stage.finished for stage in self._stages)
+        return self._version < self._spec.steps and all(stage.due for stage in self._stages)
 
     @property
     def _may_skip(self) -> bool:
@@ -365,12 +382,6 @@ class Schedule:
     def _layers(self) -> tuple[tuple[int, int], ...]:
         """The layers of each hop, once, though several routes may share them."""
         return tuple(dict.fromkeys((stage.hop.first_layer, stage.hop.last_layer) for stage in self._stages))
-
-    def _begin(self, version: int) -> None:
-        self._version = version
-        self._skips = False
-        for stage in self._stages:
-            stage.begin(version)
 
     def _stage(self, route: int, hop: int) -> Stage | None:
         return next((stage for stage in self._stages if (stage.route, stage.index) == (route, hop)), None)

@@ -12,7 +12,9 @@ this rule runs 1F1B (Narayanan et al., PipeDream, SOSP 2019, section 3.2; with t
 
 from __future__ import annotations
 
-from edged.core.dealing import VERSIONS_AHEAD, Dealing, inputs_of
+from collections.abc import Sequence
+
+from edged.core.dealing import Dealing, inputs_of
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs
@@ -37,7 +39,8 @@ class Stage:
         self.takes_inputs = inputs_of(spec, index, self.hop) is not None
         self._dealing = dealing
         self._version = 0
-        self._works: tuple[Work, ...] = ()
+        self._works: Sequence[Work] = ()
+        self._end = 0
         self._first_training = 0
         self._forward = 0
         self._backward = 0
@@ -47,9 +50,20 @@ class Stage:
 
     def begin(self, version: int) -> None:
         """Go on with the works of this weight version."""
-        self._version = version
-        self._works = self._dealing.works_of(version, self.route)
-        self._first_training = sum(work.phase is Phase.EVALUATE for work in self._works)
+        works = self._dealing.works_of(version, self.route)
+        self._first_training = sum(work.phase is Phase.EVALUATE for work in works)
+        self._take(works, version, version + 1)
+
+    def reach(self, version: int) -> None:
+        """The update to this version is applied."""
+        self.begin(version)
+
+    def bound(self, version: int) -> None:
+        """Nothing from this version on will come; a step that has begun is fed whole."""
+
+    def _take(self, works: Sequence[Work], version: int, end: int) -> None:
+        """Go on with these works, which are all that follow the route before version ``end``."""
+        self._works, self._version, self._end = works, version, end
         self._forward = 0
         self._backward = self._first_training
 
@@ -65,7 +79,7 @@ class Stage:
             case Gradient() if sender != self.next:
                 return "it does not come from the hop behind"
         work = parcel.work
-        if not self._version <= work.version <= self._version + VERSIONS_AHEAD:
+        if not self._version <= work.version <= self._version + self._dealing.ahead:
             return f"this hop is at version {self._version}"
         if not self._dealing.exists(work) or self._dealing.route_of(work) != self.route:
             return "no such work follows this route"
@@ -74,7 +88,7 @@ class Stage:
         if isinstance(parcel, Gradient):
             return "" if work in self._works[self._backward : self._forward] else "its forward is not in flight here"
         done = self._forward == len(self._works) or work < self._works[self._forward]
-        return "it has been done" if work.version == self._version and done else ""
+        return "it has been done" if work.version < self._end and done else ""
 
     def accept(self, parcel: Inputs | Activation | Gradient) -> None:
         """A parcel that is not refused has come."""
@@ -137,8 +151,13 @@ class Stage:
         return self._forward > self._first_training
 
     @property
+    def due(self) -> bool:
+        """Whether nothing but an update can follow."""
+        return self.finished
+
+    @property
     def finished(self) -> bool:
-        """Whether all works of this version are done."""
+        """Whether all works that it went on with are done."""
         return self._forward == self._backward == len(self._works)
 
     def check(self) -> None:

@@ -55,6 +55,17 @@ class WantProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Boundary:
+    """Source to every node of the plan of an asynchronous job: nothing is fed from weight version ``version`` on.
+
+    Sent when the plan is drained, again twice a second. No hop is to wait for later micro-batches.
+    """
+
+    stamp: Stamp
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class GradientNorms:
     """Every node of the plan to every other, before the update to ``version``: 2-norms of its parameters' gradients.
 

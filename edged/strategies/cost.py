@@ -35,6 +35,7 @@ class StageCost:
         """Sum up the profile once."""
         layers = spec.layers
         self._copies = 1 + spec.optimizer_copies
+        self._stashes = spec.asynchronous
         self._seconds = _prefix([layer.forward_seconds + layer.backward_seconds for layer in layers])
         self._state = _prefix([layer.state_bytes for layer in layers])
         self._parameters = _prefix([layer.parameter_bytes for layer in layers])
@@ -49,12 +50,14 @@ class StageCost:
         """Memory of layers ``first..last`` with ``window`` micro-batches in flight.
 
         Parameters and buffers, gradients, the optimizer's copies; for every micro-batch in flight its activations and
-        what was received across the cut before ``first``.
+        what was received across the cut before ``first``. In an asynchronous job each of them but one keeps a version
+        of the parameters of its own.
         """
         kept = self._state[last + 1] - self._state[first]
         kept += self._copies * (self._parameters[last + 1] - self._parameters[first])
         moving = self._activations[last + 1] - self._activations[first] + self._crossing[first]
-        return int(kept + window * moving)
+        stashed = self._parameters[last + 1] - self._parameters[first] if self._stashes else 0
+        return int(kept + window * moving + (window - 1) * stashed)
 
     def widest(self, first: int, last: int, memory_bytes: int) -> int:
         """The largest window with which these layers fit into so much memory; 0 or less: not even one."""

@@ -5,7 +5,8 @@ inputs need not cross the network; the others follow, fastest first, or, where t
 largest first (the first hops keep the most micro-batches in flight); where the fastest do not hold the job, the largest
 are tried. Windows are 2 (P - h) - 1: those of 1F1B, P - h, leave no slack, so that each hop waits for every message's
 way there and back; here one more forward for each hop behind hides it. Where memory is short they are capped, and then
-the member with the least memory is left out, until a plan fits.
+the member with the least memory is left out, until a plan fits. An asynchronous job's windows are P - h, and nothing
+else (``core/stashing.py``).
 
 Neighbours must reach each other, and everyone the source (``apart.py``): where the preferred order does not allow it,
 the nearest one that does is taken, and only if there is none, a member stays out.
@@ -61,7 +62,7 @@ def _plan_all(strategy: str, situation: Situation, stamp: Stamp) -> Plan:
         largest_first = sorted(company, key=_largest_first)
         for count in range(len(company), 0, -1):
             for order, cap in _tries(spec, largest_first[:count], division):
-                windows = tuple(min(cap, 2 * (count - h) - 1) for h in range(count))
+                windows = _windows(spec, count, cap)
                 cuts = _cut(spec, cost, order, windows)
                 if cuts is not None:
                     left_out = [*too_small, *_left_out(able, company, division, spec)]
@@ -71,6 +72,12 @@ def _plan_all(strategy: str, situation: Situation, stamp: Stamp) -> Plan:
         names = ", ".join(record.name for record in able)
         raise PlanImpossibleError(f"nobody who could run layers reaches the job's source: {names}")
     raise PlanImpossibleError(shortage(spec, alive))
+
+
+def _windows(spec: JobSpec, count: int, cap: int) -> tuple[int, ...]:
+    if spec.asynchronous:
+        return tuple(range(count, 0, -1))
+    return tuple(min(cap, 2 * (count - h) - 1) for h in range(count))
 
 
 def _largest_first(record: MemberRecord) -> tuple[int, NodeId]:
@@ -151,7 +158,7 @@ def _plan(
     return Plan(
         stamp=stamp,
         strategy=strategy,
-        reason=_reason(order, hops, left_out),
+        reason=_reason(spec, order, hops, left_out),
         layers=len(spec.layers),
         micro_batches=spec.micro_batches,
         routes=(Route(hops, tuple(range(spec.micro_batches))),),
@@ -159,7 +166,7 @@ def _plan(
     )
 
 
-def _reason(order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]) -> str:
+def _reason(spec: JobSpec, order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]) -> str:
     """One sentence: who runs what, who does not, and why."""
     shares = [
         f"{record.name} {layers_in_words(hop.first_layer, hop.last_layer)}"
@@ -167,4 +174,5 @@ def _reason(order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: li
     ]
     by = "by measured speed and free memory" if len(order) > 1 else "alone"
     without = f"; without {', '.join(left_out)}" if left_out else ""
-    return f"one pipeline {by}: {', '.join(shares)}{without}"
+    what = "one asynchronous pipeline" if spec.asynchronous else "one pipeline"
+    return f"{what} {by}: {', '.join(shares)}{without}"

@@ -43,10 +43,11 @@ class Recipe:
     eval_samples: int = 0
     steps: int = 3
     seed: int = 5
+    mode: str = "sync"
 
     def spec(self) -> JobSpec:
         return JobSpec(
-            job=STAMP.job, name="test", source=NodeId("s" * 16), strategy="auto", mode="sync", program="", layers=(),
+            job=STAMP.job, name="test", source=NodeId("s" * 16), strategy="auto", mode=self.mode, program="", layers=(),
             parameters=0, inputs=0, samples=self.samples, batch_size=self.batch_size,
             micro_batches=self.micro_batches, drop_last=self.drop_last, epochs=100, steps=self.steps,
             eval_samples=self.eval_samples, seed=self.seed, clips=self.clip_norm is not None, optimizer_copies=0,

@@ -9,6 +9,7 @@ from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
 from edged.core.messages import (
     Activation,
+    Boundary,
     Committed,
     Drain,
     Drained,
@@ -60,6 +61,7 @@ OWN = [
     lambda s: Updated(s, 0, 0, 1, 0.0, 0.1),
     lambda s: GradientNorms(s, 1, (), again=False, skip=False),
     lambda s: WantProgress(s, 0, WORK),
+    lambda s: Boundary(s, 3),
 ]
 VERDICTS = [
     lambda s: WantState(s, 0, 1, 0),

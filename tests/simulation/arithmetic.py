@@ -51,16 +51,21 @@ def norm_of(gradients):
 
 @dataclass
 class Part:
-    """Contiguous layers in memory, with what is in flight through them."""
+    """Contiguous layers in memory, with what is in flight through them.
+
+    ``settled``: the buffers as the forward left them whose update came last; forwards may have gone on since.
+    """
 
     first: int
     version: int
     state: list
     stash: dict = field(default_factory=dict)
     gradients: list = field(default_factory=list)
+    left: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.clear()
+        self.settled = [buffers for _, buffers in self.state]
 
     def clear(self):
         self.gradients = [[] for _ in self.state]
@@ -77,13 +82,19 @@ class Part:
             x = mix(6, x, weights)
         assert work not in self.stash, f"a second forward of {work}"
         self.stash[work] = entered
+        self.left[work] = [buffers for _, buffers in self.state]
         return x
 
     def backward(self, work, gradient):
         for index, (x, weights) in reversed(list(enumerate(self.stash.pop(work)))):
             self.gradients[index].append(mix(7, gradient, x, weights))
             gradient = mix(8, gradient, x, weights)
+        self.done = self.left.pop(work)
         return gradient
+
+    def copied(self):
+        """The state at its version."""
+        return [(weights, buffers) for (weights, _), buffers in zip(self.state, self.settled, strict=True)]
 
     def norms(self):
         return tuple((self.first + index, norm_of(gradients)) for index, gradients in enumerate(self.gradients))
@@ -96,6 +107,7 @@ class Part:
                 for (weights, buffers), gradients in zip(self.state, self.gradients, strict=True)
             ]
         self.version = version
+        self.settled = self.done
         self.clear()
 
 

@@ -25,6 +25,7 @@ from edged.core.events import (
 from edged.core.joblist import ENDED
 from edged.core.messages import (
     Activation,
+    Boundary,
     Committed,
     DataParcel,
     End,
@@ -57,6 +58,7 @@ from edged.strategies.deciding import decide
 from tests.core.job_sample import member
 from tests.simulation.arithmetic import Undisturbed
 from tests.simulation.device import BUDGET, Device, Home, Troubles
+from tests.simulation.lineages import Lineages
 
 LINK_SECONDS = 0.001
 STATE_SECONDS = 0.01
@@ -72,7 +74,7 @@ COPIES = 8
 
 _RAISING = (Halt, Prepare, Start, PlanChosen, End)
 _REPORTS = (StepReport, EvalReport, FinishedReport, RecoveryReport)
-_OF_A_PLAN = (Inputs, Activation, Gradient, StateParcel, Taken, Result, Updated, GradientNorms, WantProgress)
+_OF_A_PLAN = (Inputs, Activation, Gradient, StateParcel, Taken, Result, Updated, GradientNorms, WantProgress, Boundary)
 
 
 class BrokenPromiseError(AssertionError):
@@ -193,7 +195,7 @@ class Cluster:
 
     def submit(self, spec):
         self.specs[spec.job] = spec
-        self.undisturbed[spec.job] = Undisturbed(spec)
+        self.undisturbed[spec.job] = Lineages(spec) if spec.asynchronous else Undisturbed(spec)
         self.devices[spec.source].submit(spec)
         self.tell(spec.source, f"hands in job {spec.job}: {len(spec.layers)} layers, {spec.steps} steps")
 
@@ -297,8 +299,19 @@ class Cluster:
         if not holds:
             raise BrokenPromiseError(f"seed {self.seed}: {sentence}\n{self.picture()}")
 
-    def compare(self, job, first, version, state, where):
-        """These layers at this version have the bits of the undisturbed run."""
+    def compare(self, job, first, version, state, where, plan=None):
+        """These layers at this version have the bits of the undisturbed run, or, asynchronous, of one plan's.
+
+        ``plan``: they are what it begins with.
+        """
+        if self.specs[job].asynchronous:
+            lineages = self.undisturbed[job]
+            right = (
+                lineages.fits(first, version, state) if plan is None else lineages.build(plan, version, first, state)
+            )
+            what = f"{where}: what layers {first} and following hold at version {version}"
+            self.expect(right, f"{what} is not that of the undisturbed run of any plan")
+            return
         right = self.undisturbed[job].at(version)[first : first + len(state)]
         if list(state) != list(right):
             wrong = next(i for i, pair in enumerate(zip(state, right, strict=True)) if pair[0] != pair[1])
@@ -388,6 +401,9 @@ class Cluster:
     def look_at_loss(self, job, step, loss):
         spec = self.specs[job]
         losses = self.undisturbed[job].loss(step)
+        if spec.asynchronous:
+            self.expect(loss in losses, f"step {step} of {spec.name} reports loss {loss}, which no plan has")
+            return
         mean = 0.0
         for each in losses:
             mean += each / len(losses)

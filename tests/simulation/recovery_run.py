@@ -38,6 +38,9 @@ STEP_SECONDS = 0.25
 SLOW, SLOW_SECONDS = 3, 0.1
 """Of ten seeds, this one has steps that take seconds: leaders change, and are asked for things, while one is done."""
 
+ASYNCHRONOUS = 2
+"""Of four seeds, this one has an asynchronous job."""
+
 SLOW_STEP_SECONDS = 6.0
 """Where it does, so much is granted for each step that there is to be done."""
 
@@ -76,6 +79,12 @@ def job_of(random):
         on_nan="skip" if random.random() < 0.2 else "stop",
         keep_inputs_home="crop" if random.random() < 0.15 else "",
     )
+
+
+def asynchronous(job):
+    """The same, with an update after every micro-batch."""
+    size = job.micro_batch_size
+    return replace(job, mode="async", batch_size=size, micro_batches=1, clips=False, on_nan="stop")
 
 
 def cluster_of(seed, random):
@@ -124,6 +133,8 @@ class Run:
         self.troubles = [replace(trouble) for trouble in self.cluster.troubles.values()]
         if seed % 10 == 7:
             self.job = replace(self.job, name=DIVERGES, on_nan="stop")
+        elif seed % 4 == ASYNCHRONOUS:
+            self.job = asynchronous(self.job)
 
     def verdict(self):
         """Live through it; raises ``BrokenPromiseError`` where something does not hold."""

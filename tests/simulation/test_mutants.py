@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from edged.core import gathering
 from edged.core.copying import Snapshots
 from edged.core.effects import TakeSnapshot
 from edged.core.fence import Fence
+from edged.core.holdings import Holdings
 from edged.core.messages import Activation, Gradient, Inputs
 from edged.core.protection import Protection
 from edged.core.schedule import Schedule
@@ -103,6 +105,12 @@ def copy_in_the_middle_of_a_step(patch):
     patch.setattr(Schedule, "standing", standing)
 
 
+def pieces_of_two_plans_together(patch):
+    """An asynchronous job goes on from what two plans have computed of one version."""
+    patch.setattr(gathering, "of_one_origin", lambda inventories: inventories)
+    patch.setattr(Holdings, "begin", lambda _self, _plan: ())
+
+
 MUTANTS = {
     fence_that_admits_everything: (range(12), "below its fence"),
     replay_without_dropping_duplicates: (range(12), "nothing to compute|a second forward of"),
@@ -111,6 +119,7 @@ MUTANTS = {
     commit_whatever_was_heard_of: (range(12), "is committed, and without"),
     snapshot_that_is_one_version_off: (range(12), "is not that of the undisturbed run"),
     copy_in_the_middle_of_a_step: (range(40), "is not that of the undisturbed run"),
+    pieces_of_two_plans_together: (range(854, 855), "is not that of the undisturbed run of any plan"),
 }
 """Mutant -> seeds of which one shows it, and what is found."""
 

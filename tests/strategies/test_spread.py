@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from edged.core.job import LayerProfile
 from edged.core.messages import MemberState
 from edged.core.situation import Situation
+from edged.core.stashing import check_plan
 from edged.errors import JobFailedError
 from edged.strategies import PLANNERS
 from edged.strategies.cost import PlanImpossibleError, StageCost
@@ -47,6 +49,26 @@ def test_shares_follow_speed_and_the_fastest_comes_after_the_source():
 def test_a_window_is_never_larger_than_the_step():
     plan = plan_spread(Situation(even(4, micro_batches=2), tuple(member(i) for i in range(4))), STAMP)
     assert [window for *_, window in shape(plan)] == [2, 2, 2, 1]
+
+
+def test_an_asynchronous_job_gets_exact_windows_whatever_the_step_holds():
+    spec = replace(even(6, micro_batches=1), mode="async")
+    plan = plan_spread(Situation(spec, tuple(member(i) for i in range(3))), STAMP)
+    check_plan(plan)
+    assert [window for *_, window in shape(plan)] == [3, 2, 1]
+    assert plan.predicted_step_seconds == 6.0
+    assert plan.reason.startswith("one asynchronous pipeline")
+
+
+def test_an_asynchronous_job_needs_room_for_its_stashed_weights():
+    layer = LayerProfile(1.0, 1.0, 100, 100, 10, 0, ())
+    spec = make_spec(2, layers=(layer, layer), micro_batches=1, mode="async")
+    cost = StageCost(spec)
+    assert cost.size_bytes(0, 0, 3) - cost.size_bytes(0, 0, 1) == 2 * (100 + 10)
+    members = (member(0, memory=320), member(1, memory=320))
+    assert len(plan_spread(Situation(spec, members), STAMP).routes[0].hops) == 2
+    with pytest.raises(PlanImpossibleError):
+        plan_spread(Situation(spec, (member(0, memory=300), member(1, memory=300))), STAMP)
 
 
 def test_members_beyond_the_number_of_layers_stay_out_the_slowest_first():
