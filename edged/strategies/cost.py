@@ -62,7 +62,7 @@ class StageCost:
     def widest(self, first: int, last: int, memory_bytes: int) -> int:
         """The largest window with which these layers fit into so much memory; 0 or less: not even one."""
         room = memory_bytes - self.size_bytes(first, last, 0)
-        each = self._activations[last + 1] - self._activations[first] + self._crossing[first]
+        each = self.size_bytes(first, last, 1) - self.size_bytes(first, last, 0)
         return int(room // each) if each else (UNLIMITED if room >= 0 else 0)
 
     def copy_bytes(self, first: int, last: int) -> int:

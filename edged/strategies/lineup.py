@@ -19,7 +19,6 @@ from edged.core.situation import Situation
 from edged.strategies.cost import StageCost
 from edged.strategies.figures import Figures
 from edged.strategies.home import Home
-from edged.strategies.prediction import ASYNCHRONOUS
 
 NARROW, WIDEST = 1, 4
 """Windows of rule k are k (P - h - 1) + 1: those of 1F1B, with k = 2 one more for each hop behind, and so on.
@@ -45,7 +44,7 @@ class Yard:
         self.copies = copies
         self.layers = len(situation.spec.layers)
         self.micro_batches = situation.spec.micro_batches
-        self.is_async = situation.spec.mode == ASYNCHRONOUS
+        self.is_async = situation.spec.asynchronous
         self.rounds = LONG if self.is_async else self.micro_batches
         self.memory = {record.node: record.memory_bytes for record in situation.members}
         layers = situation.spec.layers

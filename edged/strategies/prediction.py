@@ -9,9 +9,6 @@ from edged.strategies.rehearsal import STEPS, rehearse
 from edged.strategies.steady import seconds_between
 from edged.strategies.timing import road, step_seconds
 
-ASYNCHRONOUS = "async"
-"""The mode of jobs that update after every micro-batch."""
-
 
 def predicted_seconds(plan: Plan, situation: Situation) -> float:
     """Seconds of a step (of an asynchronous job: of a micro-batch) once the plan runs as it always will.
@@ -22,6 +19,6 @@ def predicted_seconds(plan: Plan, situation: Situation) -> float:
         return rehearse(plan, situation).step_seconds
     (route,) = plan.routes
     figures = road(Figures(situation), [hop.node for hop in route.hops], [hop.first_layer for hop in route.hops])
-    if situation.spec.mode == ASYNCHRONOUS:
+    if situation.spec.asynchronous:
         return seconds_between(figures)
     return step_seconds(figures, [hop.window for hop in route.hops], plan.micro_batches, STEPS)

@@ -55,6 +55,10 @@ STEPS = 3
 """So many are rehearsed: the last is like all that follow."""
 
 
+FULL = 4
+"""Of an asynchronous job, so many times the pipeline's length is rehearsed: to fill it, to run full, and to drain."""
+
+
 class Moment(IntEnum):
     """What comes first of what happens at one moment; then the lower hop, the older work."""
 
@@ -94,12 +98,16 @@ class Rehearsal:
 def rehearse(plan: Plan, situation: Situation, *, steps: int = STEPS) -> Rehearsal:
     """Run ``steps`` full steps of a plan, without evaluation: at least 2, at most as many as are fed ahead.
 
-    A step lasts until those nodes have updated at which routes begin. Raises ``BrokenInvariantError`` if the plan
-    cannot be run (two nodes hold one layer), or comes to stand.
+    A step lasts until those nodes have updated at which routes begin. An asynchronous job's step is a micro-batch:
+    so many are run that the pipeline is full for a while, of which the mean is taken, and the spans, over as many
+    micro-batches as there are hops. Raises ``BrokenInvariantError`` if the plan cannot be run (two nodes hold
+    one layer), or comes to stand.
     """
     if not 2 <= steps <= VERSIONS_AHEAD:  # noqa: PLR2004 - the first step is like no other
         raise ValueError(f"2 to {VERSIONS_AHEAD} steps can be rehearsed, not {steps}")
     micro_batches = plan.micro_batches
+    if situation.spec.asynchronous:
+        steps = FULL * max(len(route.hops) for route in plan.routes)
     whole = replace(
         situation.spec, steps=steps, samples=steps * micro_batches, batch_size=micro_batches,
         micro_batches=micro_batches, drop_last=True, epochs=1, eval_samples=0,
@@ -135,13 +143,16 @@ class _Theatre:
         if len(self._ends) < self._spec.steps:
             said = "; ".join(f"{node}: {schedule.trace}" for node, schedule in self._schedules.items())
             raise BrokenInvariantError(f"the rehearsed plan comes to stand: {said}")
-        begin, end = self._ends[-2:]
+        begin, end, count = *self._ends[-2:], 1
+        if self._spec.asynchronous:
+            count = self._spec.steps // FULL
+            begin, end = self._ends[2 * count - 1], self._ends[3 * count - 1]
         spans = [
             replace(span, start=span.start - begin, end=span.end - begin)
             for span in sorted(self._spans, key=lambda span: (span.start, span.end, span.hop))
             if begin <= span.start < end
         ]
-        return Rehearsal(self._ends[0], end - begin, tuple(spans))
+        return Rehearsal(self._ends[0], (end - begin) / count, tuple(spans))
 
     # ------------------------------------------------------------------------------------------------- what happens
 
