@@ -5,9 +5,65 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edged.core.ids import JobId, NodeId, Stamp
-from edged.core.job import JobSpec, Work
+from edged.core.job import JobSpec
 from edged.core.messages import Holding, MemberRecord, MemberState, Message, Parcel
 from edged.core.plan import Plan
+from edged.core.work_events import (
+    BackwardDone,
+    ComputeFailed,
+    FeederFailed,
+    ForwardDone,
+    NormsTaken,
+    SampleDrawn,
+    UpdateDone,
+    WeightsWritten,
+)
+
+__all__ = [
+    "BackwardDone",
+    "ComputeFailed",
+    "DataCopied",
+    "DataLost",
+    "DataNotCopied",
+    "Event",
+    "ExpelAsked",
+    "ExportAsked",
+    "FeederFailed",
+    "ForwardDone",
+    "HeldFound",
+    "HeldLost",
+    "HeldStored",
+    "JobSubmitted",
+    "KeyRotateAsked",
+    "LeaderChanged",
+    "LeaveAsked",
+    "LeaveNodeAsked",
+    "LineageChanged",
+    "LinkLost",
+    "LoopWasLate",
+    "MemberChanged",
+    "MembersCame",
+    "MemoryRanOut",
+    "MessageReceived",
+    "NormsTaken",
+    "ParcelArrived",
+    "ParcelLost",
+    "ParcelRefused",
+    "PauseAsked",
+    "PeerMet",
+    "PlanMade",
+    "PortProbed",
+    "ReachChanged",
+    "ResumeAsked",
+    "SampleDrawn",
+    "SelfMeasured",
+    "SnapshotTaken",
+    "StagesBuilt",
+    "StopAsked",
+    "TimerFired",
+    "UpdateDone",
+    "WeightsWritten",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,85 +357,6 @@ class KeyRotateAsked:
 
 
 # -- computing; every one answers the effect of the same name
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardDone:
-    """Answers ``RunForward``. On the last hop ``loss`` is the micro-batch's mean loss, else ``None``."""
-
-    stamp: Stamp
-    route: int
-    hop: int
-    work: Work
-    seconds: float
-    loss: float | None
-    metrics: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BackwardDone:
-    """Answers ``RunBackward``."""
-
-    stamp: Stamp
-    route: int
-    hop: int
-    work: Work
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class NormsTaken:
-    """Answers ``TakeNorms``."""
-
-    stamp: Stamp
-    version: int
-    norms: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateDone:
-    """Answers ``RunUpdate``: this node's parameters are at ``version``. ``learning_rate``: used for this update."""
-
-    stamp: Stamp
-    version: int
-    seconds: float
-    learning_rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeFailed:
-    """Answers any computing effect instead of its own event."""
-
-    stamp: Stamp
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SampleDrawn:
-    """Answers ``DrawSample``: the feeder has delivered this micro-batch; its tensors lie with the source."""
-
-    job: JobId
-    work: Work
-
-
-@dataclass(frozen=True, slots=True)
-class FeederFailed:
-    """The feeder ended or the user's code raised; ``reason`` holds the traceback's last line, ``detail`` all of it."""
-
-    job: JobId
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsWritten:
-    """Answers ``WriteWeights``; ``problem`` is empty on success."""
-
-    stamp: Stamp
-    token: int
-    output: str
-    state_sha256: str
-    problem: str
 
 
 Event = (
