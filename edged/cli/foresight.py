@@ -56,7 +56,7 @@ def plan(
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the timeline to this file as well.")] = None,
     threads: Annotated[
-        str | None, typer.Option(metavar="N", help="Compute threads; default: as `edged train --local` chooses.")
+        str | None, typer.Option(metavar="N", help="Compute threads; default: as a node here chooses.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
