@@ -89,7 +89,7 @@ class Conduct:
         return self._judge(node, why, now, guilty=len(self._failures[node]) >= FAILURES)
 
     def forgive(self, now: float) -> None:
-        """Nobody else is left: what kept nodes out (no memory, say) may have passed."""
+        """The others cannot do it: what kept nodes out (no memory, say) may have passed."""
         for node in [node for node, since in self._excluded_at.items() if now >= since + REST_SECONDS]:
             self._clear(node)
 

@@ -158,6 +158,7 @@ class Founding(Course):
             self._needed = frozenset(self._lead.leavers)
             return self._turn(Turn.TROUBLE, now)
         reason = "; ".join([problem, *self._conduct.excluded.values(), *self._aside.values()])
+        self._conduct.forgive(now)
         return self._wait(reason, now)
 
     def _hopeless(self, now: float) -> bool:

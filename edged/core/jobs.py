@@ -379,8 +379,9 @@ class JobBoard:
         if running is None:
             self._told_plan = self._plan_at = None
         elif running != self._told_plan or (self._plan_at is not None and now >= self._plan_at):
+            hearers = others if running == self._told_plan else [*others, self.node]  # it may have no part in it
             self._told_plan, self._plan_at = running, now + IDLE_SECONDS
-            effects += self._plan_for(others)
+            effects += self._plan_for(hearers)
         changed = self.jobs.number != self._told_number
         if self.jobs.records and (changed or (self._list_at is not None and now >= self._list_at)):
             self._told_number = self.jobs.number

@@ -244,10 +244,11 @@ class RecoveryReport:
 class Decided:
     """Leader to all: what came of thinking about another plan than that of ``stamp``, in a sentence.
 
-    ``number`` tells the questions about one plan apart, the later the higher. ``changes``: another plan follows.
+    ``asked``: the stamp of the question, by which later ones are told from earlier ones. ``changes``: another plan
+    follows.
     """
 
     stamp: Stamp
-    number: int
+    asked: Stamp
     changes: bool
     text: str

@@ -134,7 +134,7 @@ class History:
     def decided(self, decided: Decided) -> bool:
         """The leader has thought about another plan; returns whether that was news."""
         return self.story(decided.stamp.job).add(
-            (decided.stamp, decided.number),
+            (decided.asked, 0),
             {"event": "decision", "changes": decided.changes, "text": decided.text},
         )
 

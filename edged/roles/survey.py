@@ -113,8 +113,9 @@ class Survey:
         A budget that somebody else has lowered, because memory ran out, is not raised again.
         """
         own = self._node.membership.own
-        if own.memory_bytes < self._told_bytes:
-            self._most_bytes = min(self._most_bytes, own.memory_bytes)
+        lowered = min(own.memory_bytes, self._worker.memory_bytes)
+        if lowered < self._told_bytes:
+            self._most_bytes = min(self._most_bytes, lowered)
         grown = max(0, resident_bytes() - (self._base_bytes or 0))
         memory = min(self._device.free_memory(own_bytes=grown), self._most_bytes)
         memory = memory if _differ(memory, own.memory_bytes) else own.memory_bytes

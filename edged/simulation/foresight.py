@@ -116,7 +116,8 @@ def foresee(cluster: ClusterDescription, spec: JobSpec) -> Foresight:
     for name, planner in sorted(PLANNERS.items(), key=lambda entry: entry[0] == "auto"):  # which is one of the others
         names.setdefault(planner, name)
     prospects = tuple(_prospect(name, situation) for name in names.values())
-    fastest = min(situation.members, key=lambda member: (measured_slowness(member, situation), member.node))
+    slowness = measured_slowness(situation)
+    fastest = min(situation.members, key=lambda member: (slowness[member.node], member.node))
     layers, micro_batches = len(situation.spec.layers), situation.spec.micro_batches
     route = Route((Hop(fastest.node, 0, layers - 1, 1),), tuple(range(micro_batches)))
     alone = Plan(Stamp(JOB, 1, 0), "alone", "", layers, micro_batches, (route,), 0.0)

@@ -2,7 +2,7 @@
 
 A change is made only if it gains more, over the steps that are left, than it costs, and if it gains ``LEAST_GAIN`` of
 the step time at least, which is more than figures are sure to: otherwise noise would move layers to and fro. A member
-that is new is treated like any other.
+that is new is treated like any other. Where a node's memory does not hold its part any more, it is made in any case.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from edged.core.ids import NodeId, Stamp
 from edged.core.plan import Plan
 from edged.core.situation import Situation
-from edged.strategies.cost import PlanImpossibleError
+from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.figures import Figures
 from edged.strategies.prediction import predicted_seconds
 
@@ -47,6 +47,8 @@ def decide(planner: Callable[[Situation, Stamp], Plan], situation: Situation, st
         return Decision(None, f"kept: there is no other plan ({impossible})")
     if [route.hops for route in other.routes] == [route.hops for route in current.routes]:
         return Decision(None, "kept: it is still the best plan")
+    if short := _short_of_memory(current, situation):
+        return Decision(other, f"changed: {short} has too little memory for its layers by now")
     now, then = predicted_seconds(current, situation), predicted_seconds(other, situation)
     gain = (now - then) / now if now > 0.0 else 0.0
     if gain <= 0.0:
@@ -59,6 +61,16 @@ def decide(planner: Callable[[Situation, Stamp], Plan], situation: Situation, st
     if (now - then) * situation.steps_left <= cost:
         return Decision(None, f"{kept}, and {situation.steps_left} are left")
     return Decision(other, f"changed: a step takes {_seconds(then)} instead of {_seconds(now)}, {steps}")
+
+
+def _short_of_memory(plan: Plan, situation: Situation) -> str:
+    """The name of a node whose budget does not hold what the plan gives it (any more); empty if there is none."""
+    cost = StageCost(situation.spec)
+    for record in situation.members:
+        hops = [hop for _, _, hop in plan.hops_of(record.node)]
+        if sum(cost.size_bytes(hop.first_layer, hop.last_layer, hop.window) for hop in hops) > record.memory_bytes:
+            return record.name
+    return ""
 
 
 def moving_seconds(current: Plan, other: Plan, situation: Situation) -> float:

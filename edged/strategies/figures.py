@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from statistics import median
 
 from edged.core.ids import NodeId
-from edged.core.messages import MemberRecord
 from edged.core.situation import Situation
+from edged.core.speed import MOST_BIAS
 from edged.strategies.cost import levelled, slowness_of
 from edged.strategies.links import Links, Wire
 
@@ -107,15 +108,22 @@ class Figures:
         return self.links.wire(sender, receiver).startup
 
 
-def measured_slowness(record: MemberRecord, situation: Situation) -> float:
-    """How many times slower than the profile a node is: as measured while it worked, else as it was calibrated."""
-    working = dict(situation.slowness).get(record.node, 0.0)
-    return working if working > 0.0 else slowness_of(record, situation.spec)
+def measured_slowness(situation: Situation) -> dict[NodeId, float]:
+    """How many times slower than the profile each member is: as measured while it worked, else as it was calibrated.
+
+    What makes all who work slower than calibrations say (the profile was taken on a quieter device, say) would make
+    those who have not worked yet as slow: they are taken for that, or a member would be exchanged for its equal.
+    """
+    calibrated = {record.node: slowness_of(record, situation.spec) for record in situation.members}
+    working = {node: slow for node, slow in situation.slowness if slow > 0.0}
+    ratios = [slow / calibrated[node] for node, slow in working.items() if node in calibrated]
+    usual = min(max(median(ratios), 1.0 / MOST_BIAS), MOST_BIAS) if ratios else 1.0
+    return {node: working.get(node, usual * slow) for node, slow in calibrated.items()}
 
 
 def _slowness(situation: Situation, *, level: bool) -> dict[NodeId, float]:
     """Every node that anything is known of."""
-    found = {record.node: measured_slowness(record, situation) for record in situation.members}
+    found = measured_slowness(situation)
     found |= {node: slow for node, slow in situation.slowness if node not in found and slow > 0.0}
     return dict(zip(found, levelled([*found.values()]), strict=True)) if level else found
 

@@ -99,17 +99,20 @@ class Lineup:
         return found
 
     def _wanted(self, h: int, rule: int) -> int:
+        if self._yard.is_async:
+            return len(self.nodes) - h
         return min(self._yard.micro_batches, rule * (len(self.nodes) - h - 1) + 1)
 
     def _held_besides(self, h: int, cuts: Sequence[int], ends: Sequence[int]) -> int:
-        """Bytes of what this hop's node holds besides its layers: its other hop, and copies of its own and others'."""
+        """Bytes of what this hop's node holds besides its layers: its other hop, and copies of its own and others'.
+
+        What the leader keeps of all layers is not counted: it keeps as much as it has room for (``protection.py``).
+        """
         yard, node, count = self._yard, self.nodes[h], len(self.nodes)
         others = [i for i in range(count) if i != h and self.nodes[i] == node] if self._twice else []
         size = sum(yard.cost.size_bytes(cuts[i], ends[i] - 1, 1) for i in others)
         if not yard.copies:
             return size
-        if node == yard.situation.leader:
-            return size + yard.cost.copy_bytes(0, yard.layers - 1)
         before = [(h - 1 - i) % count for i in range(min(yard.situation.replicas, count - 1))]
         return size + sum(yard.cost.copy_bytes(cuts[i], ends[i] - 1) for i in {h, *before})
 
@@ -219,13 +222,11 @@ class Lineup:
         first, cost, window = cuts[h], self._yard.cost, self._wanted(h, rule)
         ends = (*cuts[1:], first)
         room = self._memory[h]
-        if self._yard.copies and self.nodes[h] == self._yard.situation.leader:
-            room -= cost.copy_bytes(0, self._yard.layers - 1)
-        elif self._yard.copies:
+        own = self._yard.copies
+        if own:
             room -= sum(
                 cost.copy_bytes(cuts[i], ends[i] - 1) for i in range(max(0, h - self._yard.situation.replicas), h)
             )
-        own = self._yard.copies and self.nodes[h] != self._yard.situation.leader
         low, high = first, end
         while low < high:  # the last that fits
             middle = (low + high + 1) // 2

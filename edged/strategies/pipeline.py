@@ -219,7 +219,7 @@ def _why_not(
     foes = Division(spec, situation.apart).foes_of(record, others)
     if foes:
         return f"it and {foes[0]} cannot reach each other"
-    slow = measured_slowness(record, situation)
+    slow = measured_slowness(situation)[record.node]
     return f"{slow:.2g} times the source's time for a layer: the step is no shorter with it"
 
 

@@ -43,7 +43,7 @@ def test_a_drift_is_asked_about_once_and_a_plan_that_is_kept_runs_on(council):
     decided = council.told(Decided)
     assert {to for to, _ in decided} == {A, B, C, D}
     assert {message for _, message in decided} == {
-        Decided(of, question.stamp.version, False, "kept: the best other plan gains 3 %, moving costs 40 steps")
+        Decided(of, question.stamp, False, "kept: the best other plan gains 3 %, moving costs 40 steps")
     }
     report(council, 20, {B: 1.0, C: 5.0})
     assert len(council.asked) == asked + 2, "it has drifted further"

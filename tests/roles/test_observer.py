@@ -121,8 +121,13 @@ def test_what_was_decided_on_a_plan_is_told_once_and_shown_with_its_age(stage: S
     stage.job(JobState.RUNNING, step=1)
     stage.hear(PlanChosen(PLAN, SPEC))
     assert stage.status()["plan"]["decision"] is None
-    kept = Decided(STAMP, 4, changes=False, text="kept: the best other plan gains 3 %, moving costs 40 steps")
-    for message in (kept, kept, replace(kept, number=3, text="older")):
+    kept = Decided(
+        STAMP,
+        replace(STAMP, version=4),
+        changes=False,
+        text="kept: the best other plan gains 3 %, moving costs 40 steps",
+    )
+    for message in (kept, kept, replace(kept, asked=replace(STAMP, version=3), text="older")):
         stage.hear(message)
     stage.now = 2.5
     assert stage.status()["plan"]["decision"] == {"text": kept.text, "age_seconds": 2.5}

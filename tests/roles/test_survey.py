@@ -24,8 +24,8 @@ class Stage:
         self.state = JobState.RUNNING
         self.nodes = (A, B)
         self.engine = SimpleNamespace(idle=True, run=self.run)
-        self.granted = 10**9
-        self.worker = SimpleNamespace(grant=lambda size: setattr(self, "granted", size))
+        self.worker = SimpleNamespace(memory_bytes=10**9)
+        self.worker.grant = lambda size: setattr(self.worker, "memory_bytes", size)
         device = SimpleNamespace(measure=self.measure, free_memory=lambda own_bytes: self.free)
         self.survey = Survey(self, device, self.engine, self.worker, self.post, lambda: self.now)  # type: ignore[arg-type]
 
@@ -118,7 +118,7 @@ def test_memory_is_told_where_it_has_changed_much(stage: Stage) -> None:
     stage.free = int(0.5e9)
     stage.go_on(3)
     assert [(event.memory_bytes, event.slowness) for event in stage.posted] == [(int(0.5e9), 1.0)]
-    assert stage.granted == int(0.5e9)
+    assert stage.worker.memory_bytes == int(0.5e9)
     stage.free = int(2e9)
     stage.go_on(3)
     assert [event.memory_bytes for event in stage.posted] == [int(0.5e9), int(2e9)]

@@ -10,7 +10,7 @@ import pytest
 from edged.core.plan import Plan
 from edged.core.situation import Situation
 from edged.strategies import PLANNERS
-from edged.strategies.cost import PlanImpossibleError
+from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.deciding import LEAST_GAIN, REBUILD_SECONDS, decide, moving_seconds
 from edged.strategies.pipeline import plan_pipeline
 from tests.core.miniature import STAMP, node
@@ -111,3 +111,26 @@ def test_a_planner_that_knows_less_does_not_undo_what_is_better():
     decision = decide(PLANNERS["equal"], replace(situation, plan=better), NEXT)
     assert decision == (None, "kept: no other plan is faster")
     assert 0.0 < LEAST_GAIN < 1.0
+
+
+def test_a_node_that_no_longer_holds_its_part_is_relieved_though_nothing_gains_by_it():
+    spec = even(8, micro_batches=4)
+    roomy = Situation(spec, (member(0, memory=3000), member(1, memory=3000)), steps_left=100)
+    plan = plan_pipeline(roomy, STAMP)
+    assert len(plan.nodes()) == 2
+    ((first, last, window),) = [(h.first_layer, h.last_layer, h.window) for _, _, h in plan.hops_of(node(1))]
+    short = StageCost(spec).size_bytes(first, last, window) - 1
+    decision = decide(
+        plan_pipeline, replace(roomy, members=(member(0, memory=3000), member(1, memory=short)), plan=plan), STAMP
+    )
+    assert decision.plan is not None
+    assert decision.verdict == "changed: device1 has too little memory for its layers by now"
+
+
+def test_members_that_have_not_worked_are_taken_for_as_slow_as_work_shows_the_others_to_be():
+    spec = even(2, micro_batches=8)
+    members = tuple(member(number) for number in range(4))
+    plan = plan_pipeline(Situation(spec, members[:2]), STAMP)
+    slower = tuple((member.node, 1.15) for member in members[:2])
+    situation = Situation(spec, members, slowness=slower, plan=plan, steps_left=10_000)
+    assert decide(plan_pipeline, situation, STAMP).plan is None

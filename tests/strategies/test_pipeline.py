@@ -17,6 +17,7 @@ from edged.strategies.figures import Figures
 from edged.strategies.lineup import NARROW, WIDEST, Lineup, Yard
 from edged.strategies.pipeline import NEAR, plan_pipeline, search
 from edged.strategies.rehearsal import rehearse
+from edged.strategies.spread import plan_spread
 from edged.strategies.timing import road, step_seconds
 from tests.core.miniature import STAMP, make_spec, node
 from tests.strategies.situations import draw_situation, even, link, member
@@ -235,3 +236,12 @@ def test_an_asynchronous_jobs_windows_are_strict_and_only_its_slowest_part_count
 def test_without_members_there_is_no_plan():
     with pytest.raises(PlanImpossibleError, match="no members"):
         plan_pipeline(Situation(even(4), ()), STAMP)
+
+
+@pytest.mark.parametrize("memory", [155_000, 170_000, 200_000])
+def test_an_asynchronous_job_that_just_fits_is_found_where_not_all_cuts_are_listed(memory):
+    layers = (LayerProfile(1.0, 2.0, 1000, 1000, 500, 100, ()),) * 96
+    spec = make_spec(96, layers=layers, micro_batches=1, mode="async", optimizer_copies=1)
+    members = tuple(member(number, memory=memory) for number in range(3))
+    spread = plan_spread(Situation(spec, members), STAMP)
+    assert plan_pipeline(Situation(spec, members), STAMP).predicted_step_seconds <= 1.05 * spread.predicted_step_seconds
