@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Final
 
-from edged.core.effects import Depart, Effect, MakePlan, TellLeader, TellMember
+from edged.core.effects import Depart, Effect, MakePlan, SendMessage, TellLeader, TellMember
 from edged.core.electorate import SavedVote, fitness, wanted_voters
 from edged.core.events import Event, JobSubmitted, MessageReceived, PeerMet, PlanMade
 from edged.core.ids import JobId, NodeId, Stamp
@@ -35,12 +35,14 @@ from edged.simulation.device import Device, Home, Setting
 from edged.simulation.faults import all_faults
 from edged.simulation.freight import Freight, Roads
 from edged.simulation.outcome import Log
+from edged.simulation.reports import links_by_sender, report
 from edged.simulation.workload import JOB, specified
 from edged.strategies import PLANNERS
 from edged.strategies.deciding import decide
 from edged.strategies.figures import Figures
 
 SUBMIT_SECONDS: Final = 1.0
+REPORT_SECONDS: Final = 1.0
 MET: Final = 3
 PLANNING_SECONDS: Final = 0.05
 JITTER: Final = 1.5
@@ -74,6 +76,8 @@ class SimulatedCluster:
         data = 0 if cluster.job is None else cluster.job.data_bytes
         self._setting = Setting(self.simulation, self.freight, figures, data)
         self._options = NodeOptions(interval=interval, replicas=cluster.replicas)
+        self._links = links_by_sender(cluster) if cluster.job is not None else {}
+        self._reports = 0
         self._settle()
         for fault in all_faults(cluster, self._random, seconds):
             self._at(fault.at, fault)
@@ -82,6 +86,7 @@ class SimulatedCluster:
         """Let all the time pass that there is."""
         if self.cluster.job is not None:
             self.simulation.at(self._began + SUBMIT_SECONDS, self._submit)
+            self.simulation.at(self._began + SUBMIT_SECONDS + REPORT_SECONDS, self._report)
         self.simulation.run_until(self._began + self.seconds)
 
     def living(self) -> list[NodeId]:
@@ -139,6 +144,18 @@ class SimulatedCluster:
         self._homes[source].spool[JOB] = self._spec
         if not self.simulation.hosts[source].stopped:
             self.simulation.post(source, JobSubmitted(self._spec))
+
+    def _report(self) -> None:
+        """Everyone tells whoever leads how fast it is, and its links."""
+        hosts = {node: host for node, host in self.simulation.hosts.items() if not host.stopped}
+        leaders = [n for n, host in hosts.items() if isinstance(host.machine, Node) and host.machine.board.leads]
+        self._reports += 1
+        for node, host in hosts.items():
+            if host.paused_at is None:
+                said = report(self._reports, self._links.get(node, ()), JOB, self._devices[node].slowness)
+                for leader in leaders:
+                    self.simulation.send(node, SendMessage(leader, said))
+        self.simulation.at(self.simulation.now + REPORT_SECONDS, self._report)
 
     def _further(self, sender: NodeId, receiver: NodeId) -> float:
         link = self.cluster.link_between(self._names[sender], self._names[receiver])

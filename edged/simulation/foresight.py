@@ -9,16 +9,14 @@ from edged.core.electorate import fitness
 from edged.core.ids import NodeId, Stamp
 from edged.core.job import JobSpec
 from edged.core.plan import Hop, Plan, Route
-from edged.core.situation import LinkSpeed, Situation
+from edged.core.situation import Situation
 from edged.errors import JobFailedError
 from edged.simulation.description import ClusterDescription
+from edged.simulation.reports import link_speeds
 from edged.simulation.workload import JOB
 from edged.strategies import PLANNERS, Planner
 from edged.strategies.figures import measured_slowness
 from edged.strategies.rehearsal import Rehearsal, rehearse
-
-MOST_LINKED = 300
-"""Devices; of more, only those links are told of that differ from the others or lead to the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +125,14 @@ def foresee(cluster: ClusterDescription, spec: JobSpec) -> Foresight:
 def situation_of(cluster: ClusterDescription, spec: JobSpec) -> Situation:
     """What a planner would be told in this cluster, once everything in it has been measured."""
     members = tuple(device.record() for device in cluster.devices if device.name not in cluster.absent)
+    there = {member.node for member in members}
     given = replace(spec, job=JOB, source=cluster.source.node, source_slowness=cluster.source.slowness)
     return Situation(
         spec=given,
         members=members,
-        links=_speeds(cluster),
+        links=tuple(link for link in link_speeds(cluster) if {link.sender, link.receiver} <= there),
         leader=min(members, key=fitness).node,
         replicas=cluster.replicas,
-    )
-
-
-def _speeds(cluster: ClusterDescription) -> tuple[LinkSpeed, ...]:
-    there = [device for device in cluster.devices if device.name not in cluster.absent]
-    few = len(there) <= MOST_LINKED
-    source = cluster.source.name
-    pairs = [
-        (one, other)
-        for one in there
-        for other in there
-        if one is not other and (few or source in {one.name, other.name} or (one.name, other.name) in cluster.links)
-    ]
-    return tuple(
-        LinkSpeed(one.node, other.node, link.latency_seconds, link.bytes_per_second)
-        for one, other in pairs
-        for link in (cluster.link_between(one.name, other.name),)
     )
 
 
