@@ -191,7 +191,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("listen", parse_address, ("0.0.0.0", 0), "HOST:PORT to listen on"),  # noqa: S104 - encrypted and admitted
     Option("seed", _seeds, (), "HOST:PORT of a node to join; may be repeated"),
     Option("discovery", _flag, True, "look for nodes on the local network (mDNS)"),
-    Option("memory", parse_size, 0, "memory that training may use, such as 2GB", unset="what is free"),
+    Option(
+        "memory",
+        parse_size,
+        0,
+        "memory that training may use, such as 2GB",
+        unset="0.8 of what is free, measured again every 10 s",
+    ),
     Option(
         "threads",
         lambda value: _at_least(value, 0),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edged.cli.options import JsonOption, print_json
+from edged.cli.options import JsonOption, home, print_json, threads_here
 from edged.compute.job_reference import parse_overrides
 from edged.compute.loading import collector_paused
 from edged.errors import ConfigError, JobFailedError
@@ -19,8 +19,12 @@ ClusterOption = Annotated[Path, typer.Option("--cluster", metavar="FILE.toml", h
 
 def simulate(
     file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The cluster's description.")],
-    seed: Annotated[int | None, typer.Option(min=0, help="Of all chance, instead of the file's.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1.0, help="Of virtual time, instead of the file's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Where all chance begins, instead of the file's seed.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="Seconds of virtual time, instead of the file's.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a described cluster under a virtual clock, with its faults."""
@@ -51,9 +55,12 @@ def plan(
     strategy: Annotated[str | None, typer.Option(help="Show this strategy's plan instead of the best.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the timeline to this file as well.")] = None,
+    threads: Annotated[
+        str | None, typer.Option(metavar="N", help="Compute threads; default: as a node here chooses.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Foresee what each strategy would do with a job on a described cluster."""
+    """Foresee each strategy's plan for a job on a described cluster."""
     from edged.simulation.foresight import foresee, known_strategies
     from edged.simulation.reading import read_cluster
 
@@ -61,11 +68,11 @@ def plan(
         raise ConfigError(f"--strategy {strategy}: write one of {', '.join(known_strategies())}")
     if svg is not None and not svg.expanduser().absolute().parent.is_dir():
         raise ConfigError(f"--svg {svg}: the folder {svg.expanduser().absolute().parent} does not exist; make it first")
-    described = read_cluster(cluster)
+    described, count = read_cluster(cluster), threads_here(home(None), threads)
     with collector_paused():
         from edged.compute.job_file import load
         from edged.compute.submission import measure_job
-    spec = measure_job(load(job_file, parse_overrides(changes or [])))
+    spec = measure_job(load(job_file, parse_overrides(changes or [])), count)
     seen = foresee(described, spec)
     shown = seen.chosen(strategy)
     if svg is not None and shown.plan is not None and shown.rehearsal is not None:

@@ -13,12 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli.options import HomeOption, JsonOption, home, print_json
+from edged.cli.options import HomeOption, JsonOption, home, print_json, threads_here
 from edged.client import Client
-from edged.compute.cores import compute_threads
 from edged.compute.job_reference import parse_overrides, split
 from edged.compute.loading import collector_paused
-from edged.config import resolve
 from edged.errors import ConfigError, JobError, JobFailedError
 
 _ACTIVE = {"queued", "preparing", "running", "waiting"}
@@ -41,10 +39,9 @@ def train(
     """Train a job: this device's node becomes its source."""
     target = _output(output)
     if local:
-        options = resolve(home(home_flag), {"threads": threads}, os.environ)
-        wanted = next(setting.value for setting in options if setting.option.name == "threads")
+        count = threads_here(home(home_flag), threads)
         with _told(as_json=as_json):
-            _train_local(job_file, changes or [], target, compute_threads(wanted), as_json=as_json)
+            _train_local(job_file, changes or [], target, count, as_json=as_json)
         return
     if threads is not None:
         raise ConfigError("--threads goes with --local; a node's threads are chosen by `edged join --threads N`")
@@ -145,7 +142,7 @@ def export(
     home_flag: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the newest complete weights of a job, also of a running one."""
+    """Write a job's newest complete weights, also while it runs."""
     found = Client(home(home_flag)).ask("export", job=job, output=_output(output))
     if as_json:
         print_json(found)

@@ -39,7 +39,7 @@ def show(home_flag: HomeOption = None) -> None:
 
 @app.command()
 def rotate(home_flag: HomeOption = None) -> None:
-    """Give the whole cluster a new key; the old one opens no door any more."""
+    """Give the cluster a new key; the old one opens no door."""
     folder = home(home_flag)
     old = _key(home_flag)
     absent = Client(folder).ask("rotate")["absent"]

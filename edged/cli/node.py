@@ -29,28 +29,46 @@ config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The 
 
 def join(
     home_flag: HomeOption = None,
-    name: Annotated[str | None, typer.Option(help="What people call this device.")] = None,
-    cluster: Annotated[str | None, typer.Option(help="Name of the cluster to join.")] = None,
-    key: Annotated[str | None, typer.Option(help="The cluster key's token (see `edged key show`).")] = None,
-    key_file: Annotated[Path | None, typer.Option(help="A file that holds the token.")] = None,
-    listen: Annotated[str | None, typer.Option(help="HOST:PORT; default: all interfaces, any port.")] = None,
-    seed: Annotated[list[str] | None, typer.Option(help="HOST:PORT of a node to join; repeatable.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What people call this device.")] = None,
+    cluster: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the cluster to join.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="The cluster key's token (see `edged key show`).")
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file that holds the token.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen; default: all interfaces, any port.")
+    ] = None,
+    seed: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="A node to join; repeatable.")] = None,
     discovery: Annotated[
         bool | None, typer.Option("--discovery/--no-discovery", help="Look for nodes by mDNS.")
     ] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory that training may use, such as 2GB.")] = None,
-    threads: Annotated[str | None, typer.Option(help="Compute threads; 0: OMP_NUM_THREADS, else all cores.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    slowdown: Annotated[str | None, typer.Option(help="Emulate a device so many times slower.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory that training may use, such as 2GB.")
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option(metavar="N", help="Compute threads; 0: OMP_NUM_THREADS, else all cores.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute; default: auto.")
+    ] = None,
+    slowdown: Annotated[str | None, typer.Option(metavar="X", help="Emulate a device X times slower.")] = None,
     replicas: Annotated[
-        str | None, typer.Option(help="Nodes besides the leader that keep a copy of each layer.")
+        str | None,
+        typer.Option(metavar="N", help="Nodes besides the leader that keep a copy of each layer; default: 1."),
     ] = None,
     minority: Annotated[
-        str | None, typer.Option(help="fork or wait: what nodes do that can reach no majority.")
+        str | None,
+        typer.Option(
+            metavar="fork|wait", help="What nodes do that reach no majority: go on as a fork (default), or wait."
+        ),
     ] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
-    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
-    journal: Annotated[str | None, typer.Option(help="Room for the journal on the disk, such as 16MiB.")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="text|json", help="How log lines look; default: text.")
+    ] = None,
+    journal: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Room for the journal on the disk; default: 16MiB.")
+    ] = None,
     metrics_port: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Serve /metrics, /healthz and /readyz; on 127.0.0.1 without HOST."),
@@ -59,7 +77,11 @@ def join(
         bool, typer.Option("--leave-at-eof", hidden=True, help="Leave when standard input ends.")
     ] = False,
 ) -> None:
-    """Run this device's node in the foreground; Ctrl-C leaves."""
+    """Run this device's node in the foreground; Ctrl-C leaves.
+
+    Each option is also a variable EDGED_<OPTION> and, but for the key, a line of HOME/config.toml (see `edged config
+    show`).
+    """
     flags = {
         "name": name,
         "cluster": cluster,

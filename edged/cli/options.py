@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.config import home_of
+from edged.compute.cores import compute_threads
+from edged.config import home_of, resolve
 
 HomeOption = Annotated[
     Path | None,
@@ -23,6 +24,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 def home(flag: Path | None) -> Path:
     """The home that a command works with."""
     return home_of(flag, os.environ)
+
+
+def threads_here(home: Path, flag: str | None) -> int:
+    """With how many threads a command computes in its own process: as many as a node of this home would."""
+    chosen = resolve(home, {"threads": flag}, os.environ)
+    return compute_threads(next(setting.value for setting in chosen if setting.option.name == "threads"))
 
 
 def print_json(value: Any) -> None:

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from edged.compute.capture import Captured, capture
+from edged.compute.environment import environment
 from edged.compute.expectations import occurring
 from edged.compute.fingerprint import fingerprint, text_digest
 from edged.compute.optimizer import Optimizer, check_parameters, describe, read
@@ -112,13 +113,14 @@ def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
     return captured
 
 
-def measure_job(job: Job) -> JobSpec:
+def measure_job(job: Job, threads: int) -> JobSpec:
     """What a cluster would be told of the job: captured, checked and profiled on this device; nothing is written.
 
-    It has no id and no source. Raises ``JobError`` as ``submit`` does.
+    It computes with so many ``threads``. It has no id and no source. Raises ``JobError`` as ``submit`` does.
     """
     sampler = Sampler(job)
-    return _specified(job, sampler, capture_job(job, sampler), "")
+    with environment(torch.device("cpu"), threads).held():
+        return _specified(job, sampler, capture_job(job, sampler), "")
 
 
 def submit(

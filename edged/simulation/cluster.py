@@ -132,7 +132,7 @@ class SimulatedCluster:
             return
         there = [node for node, other in self.simulation.hosts.items() if not other.stopped and other.paused_at is None]
         self._start(device, ())
-        self.log.comes(device.node)
+        self.log.comes(device.node, self.now)
         own = device.record(self._homes[device.node].boot)
         for other in self._random.sample(there, min(MET, len(there))):
             record = self._described[self._names[other]].record(self._homes[other].boot)
@@ -202,7 +202,7 @@ class SimulatedCluster:
         host = self.simulation.hosts[node]
         if host.stopped or host.paused_at is None:
             return
-        self.log.comes(node)
+        self.log.comes(node, self.now)
         self.simulation.go_on(node)
         self._devices[node].go_on()
 

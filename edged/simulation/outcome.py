@@ -54,6 +54,7 @@ class Log:
         self.steps: list[tuple[float, int]] = []
         self.recoveries: list[tuple[float, RecoveryReport]] = []
         self.ended = ""
+        self._came: dict[NodeId, float] = {}
         self._away: dict[NodeId, Harm] = {}
         self._reported: set[tuple[Stamp, int]] = set()
 
@@ -63,9 +64,14 @@ class Log:
         self.harms.append(harm)
         self._away[node] = harm
 
-    def comes(self, node: NodeId) -> None:
+    def comes(self, node: NodeId, at: float) -> None:
         """A device is there (again)."""
+        self._came[node] = at
         self._away.pop(node, None)
+
+    def was_there(self, node: NodeId, at: float) -> bool:
+        """Whether a device that has never gone away was there at that second."""
+        return self._came.get(node, 0.0) <= at
 
     def is_called_dead(self, node: NodeId, by: NodeId, at: float) -> None:
         """Somebody takes this device for dead."""
@@ -94,15 +100,19 @@ class Log:
 
 
 def detection(log: Log, living: Sequence[NodeId]) -> dict[str, dict[str, Spread]]:
-    """For each kind of going away: until the first noticed, and until all did who were there to the end."""
+    """For each kind of going away: until the first noticed, and until all did who were there then and to the end.
+
+    ``living``: who is there at the end, and never went away.
+    """
     found: dict[str, dict[str, Spread]] = {}
     for kind in dict.fromkeys(harm.kind for harm in log.harms):
         harms = [harm for harm in log.harms if harm.kind == kind]
         first = [min(harm.told.values()) - harm.at for harm in harms if harm.told]
+        witnesses = [[node for node in living if log.was_there(node, harm.at)] for harm in harms]
         all_ = [
-            max(harm.told[node] for node in living if node != harm.node) - harm.at
-            for harm in harms
-            if harm.told and all(node in harm.told for node in living if node != harm.node)
+            max(harm.told[node] for node in seeing) - harm.at
+            for harm, seeing in zip(harms, witnesses, strict=True)
+            if seeing and all(node in harm.told for node in seeing)
         ]
         found[kind] = {"first": spread(first), "all": spread(all_)}
     return found

@@ -77,7 +77,7 @@ def sentences(run: SimulatedCluster) -> list[str]:
     said = []
     if job is not None:
         made = throughput(log, job.micro_batches * job.micro_batch_size, run.seconds)
-        again = f", {made.steps_again} of them computed again" if made.steps_again else ""
+        again = f", and {made.steps_again} computed again" if made.steps_again else ""
         said.append(f"job: {run.job_state() or 'nobody has heard of it'}; {made.steps} steps{again}")
         if made.steady is not None and made.samples_per_second is not None:
             said.append(

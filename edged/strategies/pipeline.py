@@ -196,14 +196,16 @@ def _plan(situation: Situation, stamp: Stamp, best: Played, alive: Sequence[Memb
 
 def _reason(situation: Situation, hops: Sequence[Hop], alive: Sequence[MemberRecord]) -> str:
     """One sentence: who runs what, who does not, and why."""
-    names = {record.node: record.name for record in alive}
+    spec, names = situation.spec, {record.node: record.name for record in alive}
     shares = ", ".join(f"{names[hop.node]} {layers_in_words(hop.first_layer, hop.last_layer)}" for hop in hops)
     used = {hop.node for hop in hops}
     left_out = [record for record in alive if record.node not in used]
     why = [f"{record.name} ({_why_not(situation, record, used, alive)})" for record in left_out[:NAMED]]
-    why += [f"{len(left_out) - NAMED} others"] if len(left_out) > NAMED else []
+    more = len(left_out) - NAMED
+    why += ["another" if more == 1 else f"{more} others"] if more > 0 else []
     how = "the shortest step" if len(used) > 1 else "alone"
-    return f"one pipeline, {how}: {shares}{'; without ' + ', '.join(why) if why else ''}"
+    kind = "one asynchronous pipeline" if spec.asynchronous else "one pipeline"
+    return f"{kind}, {how}: {shares}{'; without ' + ', '.join(why) if why else ''}"
 
 
 def _why_not(

@@ -185,7 +185,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("edged_members", "Members by state", ("state",), _members),
     _member(
-        "How slow the member is: a fixed computation's time relative to a reference; 0 until it is measured",
+        "How slow the member is, relative to a reference: measured at work, before that calibrated; 0 until measured",
         "edged_member_slowness_ratio",
         lambda member: member["slowness"],
     ),

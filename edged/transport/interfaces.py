@@ -52,7 +52,7 @@ def _why_skipped(name: str, numbers: tuple[str, ...], *, up: bool) -> str:
     if name.startswith("lo") or (numbers and all(map(is_loopback, numbers))):
         return "this device only"
     if name.startswith(IGNORED):
-        return "a bridge or tunnel behind which no other device is"
+        return "bridge or tunnel; no other device is behind it"
     if not up:
         return "down"
     return "" if numbers else "no IPv4 address"

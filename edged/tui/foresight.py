@@ -19,7 +19,9 @@ def print_simulation(run: SimulatedCluster, seed: int, took_seconds: float) -> N
     console = Console(highlight=False, soft_wrap=True)
     cluster = run.cluster
     faults = ", ".join(f"{count} {kind}" for kind, count in run.log.faults.items()) or "none"
-    console.print(f"{cluster.path}: {len(cluster.devices)} devices, {run.seconds:g} s, seed {seed}; faults: {faults}")
+    console.print(
+        f"{cluster.path}: {_counted(len(cluster.devices), 'device')}, {run.seconds:g} s, seed {seed}; faults: {faults}"
+    )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for heading in ("count", "median", "worst"):
@@ -38,8 +40,9 @@ def print_plans(seen: Foresight, shown: Prospect) -> None:
     """A table of all strategies, then one step of the plan that is shown."""
     console = Console(highlight=False, soft_wrap=True)
     spec = seen.situation.spec
+    cut = "each micro-batch is a step" if spec.asynchronous else f"{_counted(spec.micro_batches, 'micro-batch')} a step"
     console.print(
-        f"{spec.name}: {len(spec.layers)} layers, {spec.micro_batches} micro-batches a step; "
+        f"{spec.name}: {_counted(len(spec.layers), 'layer')}, {cut}; "
         f"{seen.fastest} alone needs {seen.alone_seconds:.3g} s for a step",
         markup=False,
     )
@@ -55,6 +58,11 @@ def print_plans(seen: Foresight, shown: Prospect) -> None:
         console.print(f"{prospect.strategy}: {text}", markup=False)
     if shown.plan is not None and shown.rehearsal is not None:
         _print_timeline(console, seen, shown.plan, shown.rehearsal, shown.strategy)
+
+
+def _counted(number: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"
 
 
 def _cells(seen: Foresight, prospect: Prospect) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def timeline(plan: Plan, rehearsal: Rehearsal, names: dict[NodeId, str], width: 
     bars = [(row, _bar(plan, row, rehearsal.step_seconds, columns)) for row in rows]
     lines = [f"{_shortened(row.label, label):<{label}} {bar}" for row, bar in bars if bar or not row.link]
     hidden = len(plan.nodes()) - MOST_NODES
-    more = [f"(and {hidden} more devices)"] if hidden > 0 else []
+    more = [f"(and {hidden} more {'device' if hidden == 1 else 'devices'})"] if hidden > 0 else []
     end = f"{rehearsal.step_seconds:.3g} s"
     return [*lines, *more, f"{'':<{label}} 0{end:>{columns - 1}}"]
 
@@ -85,8 +85,8 @@ def timeline(plan: Plan, rehearsal: Rehearsal, names: dict[NodeId, str], width: 
 def legend(micro_batches: int) -> str:
     """How to read it."""
     again = ", and from a again" if micro_batches > len(LETTERS) else ""
-    last = LETTERS[min(micro_batches, len(LETTERS)) - 1]
-    return f"a–{last}{again}: a micro-batch's forward; capitals: its backward; {UPDATE}: the update; {IDLE}: idle"
+    letters = "a" if micro_batches == 1 else f"a–{LETTERS[min(micro_batches, len(LETTERS)) - 1]}"
+    return f"{letters}{again}: a micro-batch's forward; capitals: its backward; {UPDATE}: the update; {IDLE}: idle"
 
 
 def _receiver(plan: Plan, span: Span) -> NodeId:

@@ -6,7 +6,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import torch
 
+from edged.compute import submission
+from edged.compute.profiler import profile
+from edged.core.job import LayerProfile
 from tests.cli.shell import JOBS, edged
 
 CLUSTER = """
@@ -82,6 +86,31 @@ def test_a_plan_is_a_table_and_a_picture_in_eighty_columns(cluster: Path, tmp_pa
     assert all(len(line) <= 80 for line in picture.splitlines()[1:-1])
     assert ET.parse(svg).getroot().tag.endswith("svg")
     assert str(svg) in done.err
+
+
+def test_of_an_asynchronous_job_each_micro_batch_is_a_step(cluster: Path) -> None:
+    done = edged("plan", DIGITS, "--cluster", cluster, "--set", "mode=async", "--threads", "1")
+    assert done.status == 0, done.err
+    assert "layers, each micro-batch is a step; " in done.out
+    assert "pipeline: one asynchronous pipeline, " in done.out
+    assert "\na: a micro-batch's forward; " in done.out
+
+
+def test_a_plan_is_measured_with_as_many_threads_as_are_wanted(cluster: Path, monkeypatch) -> None:
+    used: list[int] = []
+
+    def measured(*arguments: object) -> list[LayerProfile]:
+        used.append(torch.get_num_threads())
+        return profile(*arguments)
+
+    monkeypatch.setattr(submission, "profile", measured)
+    before = torch.get_num_threads()
+    monkeypatch.setenv("EDGED_THREADS", "3")
+    edged("plan", DIGITS, "--cluster", cluster)
+    edged("plan", DIGITS, "--cluster", cluster, "--threads", "2")
+    assert used == [3, 2]
+    assert torch.get_num_threads() == before
+    assert edged("plan", DIGITS, "--cluster", cluster, "--threads", "many").refuses(2, "--threads", "whole number")
 
 
 def test_a_plan_as_an_object(cluster: Path) -> None:

@@ -22,6 +22,7 @@ def test_help_names_every_command() -> None:
     assert outcome.status == 0
     assert all(f"  {command} " in outcome.out for command in COMMANDS)
     assert "..." not in outcome.out.partition("Commands:")[2]
+    assert "..." not in edged("key", "--help").out.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

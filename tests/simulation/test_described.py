@@ -12,7 +12,7 @@ from edged.errors import ConfigError
 from edged.simulation.cluster import SimulatedCluster
 from edged.simulation.faults import all_faults
 from edged.simulation.reading import read_cluster
-from edged.simulation.report import figures
+from edged.simulation.report import figures, sentences
 from edged.simulation.workload import JOB
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "clusters"
@@ -86,6 +86,23 @@ def test_a_device_that_goes_is_noticed_by_all_and_the_job_goes_on(tmp_path: Path
     assert len(found["events"]) == 1  # of one that fell silent, its neighbours may notice first that the link is dead
     assert found["recovery"].keys() <= {"died", "link"}
     assert steps_after(run, found["events"][0]["at"] + 5) > 3
+
+
+def test_who_joins_after_a_death_need_not_have_noticed_it(tmp_path: Path) -> None:
+    text = '[devices.tower]\n[[fault]]\nat = 12\nkill = "pi-1"\n[[fault]]\nat = 25\njoin = "tower"\n'
+    run = lived(described(tmp_path, text))
+    tower = next(device.node for device in run.cluster.devices if device.name == "tower")
+    assert tower in run.living()
+    assert all(tower not in harm.told for harm in run.log.harms)
+    assert figures(run, 1)["detection"]["killed"]["all"]["count"] == 1
+
+
+def test_steps_that_are_kept_are_told_beside_those_computed_again(tmp_path: Path) -> None:
+    run = lived(described(tmp_path, '[[fault]]\nat = 15\nkill = "laptop"\n'))
+    made = figures(run, 1)["throughput"]
+    assert made["steps_again"] > 0
+    assert len(run.log.steps) == made["steps"] + made["steps_again"]
+    assert sentences(run)[0] == f"job: running; {made['steps']} steps, and {made['steps_again']} computed again"
 
 
 def test_the_death_of_the_leader_ends_in_another_election(tmp_path: Path) -> None:
