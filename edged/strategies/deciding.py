@@ -2,13 +2,14 @@
 
 A change is made only if it gains more, over the steps that are left, than it costs, and if it gains ``LEAST_GAIN`` of
 the step time at least, which is more than figures are sure to: otherwise noise would move layers to and fro. A member
-that is new is treated like any other. Where a node's memory does not hold its part any more, it is made in any case.
+that is new is treated like any other, but by the strategies by which everyone takes part. Where a node's memory does
+not hold its part any more, the change is made in any case.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from edged.core.situation import Situation
 from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.figures import Figures
 from edged.strategies.prediction import predicted_seconds
+from edged.strategies.spread import ALL_TAKE_PART
 
 LEAST_GAIN = 0.10
 """Of the step time of the plan in force; less is not worth a change."""
@@ -47,6 +49,9 @@ def decide(planner: Callable[[Situation, Stamp], Plan], situation: Situation, st
         return Decision(None, f"kept: there is no other plan ({impossible})")
     if [route.hops for route in other.routes] == [route.hops for route in current.routes]:
         return Decision(None, "kept: it is still the best plan")
+    news = [record.name for record in situation.members if record.node in {*other.nodes()} - {*current.nodes()}]
+    if planner in ALL_TAKE_PART and news:
+        return Decision(other, f"changed: {_listed(news)} to take part, as everyone does")
     if short := _short_of_memory(current, situation):
         return Decision(other, f"changed: {short} has too little memory for its layers by now")
     now, then = predicted_seconds(current, situation), predicted_seconds(other, situation)
@@ -61,6 +66,10 @@ def decide(planner: Callable[[Situation, Stamp], Plan], situation: Situation, st
     if (now - then) * situation.steps_left <= cost:
         return Decision(None, f"{kept}, and {situation.steps_left} are left")
     return Decision(other, f"changed: a step takes {_seconds(then)} instead of {_seconds(now)}, {steps}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def _short_of_memory(plan: Plan, situation: Situation) -> str:

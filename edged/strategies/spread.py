@@ -51,6 +51,10 @@ def plan_equal(situation: Situation, stamp: Stamp) -> Plan:
     return replace(plan, predicted_step_seconds=predicted_seconds(plan, situation))
 
 
+ALL_TAKE_PART = frozenset({plan_spread, plan_equal})
+"""Planners that leave nobody out who could do anything: a newcomer need not make steps shorter."""
+
+
 def _plan_all(strategy: str, situation: Situation, stamp: Stamp) -> Plan:
     spec, members = situation.spec, situation.members
     cost, division = StageCost(spec), Division(spec, situation.apart)
@@ -158,7 +162,7 @@ def _plan(
     return Plan(
         stamp=stamp,
         strategy=strategy,
-        reason=_reason(spec, order, hops, left_out),
+        reason=_reason(strategy, spec, order, hops, left_out),
         layers=len(spec.layers),
         micro_batches=spec.micro_batches,
         routes=(Route(hops, tuple(range(spec.micro_batches))),),
@@ -166,13 +170,16 @@ def _plan(
     )
 
 
-def _reason(spec: JobSpec, order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]) -> str:
+def _reason(
+    strategy: str, spec: JobSpec, order: tuple[MemberRecord, ...], hops: tuple[Hop, ...], left_out: list[str]
+) -> str:
     """One sentence: who runs what, who does not, and why."""
     shares = [
         f"{record.name} {layers_in_words(hop.first_layer, hop.last_layer)}"
         for record, hop in zip(order, hops, strict=True)
     ]
-    by = "by measured speed and free memory" if len(order) > 1 else "alone"
+    shared = "as if all were equally fast" if strategy == "equal" else "by measured speed and free memory"
+    by = shared if len(order) > 1 else "alone"
     without = f"; without {', '.join(left_out)}" if left_out else ""
     what = "one asynchronous pipeline" if spec.asynchronous else "one pipeline"
     return f"{what} {by}: {', '.join(shares)}{without}"

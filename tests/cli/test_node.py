@@ -287,6 +287,7 @@ def test_config_show_prints_what_config_toml_takes(tmp_path: Path, monkeypatch: 
         "# key: none yet, `edged join` makes one",
         "# key-file: the home's key",
         "# threads: OMP_NUM_THREADS, else all cores that the process may use",
+        "# metrics-port: off",
     ]
     taken = tomllib.loads(out)
     assert (taken["memory"], taken["discovery"], taken["tui"]) == (2 * 10**9, False, True)

@@ -96,7 +96,8 @@ def test_noise_of_single_computations_changes_no_plan(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_devices_that_drift_within_a_fifth_change_at_most_one_plan(seed):
+def test_devices_that_drift_slowly_within_a_fifth_change_few_plans(seed):
+    """Such drifts last, and a plan that follows them is faster; but it must not run after each."""
     cluster, its = MeasuredCluster("abc", seed, spread=0.1), job_of()
     cluster.begin(its)
 
@@ -107,4 +108,4 @@ def test_devices_that_drift_within_a_fifth_change_at_most_one_plan(seed):
 
     walk()
     cluster.sim.run_for(300.0)
-    assert len(cluster.changes) <= 1, cluster.changes
+    assert len(cluster.changes) <= 3, cluster.changes

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from edged.core.ids import Stamp
 from edged.core.plan import Plan
 from edged.core.situation import Situation
 from edged.strategies import PLANNERS
@@ -108,7 +109,11 @@ def test_where_no_other_plan_is_possible_the_one_in_force_stays():
 def test_a_planner_that_knows_less_does_not_undo_what_is_better():
     situation = running(slowness=((node(2), 9.0),))
     better = plan_pipeline(replace(situation, plan=None), STAMP)
-    decision = decide(PLANNERS["equal"], replace(situation, plan=better), NEXT)
+
+    def less_knowing(known: Situation, stamp: Stamp) -> Plan:
+        return PLANNERS["equal"](known, stamp)
+
+    decision = decide(less_knowing, replace(situation, plan=better), NEXT)
     assert decision == (None, "kept: no other plan is faster")
     assert 0.0 < LEAST_GAIN < 1.0
 
@@ -134,3 +139,14 @@ def test_members_that_have_not_worked_are_taken_for_as_slow_as_work_shows_the_ot
     slower = tuple((member.node, 1.15) for member in members[:2])
     situation = Situation(spec, members, slowness=slower, plan=plan, steps_left=10_000)
     assert decide(plan_pipeline, situation, STAMP).plan is None
+
+
+@pytest.mark.parametrize("strategy", ["spread", "equal"])
+def test_where_everyone_takes_part_a_newcomer_need_not_gain_anything(strategy):
+    spec = even(8, micro_batches=4)
+    plan = PLANNERS[strategy](Situation(spec, (member(0), member(1))), STAMP)
+    three = Situation(spec, tuple(member(i, slowness=1.0 + 50 * (i == 2)) for i in range(3)), plan=plan, steps_left=2)
+    decision = decide(PLANNERS[strategy], three, NEXT)
+    assert decision.plan is not None
+    assert decision.verdict == "changed: device2 is to take part, as everyone does"
+    assert decide(PLANNERS["auto"], replace(three, plan=plan_pipeline(three, STAMP)), NEXT).plan is None
