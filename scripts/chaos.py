@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
     if options.list:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` ends without a word
         soaks = (chaos_soak.scenario(options.faults), chaos_soak.scenario(options.faults, network=True))
         for scenario in (*SCENARIOS, *EXACT_SCENARIOS, *ROOT_SCENARIOS, *soaks, *MUTANTS):
             reason = refusal(scenario)
@@ -230,6 +230,8 @@ def main() -> None:
                 f"{scenario.name:<24} {scenario.text}{' (short set)' if scenario.short else ''}"
                 + (f" [{reason}]" if reason else "")
             )
+        sys.stdout.flush()
+        signal.signal(signal.SIGPIPE, before)
         return
     scenarios = chosen(options)
     show = Show(options.keep, fresh=options.fresh)
