@@ -123,6 +123,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def hand_in(node: Process, path: Path, output: Path | None = None, **changes: str) -> str:
+    changes = {"strategy": "spread", **changes}
     feeder = {"path": str(path), "function": "job", "set": changes}
     source = node.ask("status")["node"]
     spec = submit(load(f"{path}:job", changes), node.home, feeder, output, source=source)

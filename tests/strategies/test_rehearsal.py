@@ -49,8 +49,10 @@ def test_slowness_is_what_was_measured_at_work_before_what_was_calibrated():
     spec, plan = even(2, micro_batches=1), row((0, 1, 1), (1, 1, 1), layers=2, micro_batches=1)
     members = (member(0), member(1, slowness=2.0))
     assert rehearse(plan, Situation(spec, members, links=tuple(FREE))).step_seconds == near(3.0 + 6.0)
-    measured = Situation(spec, members, links=tuple(FREE), slowness=((node(1), 5.0),))
+    measured = Situation(spec, members, links=tuple(FREE), slowness=((node(0), 1.0), (node(1), 5.0)))
     assert rehearse(plan, measured).step_seconds == near(3.0 + 15.0)
+    partly = Situation(spec, members, links=tuple(FREE), slowness=((node(1), 2.4),))
+    assert rehearse(plan, partly).step_seconds == near(1.2 * 3.0 + 7.2)  # who works is 1.2 times slower than calibrated
 
 
 def test_parcels_of_one_node_share_its_interface_whoever_they_go_to():
