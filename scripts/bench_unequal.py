@@ -72,7 +72,7 @@ class Length:
     micro_batches: int = MICRO_BATCHES
 
 
-FULL, QUICK = Length(6, WARM_SECONDS), Length(1, 0.0, 8)
+FULL, QUICK = Length(4, WARM_SECONDS), Length(1, 0.0, 8)
 BLIND_FULL = Length(2, 0.0)
 """Steps of half a minute each."""
 

@@ -58,7 +58,7 @@ class Hosting:
         training: Training,
     ) -> None:
         """Raises ``MalformedError`` if state of a hop's layers is missing."""
-        self.program, self.stamp, self.state = program, plan.stamp, found.tensors
+        self.program, self.spec, self.stamp, self.state = program, spec, plan.stamp, found.tensors
         self.version = 0
         self._device, self._training = device, training
         self._firsts = [min(route.micro_batches, default=0) for route in plan.routes]
