@@ -26,8 +26,8 @@ SCRIPTS = Path(__file__).parent
 CORES = 1.0
 """So many of this machine's two cores all nodes together may use: else the machine is measured, not the plan.
 
-Half of them: an undisturbed computation takes no more than half of the time that ``--slowdown`` gives it, and so
-disturbances, which may double it, change nothing."""
+Half of them: so a computation usually takes half of the time at most that ``--slowdown`` gives it, and a disturbance
+that doubles it changes nothing."""
 
 
 class NotMeasuredError(Exception):

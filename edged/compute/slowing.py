@@ -1,14 +1,15 @@
 """Emulates a slower device: after each computation the thread sleeps for the rest of the time it would have taken.
 
-That time is a multiple of what the like of it takes when nothing disturbs it: the least of the latest ones. So the
-emulated device keeps its speed where the real one is disturbed by its neighbours, by other nodes of the same machine
-above all, as long as the factor leaves room for the disturbance.
+That time is a multiple of what the like of it usually takes: the median of the latest ones. So the emulated device
+keeps its speed where the real one is disturbed now and then, by other nodes of the same machine above all, as long as
+the factor leaves room for the disturbance.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
+from statistics import median
 
 LATEST = 32
 """So many computations of a kind are remembered."""
@@ -30,4 +31,4 @@ class Slowdown:
         """Seconds to sleep after a computation of this kind; it has taken so long on the real device."""
         latest = self._latest.setdefault(kind, deque(maxlen=LATEST))
         latest.append(elapsed_seconds)
-        return max(0.0, self.factor * min(latest) - elapsed_seconds)
+        return max(0.0, self.factor * median(latest) - elapsed_seconds)
