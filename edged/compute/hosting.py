@@ -157,9 +157,13 @@ class Hosting:
         if norms is not None and self._training.clip_norm is not None and not skip:
             total = total_norm(self.program, norms, self._device)
             clip((self.state[name] for name in self._indices.values()), self._training.clip_norm, total)
+        every = self._training.average_every
+        averages = bool(every) and (self.version + 1) % every == 0
         for stage in stashing:
-            self._renew(stage.renewed())
+            self._renew(stage.renewed(averages=averages))
         rate = self.optimizer.skip() if skip else self.optimizer.update()
+        for stage in stashing if averages else ():
+            stage.average()
         self.version += 1
         for stage in stashing:
             stage.settle()
