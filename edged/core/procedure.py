@@ -64,17 +64,19 @@ class Procedure(Replanning):
     # ---------------------------------------------------------------------------------------- beginnings
 
     def begin(self, spec: JobSpec, told: Committed | None, now: float, cause: str = "") -> list[Effect]:
-        """Take the job from the queue.
+        """Take the job from the queue; one that is paused, only to hand on what leaving nodes hold of it.
 
         ``told`` is what an earlier leader has told of copies; ``cause`` says why a job that has run before does not run
         now (see ``Recovery``).
         """
+        self._pausing = self.record.state is JobState.PAUSED
+        cause = "paused" if self._pausing else cause
         self.spec = replace(spec, source=self.record.source)
         self._since, self._measured_by, self._possible_by = now, now + MEASURE_SECONDS, now + IMPOSSIBLE_SECONDS
         self._committed = max(self._committed, -1 if told is None else told.version)
         if cause:
             self._recovery = Recovery(cause, {}, self._before, self.record.step, now)
-        return self._enter(Stage.FENCE, now)
+        return self._enter(Stage.FENCE, now, calm=self._pausing)
 
     def adopt(
         self, known: PlanChosen | None, version: int, told: Committed | None, spec: JobSpec | None, now: float
@@ -139,7 +141,7 @@ class Procedure(Replanning):
             effects += self._overdue(now)
         elif self._pausing and self.stage is Stage.WAIT:
             effects += self._pause(now)
-        elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER}:
+        elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER} and not self._hands_on():
             effects += self._turn(Turn.TROUBLE, now)
         elif self._lead.links.pairs and self.stage in {Stage.TRANSFER, *IN_FORCE} and (torn := self._tear(now)):
             effects += torn
@@ -159,7 +161,7 @@ class Procedure(Replanning):
             case StopRequest(job, reason) if job == self.record.job:
                 return self._end(JobState.STOPPED, reason, now)
             case PauseRequest(job) | ResumeRequest(job) if job == self.record.job:
-                self._pausing = isinstance(message, PauseRequest)
+                self._want(stands=isinstance(message, PauseRequest))
             case Learned(job) if job == self.record.job and sender not in self._conduct.doubted:
                 self._newcomers.learned(sender, self._members)
             case Inventory() if self.stage is Stage.FENCE and self._gathering is not None:
@@ -202,6 +204,12 @@ class Procedure(Replanning):
             case _:
                 return []
 
+    def _want(self, *, stands: bool) -> None:
+        """Somebody wants the job to stand, or to go on; one that was taken up while it stood is shown to go on now."""
+        self._pausing = stands
+        if self.record.state is JobState.PAUSED:
+            self._stand(self.stage)
+
     def _progress(self, step: int, now: float) -> list[Effect]:
         if self.stage not in IN_FORCE:
             return []
@@ -227,7 +235,8 @@ class Procedure(Replanning):
         if problem:
             return self._unready([sender], "could not prepare", f": {problem}", now)
         self._unanswered.discard(sender)
-        return [] if self._unanswered else self._turn(Turn.PREPARED, now)
+        ready = Turn.DRAINED if self._pausing else Turn.PREPARED  # what was handed on is copied at the fence
+        return [] if self._unanswered else self._turn(ready, now)
 
     def _drained(self, version: int, now: float) -> list[Effect]:
         """All stand: for this leader's change of plan, or for an earlier one's, of which nothing else is known."""
