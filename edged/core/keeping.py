@@ -321,7 +321,7 @@ class Keeping:
         if (kept.committed, kept.counted) != (word.version, lying):
             kept.committed, kept.counted, self._tell_at = word.version, lying, self._tell_at or now
         if kept.sending is not None:
-            kept.sending.commit(word.version)
+            kept.sending.commit(word)
         return effects + self._let_go(job, kept.holdings.commit(word.version))
 
     def _serve(self, sender: NodeId, want: WantSnapshot) -> list[Effect]:
