@@ -9,8 +9,8 @@ PLAN      the planner answers always
 WAIT      tries again each second, and whenever a member changes
 ADOPT     30 s for the source to tell the plan; then the job goes back to the queue, or to FENCE if its spec is known
 TRANSFER  60 s and the bytes on a slow link; who is not ready by then has failed once
-RESUME    the source tells who does not answer (``Stuck``); an adopted plan has 15 s and ten steps, others may know a
-          newer one
+RESUME    the source tells who does not answer (``Stuck``); an adopted plan has 15 s and ten steps: others may know a
+          newer one, or have been halted for one, and say so
 DRAIN     60 s and ten steps since the last progress; then FENCE all the same
 ========  ==========================================================================================================
 """
@@ -28,7 +28,7 @@ from edged.core.course import (
 )
 from edged.core.effects import Effect, Log
 from edged.core.events import Event, MemberChanged, MembersCame, MessageReceived, PlanMade, PortProbed
-from edged.core.ids import NodeId
+from edged.core.ids import NodeId, Stamp
 from edged.core.inventory import transfer_seconds
 from edged.core.job import JobSpec
 from edged.core.messages import (
@@ -176,6 +176,10 @@ class Procedure(Replanning):
                 return self._hear_of_plan(sender, message, now)
         return []
 
+    def _has_halted(self, node: NodeId, stamp: Stamp) -> bool:
+        """Whether an earlier leader has let this node of the plan stop, for a newer plan that came to nothing."""
+        return stamp.job == self.record.job and node in self._watch.nodes and stamp > self._plan().stamp
+
     def _may_tell(self, node: NodeId) -> bool:
         """Whether a new leader learns the plan from this node: from the source; from anybody if that is gone."""
         source = self._members.get(self.record.source)
@@ -201,6 +205,8 @@ class Procedure(Replanning):
                 return self._blame(sender, node, "does not answer", "", now)
             case Drained(stamp, version) if stamp == self.stamp and sender == self.record.source:
                 return self._drained(version, now)
+            case Inventory(stamp) if self._adopted and self._has_halted(sender, stamp):
+                return self._trouble("leader", {}, now)
             case _:
                 return []
 
