@@ -83,12 +83,10 @@ class Client:
 
 def _refuse_other_user(connection: socket.socket, path: Path) -> None:
     """The short path of a socket lies in a folder that all users share: who listens there may be anybody."""
+    user = path.stat().st_uid
     if hasattr(socket, "SO_PEERCRED"):
-        _, user, _ = _CREDENTIALS.unpack(
-            connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
-    else:
-        user = path.stat().st_uid
+        known = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        user = _CREDENTIALS.unpack(known)[1]
     if os.geteuid() not in {user, _SUPERUSER} and user != _SUPERUSER:
         connection.close()
         raise ConfigError(f"{path} is the socket of another user (number {user}): choose another --home")

@@ -149,7 +149,7 @@ class Optimizer:
                 if name not in self._parameters:
                     continue
                 self._optimizer.state[self._parameters[name]].update(restored(entry))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNREADABLE as error:
             raise JobError(f"the optimizer's numbers do not fit ({type(error).__name__}: {error})") from error
         for name, found in tensors.items():
             if name not in self._parameters:

@@ -191,16 +191,12 @@ def open_jobs(home: Path) -> list[JobId]:
 def read_spec(path: Path) -> tuple[JobSpec, Feeder | None, Path | None]:
     """Read ``job.json``. Raises ``JobError`` where it is missing or not what ``edged train`` writes."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise JobError(f"cannot read {path}: {error.strerror}; submit the job again with `edged train`") from error
-    except ValueError as error:
-        raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
-    try:
-        document = json.loads(text)
+        document = json.loads(path.read_text(encoding="utf-8"))
         spec = spec_from_json(document["spec"])
         feeder = feeder_from_json(document["feeder"])
         output = None if document["output"] is None else Path(document["output"])
+    except OSError as error:
+        raise JobError(f"cannot read {path}: {error.strerror}; submit the job again with `edged train`") from error
     except UNREADABLE as error:
         raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
     return spec, feeder, output

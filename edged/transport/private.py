@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from functools import partial
 from pathlib import Path
 
 from edged.errors import ConfigError
@@ -18,6 +19,7 @@ CLUSTER_KEY_NAME = "cluster.key"
 """The file in a home with the cluster key's token."""
 
 SUPERUSER = 0
+PIECE_BYTES = 1 << 16
 
 
 def private_folder(path: Path) -> None:
@@ -30,8 +32,10 @@ def private_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = path.stat()
         loose = found.st_mode & 0o022
-        if not _is_mine(found) or (loose and (found.st_mode & stat.S_ISVTX or found.st_uid != os.geteuid())):
-            raise ConfigError(f"others on this device may write into {path}; choose a folder of your own with --home")
+        if not _is_mine(found) or (loose and (found.st_mode & stat.S_ISVTX or not _can_mend(found))):
+            raise ConfigError(
+                f"{path} belongs to another user, or others may write into it; choose a folder of your own with --home"
+            )
         if loose:
             path.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
             topic_logger("home").warning(
@@ -81,32 +85,40 @@ def read_private(path: Path) -> bytes | None:
     Raises ``ConfigError`` if it exists and cannot be read, or if it is another user's, who could change it at will.
     """
     try:
-        with path.open("rb", opener=_opened) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigError(f"{path} is no file; move it away")
-            if not _is_mine(found):
-                raise ConfigError(f"{path} belongs to another user, who could change it; `sudo chown $(id -un) {path}`")
-            if found.st_mode & 0o077:
-                os.fchmod(file.fileno(), 0o600)
-                topic_logger("home").warning(
-                    "%s had mode %o: others on this device could read or change it; only you can now. If somebody may "
-                    "have, `edged key rotate` gives the cluster a new key",
-                    path,
-                    stat.S_IMODE(found.st_mode),
-                )
-            return file.read()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waiting for the other end of a pipe
+        try:
+            _mend(path, handle)
+            return b"".join(iter(partial(os.read, handle, PIECE_BYTES), b""))
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return None
     except OSError as problem:
         raise ConfigError(f"cannot read {path}: {problem.strerror}; make it readable for you (chmod 600)") from problem
 
 
-def _opened(path: str, flags: int) -> int:
-    """As ``open`` does it, but never waiting for somebody to write into a pipe that stands there."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def _mend(path: Path, handle: int) -> None:
+    """Leave an open file to its owner alone. Raises ``ConfigError`` where that is not this user, or it is no file."""
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path} is no file; move it away")
+    if not _is_mine(found):
+        where = shlex.quote(str(path))
+        raise ConfigError(f"{path} belongs to another user, who can change it; `sudo chown $(id -un) {where}`")
+    if found.st_mode & 0o077:
+        os.fchmod(handle, 0o600)
+        topic_logger("home").warning(
+            "%s had mode %o: others on this device could read or change it, from now on only you can. If somebody may "
+            "have, `edged key rotate` gives the cluster a new key",
+            path,
+            stat.S_IMODE(found.st_mode),
+        )
 
 
 def _is_mine(found: os.stat_result) -> bool:
     """Whether only this user, or who may do anything anyway, decides what is in there."""
     return found.st_uid in {os.geteuid(), SUPERUSER} or os.geteuid() == SUPERUSER
+
+
+def _can_mend(found: os.stat_result) -> bool:
+    return os.geteuid() in {found.st_uid, SUPERUSER}
