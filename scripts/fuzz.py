@@ -63,20 +63,10 @@ def fuzz(target: str, seconds: int, seed: int, folder: Path) -> Outcome:
     shutil.rmtree(folder / "found", ignore_errors=True)
     for name in ("seeds", "corpus", "found", "temporary"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        str(ONE),
-        target,
-        "--folder",
-        str(folder),
-        "--seconds",
-        str(seconds),
-        "--seed",
-        str(seed),
-    ]
+    environment = {**_environment(), "TMPDIR": str(folder / "temporary")}
     done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, env={**_environment(), "TMPDIR": str(folder / "temporary")},
-        timeout=seconds + GRACE_SECONDS,
+        [sys.executable, ONE, target, "--folder", folder, "--seconds", str(seconds), "--seed", str(seed)],
+        capture_output=True, text=True, errors="replace", check=False, env=environment, timeout=seconds + GRACE_SECONDS,
     )  # fmt: skip
     shutil.rmtree(folder / "temporary")
     if done.returncode == MISSING:

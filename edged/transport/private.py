@@ -29,7 +29,9 @@ def private_folder(path: Path) -> None:
     one that everybody writes into by design (``/tmp``), and where it cannot be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.chmod(0o700)  # the umask may have taken away the owner's own rights
         found = path.stat()
         loose = found.st_mode & 0o022
         if not _is_mine(found) or (loose and (found.st_mode & stat.S_ISVTX or not _can_mend(found))):
