@@ -84,11 +84,13 @@ def mutated(
 ) -> bytes:
     """Another input of at most ``most`` bytes. ``others``: inputs to take something from."""
     if form is not None and rng.randrange(3):
+        made = data
         try:
-            value = form.unpack(data)
             for _ in range(rng.randrange(1, MOST_CHANGES + 1)):
-                value = changed(value, rng, lambda: form.unpack(rng.choice(others)), mutate_bytes)
-            made = form.pack(value).replace(form.mark, form.nest(rng.choice(DEPTHS)), 1)
+                if len(made) <= most:  # each change is packed: what is repeated twice must not take all memory
+                    value = changed(form.unpack(made), rng, lambda: form.unpack(rng.choice(others)), mutate_bytes)
+                    made = form.pack(value)
+            made = made.replace(form.mark, form.nest(rng.choice(DEPTHS)), 1)
         except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
             made = b""
         if 0 < len(made) <= most:

@@ -50,7 +50,6 @@ def fuzz(options: argparse.Namespace) -> None:
         made: bytes = forms.mutated(fuzzed.form, data, most, random.Random(seed), fuzzed.seeds, atheris.Mutate)
         return made
 
-    @atheris.instrument_func  # type: ignore[untyped-decorator]  # atheris has no types
     def read(data: bytes) -> None:
         fuzzed.read(data)
 
@@ -59,7 +58,8 @@ def fuzz(options: argparse.Namespace) -> None:
         "rss_limit_mb": MEMORY_MB, "print_final_stats": 1, "artifact_prefix": f"{options.folder / 'found'}/",
     }  # fmt: skip
     arguments = [f"-{name}={value}" for name, value in flags.items()]
-    atheris.Setup([sys.argv[0], *arguments, str(options.folder / "corpus"), str(seeds)], read, custom_mutator=mutate)
+    arguments += [str(options.folder / "corpus"), str(seeds)]
+    atheris.Setup([sys.argv[0], *arguments], atheris.instrument_func(read), custom_mutator=mutate)
     atheris.Fuzz()
 
 
