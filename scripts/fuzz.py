@@ -64,8 +64,10 @@ def fuzz(target: str, seconds: int, seed: int, folder: Path) -> Outcome:
     for name in ("seeds", "corpus", "found", "temporary"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     environment = {**_environment(), "TMPDIR": str(folder / "temporary")}
+    command = [sys.executable, str(ONE), target, "--folder", str(folder)]
+    subprocess.run([*command, "--plant"], check=True, env=environment, timeout=GRACE_SECONDS)
     done = subprocess.run(
-        [sys.executable, ONE, target, "--folder", folder, "--seconds", str(seconds), "--seed", str(seed)],
+        [*command, "--seconds", str(seconds), "--seed", str(seed)],
         capture_output=True, text=True, errors="replace", check=False, env=environment, timeout=seconds + GRACE_SECONDS,
     )  # fmt: skip
     shutil.rmtree(folder / "temporary")

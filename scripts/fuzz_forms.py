@@ -16,6 +16,8 @@ from typing import Any
 
 import msgpack
 
+from edged.errors import UNREADABLE
+
 PLACE = "@@nest@@"
 """Stands in a value where brackets in brackets are to be: no packer makes them as deep as a stranger can."""
 
@@ -56,7 +58,7 @@ def packed(head: int) -> Form:
     def pack(value: Any) -> bytes:
         first, rest = value
         body: bytes = msgpack.packb(rest)
-        return bytes(first) + body
+        return _raw(first) + body
 
     return Form(unpack, pack, bytes(msgpack.packb(PLACE)), lambda depth: b"\x91" * depth + b"\xc0")
 
@@ -74,9 +76,16 @@ def written(head: int = 0) -> Form:
         if not head:
             return json.dumps(value).encode()
         text = json.dumps(value[0]).encode()
-        return len(text).to_bytes(head, "big") + text + bytes(value[1])
+        return len(text).to_bytes(head, "big") + text + _raw(value[1])
 
     return Form(unpack, pack, json.dumps(PLACE).encode(), lambda depth: b"[" * depth + b"]" * depth)
+
+
+def _raw(value: Any) -> bytes:
+    """What has to be bytes; a number would be so many of them."""
+    if not isinstance(value, bytes):
+        raise TypeError("not bytes")
+    return value
 
 
 def mutated(
@@ -91,7 +100,7 @@ def mutated(
                     value = changed(form.unpack(made), rng, lambda: form.unpack(rng.choice(others)), mutate_bytes)
                     made = form.pack(value)
             made = made.replace(form.mark, form.nest(rng.choice(DEPTHS)), 1)
-        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+        except (*UNREADABLE, msgpack.UnpackException):
             made = b""
         if 0 < len(made) <= most:
             return made

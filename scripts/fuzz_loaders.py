@@ -9,6 +9,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ def program() -> Target:
         assert dump(load(again)) == again
         return True
 
-    return Target(_programs(), read, packed(0), 1 << 15)
+    return Target(_programs, read, packed(0), 1 << 15)
 
 
 def shapes() -> Target:
@@ -65,7 +66,7 @@ def shapes() -> Target:
         assert values
         return True
 
-    return Target(_programs(), read, packed(0), 1 << 15)
+    return Target(_programs, read, packed(0), 1 << 15)
 
 
 def _programs() -> tuple[bytes, ...]:
@@ -103,13 +104,16 @@ def job() -> Target:
                 refused(error)
         return True
 
-    feeder = {"path": "/home/a/job.py", "function": "job", "set": {"epochs": "2"}, "folder": "/home/a"}
-    document = {
-        "spec": asdict(fuzz_seeds.spec()), "feeder": feeder, "output": "/home/a/out.safetensors",
-        "inputs": [["x", "float32", [3]], ["y", "int64", []]], "data": {"data[0]": "ab" * 32}, "text": "cd" * 32,
-    }  # fmt: skip
-    alone = {**document, "feeder": None, "output": None}
-    return Target(tuple(json.dumps(each).encode() for each in (document, alone)), read, written())
+    def documents() -> Iterable[bytes]:
+        feeder = {"path": "/home/a/job.py", "function": "job", "set": {"epochs": "2"}, "folder": "/home/a"}
+        document = {
+            "spec": asdict(fuzz_seeds.spec()), "feeder": feeder, "output": "/home/a/out.safetensors",
+            "inputs": [["x", "float32", [3]], ["y", "int64", []]], "data": {"data[0]": "ab" * 32}, "text": "cd" * 32,
+        }  # fmt: skip
+        alone = {**document, "feeder": None, "output": None}
+        return [json.dumps(each).encode() for each in (document, alone)]
+
+    return Target(documents, read, written())
 
 
 def training() -> Target:
@@ -131,7 +135,7 @@ def training() -> Target:
         (partial(torch.optim.SGD, lr=0.1), partial(lr_scheduler.MultiStepLR, milestones=[3, 5]), None),
         (partial(torch.optim.SGD, lr=0.1), partial(lr_scheduler.OneCycleLR, max_lr=1.0, total_steps=9), None),
     ]
-    return Target(tuple(describe(*kind).encode() for kind in kinds), read, written())
+    return Target(lambda: [describe(*kind).encode() for kind in kinds], read, written())
 
 
 def state() -> Target:
@@ -168,7 +172,7 @@ def state() -> Target:
             refused(error)
         return sound > 0
 
-    return Target((copy.extra,), read, written())
+    return Target(lambda: (copy.extra,), read, written())
 
 
 def settings() -> Target:
@@ -196,4 +200,4 @@ def settings() -> Target:
         {"scheduler.base_lr": "0.1", "scheduler.step_size_up": "3", "max_steps": "5", "shuffle": "no"},
         {"name": "other", "strategy": "spread", "mode": "async", "on_nan": "stop", "drop_last": "true", "workers": "0"},
     ]
-    return Target(tuple(json.dumps(each).encode() for each in given), read, written(), 1 << 11)
+    return Target(lambda: [json.dumps(each).encode() for each in given], read, written(), 1 << 11)

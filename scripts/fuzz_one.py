@@ -39,15 +39,14 @@ def fuzz(options: argparse.Namespace) -> None:
     """Fuzz until the time is over; the process ends here."""
     import atheris
 
-    with atheris.instrument_imports(include=["edged"]):
+    with atheris.instrument_imports(include=["edged", "fuzz_wire", "fuzz_loaders"]):
         fuzzed = target(options.target)
     forms = import_module("fuzz_forms")
-    seeds = options.folder / "seeds"
-    for number, seed in enumerate(fuzzed.seeds):
-        (seeds / str(number)).write_bytes(seed)
+    folder = options.folder / "seeds"
+    seeds = [path.read_bytes() for path in sorted(folder.iterdir())]
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
-        made: bytes = forms.mutated(fuzzed.form, data, most, random.Random(seed), fuzzed.seeds, atheris.Mutate)
+        made: bytes = forms.mutated(fuzzed.form, data, most, random.Random(seed), seeds, atheris.Mutate)
         return made
 
     def read(data: bytes) -> None:
@@ -58,7 +57,7 @@ def fuzz(options: argparse.Namespace) -> None:
         "rss_limit_mb": MEMORY_MB, "print_final_stats": 1, "artifact_prefix": f"{options.folder / 'found'}/",
     }  # fmt: skip
     arguments = [f"-{name}={value}" for name, value in flags.items()]
-    arguments += [str(options.folder / "corpus"), str(seeds)]
+    arguments += [str(options.folder / "corpus"), str(folder)]
     atheris.Setup([sys.argv[0], *arguments], atheris.instrument_func(read), custom_mutator=mutate)
     atheris.Fuzz()
 
@@ -71,9 +70,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--input", type=Path)
+    parser.add_argument("--plant", action="store_true", help="only write the seeds, which takes long under the fuzzer")
     options: Any = parser.parse_args()
     if options.input is not None:
         print("sound" if target(options.target).read(options.input.read_bytes()) else "refused")
+        return 0
+    if options.plant:
+        for number, seed in enumerate(target(options.target).seeds()):
+            (options.folder / "seeds" / f"{number:04}").write_bytes(seed)
         return 0
     if find_spec("atheris") is None:
         print("atheris is not installed; on Linux: pip install -c constraints.txt -e '.[dev]'", file=sys.stderr)

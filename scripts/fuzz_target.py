@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fuzz_forms import Form
@@ -18,7 +18,7 @@ class Target:
     ``read`` returns whether the input was taken for sound.
     """
 
-    seeds: tuple[bytes, ...]
+    seeds: Callable[[], Iterable[bytes]]
     read: Callable[[bytes], bool]
     form: Form | None
     most_bytes: int = 1 << 13

@@ -58,7 +58,7 @@ def message() -> Target:
         assert repr(decode(encode(got))) == repr(got)  # a number that is none is not equal to itself
         return True
 
-    return Target(tuple(fuzz_seeds.messages()), read, packed(1))
+    return Target(fuzz_seeds.messages, read, packed(1))
 
 
 def parcel() -> Target:
@@ -98,7 +98,7 @@ def parcel() -> Target:
             assert len(assembly.under_way) <= classes
         return sound
 
-    return Target(tuple(map(bytes, map(msgpack.packb, fuzz_seeds.conversations()))), read, packed(0))
+    return Target(lambda: map(bytes, map(msgpack.packb, fuzz_seeds.conversations())), read, packed(0))
 
 
 def door() -> Target:
@@ -126,7 +126,7 @@ def door() -> Target:
         Answer(Verdict.CHALLENGE, "", nonce, bytes(32), own),
         Answer(Verdict.REFUSED, "the cluster key does not match", b"", b"", None),
     ]
-    return Target(tuple(pack_door(each, PROTOCOL_VERSION) for each in said), read, packed(HEAD.size))
+    return Target(lambda: [pack_door(each, PROTOCOL_VERSION) for each in said], read, packed(HEAD.size))
 
 
 def beacon() -> Target:
@@ -159,7 +159,7 @@ def beacon() -> Target:
                 assert len(found.addresses) <= 8  # noqa: PLR2004 -- what discovery.py takes
         return found is not None
 
-    return Target(tuple(packets()), read, None, 1 << 11)
+    return Target(packets, read, None, 1 << 11)
 
 
 def feeder() -> Target:
@@ -197,7 +197,7 @@ def feeder() -> Target:
     seeds = [b"".join(map(bytes, pieces)) for pieces in answers]
     seeds += [_framed({"draw": [3, 1, 0]}), _framed({"copy": [1, 7]})]
     rows = {"rows": [1, 0, 2], "tensors": [], "layouts": [_TENSOR]}
-    return Target((*seeds, _framed(rows)), read, written(4))
+    return Target(lambda: (*seeds, _framed(rows)), read, written(4))
 
 
 _TENSOR = {"name": "x", "dtype": "float32", "shape": [2, 3], "strides": [3, 1], "size_bytes": 24, "offset": 0}
@@ -229,4 +229,4 @@ def planted() -> Target:
             raise ZeroDivisionError("the planted fault")
         return True
 
-    return Target((json.dumps(sound).encode(),), read, written())
+    return Target(lambda: (json.dumps(sound).encode(),), read, written())

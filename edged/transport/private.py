@@ -29,7 +29,7 @@ def private_folder(path: Path) -> None:
     one that everybody writes into by design (``/tmp``), and where it cannot be made.
     """
     try:
-        if not path.exists():
+        if not path.is_dir():
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.chmod(0o700)  # the umask may have taken away the owner's own rights
         found = path.stat()
