@@ -122,6 +122,7 @@ def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> NoRet
     terminal, say). Raises ``UserError`` (``ConfigError``, ``KeyRefusedError``) for what the user can mend.
     """
     configure(settings.log_format)
+    os.umask((os.umask(0o077) | 0o022) & 0o077)  # others write into no file of a node, whatever its user's umask
     sys.setswitchinterval(SWITCH_SECONDS)
     lock = HomeLock(settings.home)
     thread = ComputeThread()
