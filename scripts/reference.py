@@ -19,8 +19,9 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ BLOCK = re.compile(r"^<!-- reference: (.+?) -->\n.*?^<!-- end of reference -->$"
 EVERYWHERE = {"--home", "--json", "--help"}
 """Options that many commands have; the page says once what they do, and for each command what its JSON is."""
 
+NOTES = {r"\]$": "", r"default: \((.+)\)": r"default: \1", r"(\S+)<=x<=(\S+)": r"\1 to \2", r"x>=(\S+)": r"at least \1"}
+"""What typer puts behind the help of an option, and how the documents say it."""
+
 MEBIBYTE = 2**20
 
 
@@ -44,15 +48,15 @@ def blocks() -> dict[str, Callable[[], str]]:
     """What can stand in a block, by its name."""
     listed = commands()
     tables: dict[str, Callable[[], str]] = {
-        name: lambda command=command: options_of(command) for name, command in listed.items() if has_options(command)
+        name: partial(options_of, command) for name, command in listed.items() if has_options(command)
     }
     return {
         **tables,
-        "edged join": lambda: options_of_a_node(listed["edged join"]),
-        "commands": lambda: overview(listed),
+        "edged join": partial(options_of_a_node, listed["edged join"]),
+        "commands": partial(overview, listed),
         "fields of a job": fields_of_a_job,
-        "optimizers": lambda: in_a_row(OPTIMIZERS),
-        "schedulers": lambda: in_a_row(SCHEDULERS),
+        "optimizers": partial(in_a_row, OPTIMIZERS),
+        "schedulers": partial(in_a_row, SCHEDULERS),
     }
 
 
@@ -83,8 +87,9 @@ def overview(listed: Mapping[str, Any]) -> str:
     """All commands, and what each does in a sentence."""
     rows = []
     for name, command in listed.items():
-        line = " ".join([name, *(_shown(argument) for argument in _parameters(command, "argument"))])
-        rows.append((f"`{line}`", inspect.cleandoc(command.help or "").partition("\n\n")[0]))
+        values = [_shown(argument) for argument in _parameters(command, "argument")]
+        values += [f"{option.opts[0]} {_shown(option)}" for option in _parameters(command, "option") if option.required]
+        rows.append((f"`{' '.join([name, *values])}`", inspect.cleandoc(command.help or "").partition("\n\n")[0]))
     return table(("command", ""), rows)
 
 
@@ -143,12 +148,12 @@ def linked(text: str) -> str:
     return re.sub(r"`docs/(([\w-]+\.md)(?:#[\w-]+)?)`", r"[\2](\1)", text)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table. Raises ``ValueError`` for a cell that would end before its end."""
     if any("|" in cell for row in rows for cell in row):
         raise ValueError(f"a cell holds |, which ends it: {[row for row in rows if '|' in ''.join(row)]}")
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cells).replace("|  |", "| |") + " |" for cells in lines)
+    lines = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
@@ -170,7 +175,9 @@ def _rows(command: Any) -> Iterator[tuple[str, str]]:
     context = typer.Context(command)
     for option in _parameters(command, "option"):
         text, _, more = option.get_help_record(context)[1].partition("  [")
-        yield _spelt(option), f"{text} ({more.removesuffix(']')})" if more else text
+        for written, said in NOTES.items():
+            more = re.sub(written, said, more)
+        yield _spelt(option), f"{text} ({more})" if more else text
 
 
 def _spelt(option: Any) -> str:

@@ -26,7 +26,10 @@ MARKER = re.compile(r"<!-- (not run|on): (.+) -->")
 NAMED = re.compile(r"# ([\w./-]+\.(?:py|toml))\n")
 ANYTHING = "…"
 VALUES = (
+    (r"(?m)^edged: ", ""),  # which stands before a line of a log, and not before the same line in the live view
     (r"--key \S+", "--key KEY"),
+    (r"(?<!\S)/(?:[\w.-]+/)+", "/"),
+    (r"\d+–\d+", "N"),
     (r"\b(?:desk|laptop|pi-\d)\b", "NAME"),
     (r"\b[0-9a-f]{12,64}\b", "ID"),
     (r"\d+(?:\.\d+)?(?:e-?\d+)?(?: (?:min \d+ s|ms|s|[kM]|[kMG]?B)\b)?", "N"),
@@ -139,4 +142,4 @@ def agrees(said: str, printed: str) -> bool:
 def _general(text: str) -> str:
     for value, name in VALUES:
         text = re.sub(value, name, text)
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines() if line.strip())
+    return "".join(f"{' '.join(line.split())}\n" for line in text.splitlines() if line.strip())

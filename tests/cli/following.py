@@ -14,7 +14,7 @@ from edged.errors import UserError
 from tests.cli.documents import DESK, ROOT, Block, Step, agrees
 from tests.cli.shell import wait_until
 
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 300.0
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EDGED_")}
 
 

@@ -83,6 +83,7 @@ def test_a_command_that_does_not_exist_is_noticed(command: str, word: str) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", FOLLOWED, ids=name_of)
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, figure: list[str]) -> None:
     found = blocks(page)
@@ -92,6 +93,22 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, figu
             follower.follow(block)
     count = sum(len(block.steps()) for block in found if block.is_run)
     figure.append(f"{name_of(page)}: {count} commands were run as they stand")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("```console\n$ echo three\nfour\n```\n", "printed:\nthree"),
+        ("```bash\ntrue\necho why; false\n```\n", "README.md:1: echo why; false\nwhy"),
+        ("```python\n# x.py\nprint(1)\n```\n\n```console\n$ python x.py\n1\n2\n```\n", "printed:\n1"),
+    ],
+)
+def test_a_page_that_says_what_is_not_so_fails(text: str, told: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        follower = Follower(stack, tmp_path)
+        with pytest.raises(AssertionError, match=re.escape(told)):
+            for block in blocks(ROOT / "README.md", text):
+                follower.follow(block)
 
 
 def test_what_is_not_run_is_told_with_its_reason(figure: list[str]) -> None:

@@ -48,7 +48,7 @@ def test_a_block_that_nobody_can_write_is_refused() -> None:
 
 
 def test_a_command_shows_values_switches_defaults_and_ranges() -> None:
-    app = typer.Typer()
+    app = typer.Typer(add_completion=False)
 
     @app.command()
     def fly(
