@@ -33,12 +33,12 @@ class Follower:
             (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {start} "$@"\n', encoding="utf-8")
             (programs / name).chmod(0o700)
 
-    def follow(self, block: Block) -> None:
-        """Write the file that a block is, or run its commands."""
-        if block.file:
-            (self._here / block.file).write_text(block.text, encoding="utf-8")
-        elif block.is_run:
-            for step in block.steps():
+    def follow(self, blocks: list[Block]) -> None:
+        """Write the files that blocks are, and run their commands, in order."""
+        for block in blocks:
+            if block.file:
+                (self._here / block.file).write_text(block.text, encoding="utf-8")
+            for step in block.steps() if block.is_run else ():
                 self._take(step, block)
 
     def _take(self, step: Step, block: Block) -> None:

@@ -88,9 +88,7 @@ def test_a_command_that_does_not_exist_is_noticed(command: str, word: str) -> No
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path, figure: list[str]) -> None:
     found = blocks(page)
     with ExitStack() as stack:
-        follower = Follower(stack, tmp_path)
-        for block in found:
-            follower.follow(block)
+        Follower(stack, tmp_path).follow(found)
     count = sum(len(block.steps()) for block in found if block.is_run)
     figure.append(f"{name_of(page)}: {count} commands were run as they stand")
 
@@ -107,8 +105,7 @@ def test_a_page_that_says_what_is_not_so_fails(text: str, told: str, tmp_path: P
     with ExitStack() as stack:
         follower = Follower(stack, tmp_path)
         with pytest.raises(AssertionError, match=re.escape(told)):
-            for block in blocks(ROOT / "README.md", text):
-                follower.follow(block)
+            follower.follow(blocks(ROOT / "README.md", text))
 
 
 def test_what_is_not_run_is_told_with_its_reason(figure: list[str]) -> None:
