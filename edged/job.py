@@ -88,6 +88,8 @@ class Job:
             ``"spread"`` all of them in proportion to their speed, ``"equal"`` all as if they were equally fast.
         mode: ``"sync"``: the weights are those of one device. ``"async"``: an update after every micro-batch, which is
             a step of its own, from weights that are a few updates old; see ``docs/asynchronous.md``.
+        average_every: with ``mode="async"``: every so many steps a device goes on with the mean of the versions of its
+            weights that micro-batches on their way still use (``docs/asynchronous.md#averaging``); ``None``: never.
         replicate_every: steps between two copies of the weights to other nodes; ``None``: chosen from measured cost.
         on_nan: what a training loss that is not finite does. ``"stop"``: the job ends, names the step, and its newest
             copied weights are written. ``"skip"``: that step changes no parameter, on all nodes alike; neither
@@ -117,6 +119,7 @@ class Job:
     metrics: Callable[[nn.Module, Any], dict[str, torch.Tensor]] | None = None
     strategy: str = "auto"
     mode: str = "sync"
+    average_every: int | None = None
     replicate_every: int | None = None
     on_nan: str = "stop"
     keep_inputs_home: bool | str = False
@@ -233,9 +236,10 @@ def _check_counts(job: Job) -> None:
         ("workers", job.workers, 0),
         ("max_steps", job.max_steps, 1),
         ("replicate_every", job.replicate_every, 1),
+        ("average_every", job.average_every, 1),
         ("seed", job.seed, -(2**63)),
     ):
-        if value is None and name in {"max_steps", "replicate_every"}:
+        if value is None and name in {"max_steps", "replicate_every", "average_every"}:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             wanted = "a whole number" if name == "seed" else f"a whole number from {least} on"
@@ -269,12 +273,9 @@ def _check_flags(job: Job) -> None:
 def _check_options(job: Job) -> None:
     if not isinstance(job.strategy, str) or not job.strategy:
         raise JobError(f"strategy is the name of a strategy, or 'auto', not {_short(job.strategy)}")
-    if job.mode not in MODES:
-        raise JobError(f"mode is 'sync' or 'async', not {_short(job.mode)}")
     if job.on_nan not in NAN_POLICIES:
         raise JobError(f"on_nan is 'stop' or 'skip', not {_short(job.on_nan)}")
-    if job.mode == "async":
-        _check_asynchronous(job)
+    _check_mode(job)
     if not any(job.keep_inputs_home is choice for choice in _HOME_INPUTS[:2]) and job.keep_inputs_home != "labels":
         raise JobError(f"keep_inputs_home is False, True or 'labels', not {_short(job.keep_inputs_home)}")
     if job.keep_inputs_home is not False:
@@ -289,8 +290,17 @@ def _check_options(job: Job) -> None:
             raise JobError(f"weights: there is no file {job.weights}")
 
 
-def _check_asynchronous(job: Job) -> None:
-    """Refuse what needs all devices to stop at each update."""
+def _check_mode(job: Job) -> None:
+    """Refuse what only one of the two modes can do: an asynchronous job never stops all devices at an update."""
+    if job.mode not in MODES:
+        raise JobError(f"mode is 'sync' or 'async', not {_short(job.mode)}")
+    if job.mode == "sync":
+        if job.average_every is not None:
+            raise JobError(
+                "average_every is for mode='async', where several versions of the weights are in use at once: "
+                "leave average_every out, or write mode='async'"
+            )
+        return
     if job.clip_norm is not None:
         raise JobError(
             "clip_norm needs the gradients of all devices at each update, and mode='async' never waits for them: "

@@ -1,20 +1,20 @@
 """What happens when devices change in mid-run: one slows down, one joins, all are noisy. MobileNetV2, steps of 128.
 
-Equal nodes in network namespaces (root) with links of 1 Gbit/s; a node is slowed from outside, by SIGSTOP and SIGCONT
-in short turns (scripts/testbed_throttle.py).
+Equal nodes in network namespaces (root) with links of 1 Gbit/s. Each gets a third of a processor, by SIGSTOP and
+SIGCONT in short turns (scripts/testbed_throttle.py), so that they do not disturb each other; what changes is that
+share.
 
-- slowed: one of three nodes gets a fifth of its processor. Seconds until the first of three steps in a row is done that
+- slowed: one of three nodes gets a fifth of its share. Seconds until the first of three steps in a row is done that
   reach 90 % of the new optimum: the throughput of the same cluster with that node slowed from the start.
 - joiner: a third node joins two at work. Seconds from its ready line to the plan that gives it layers.
-- noise: three nodes for five minutes, each with 0.8 to 1.0 of its processor, drawn anew each second from a seed. How
-  often layers are placed otherwise.
+- noise: three nodes for five minutes, each with 0.8 to 1.0 of its share, drawn anew each second from a seed. How often
+  layers are placed otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,10 +25,8 @@ from benchmarking import (
     Limit,
     add_device,
     arguments,
-    base,
     each_case,
     need_network,
-    networked,
     report_limits,
     say,
 )
@@ -50,7 +48,10 @@ from testbed_throttle import Throttle
 
 JOB = SCRIPTS / "bench_model.py"
 CHANGES: Mapping[str, object] = {"micro_batches": 16, "steps": 1_000_000}
-EQUAL = (1.0, 1.0, 1.0)
+EQUAL = ("n0", "n1", "n2")
+SHARE = 1 / 3
+"""Of one processor, for each node."""
+
 GIGABIT = 1000.0
 TIMES_SLOWER = 5.0
 GOAL_SECONDS = 20.0
@@ -76,25 +77,18 @@ def slowed(options: argparse.Namespace) -> Limit:
 def new_optimum(steps: int) -> float:
     """Median seconds of a step where one of the three has been slow from the start."""
     say("the new optimum: n2 slowed before it starts ...")
-    with ExitStack() as stack:
-        bed = beginning(stack)
-        for device in bed.devices.values():
-            device.start([each.address for each in bed.devices.values()])
-        stack.enter_context(throttled(bed, "n2", 1 / TIMES_SLOWER))
-        for device in bed.devices.values():
-            device.ready()
-        bed.settle()
+    with rationed(EQUAL, n2=SHARE / TIMES_SLOWER) as (bed, _):
         return steady_steps(bed["n0"].home, JOB, CHANGES, steps=steps, warm_seconds=WARM_SECONDS).median
 
 
 def until_back(optimum: float) -> float:
     """Seconds from slowing a node in mid-run until throughput is back at 90 % of the optimum."""
     say("n2 slowed in mid-run ...")
-    with networked(EQUAL, GIGABIT) as bed, JobRun(bed["n0"].home, JOB, CHANGES) as run:
+    with rationed(EQUAL) as (bed, throttles), JobRun(bed["n0"].home, JOB, CHANGES) as run:
         run.wait(calm(), "the plan to stand", BEGIN_SECONDS)
         since = time.monotonic()
-        with throttled(bed, "n2", 1 / TIMES_SLOWER):
-            seconds = in_time(run, lambda told: back_after(told, since, optimum), "throughput is back")
+        throttles["n2"].share = SHARE / TIMES_SLOWER
+        seconds = in_time(run, lambda told: back_after(told, since, optimum), "throughput is back")
         tell_plans(run.told(), since)
         return seconds
 
@@ -103,13 +97,14 @@ def joiner(options: argparse.Namespace) -> Limit:
     """A third node joins two."""
     seconds = []
     for number in range(options.rounds):
-        with networked(EQUAL[:2], GIGABIT, base(EQUAL)) as bed, JobRun(bed["n0"].home, JOB, CHANGES) as run:
+        with rationed(EQUAL[:2]) as (bed, _), JobRun(bed["n0"].home, JOB, CHANGES) as run:
             run.wait(calm(), "the plan to stand", BEGIN_SECONDS)
-            device = bed[add_device(bed, base(EQUAL), GIGABIT)]
-            bed.start(device.name)
-            since = time.monotonic()
-            seconds.append(in_time(run, partial(used_after, device.id, since), "it has layers"))
-            tell_plans(run.told(), since)
+            with ExitStack() as stack:
+                device = bed[add_device(bed, 1.0, GIGABIT)]
+                started(stack, bed, [device.name], {})
+                since = time.monotonic()
+                seconds.append(in_time(run, partial(used_after, device.id, since), "it has layers"))
+                tell_plans(run.told(), since)
         say(f"round {number + 1}/{options.rounds}: used after {seconds[-1]:.1f} s")
     return Limit("a joiner: seconds from ready to a plan that uses it", "s", seconds, GOAL_SECONDS)
 
@@ -117,12 +112,14 @@ def joiner(options: argparse.Namespace) -> Limit:
 def noise(options: argparse.Namespace) -> Limit:
     """All are noisy for minutes."""
     seconds = 20.0 if options.quick else NOISE_SECONDS
-    with networked(EQUAL, GIGABIT) as bed, JobRun(bed["n0"].home, JOB, CHANGES) as run:
+    with rationed(EQUAL) as (bed, throttles), JobRun(bed["n0"].home, JOB, CHANGES) as run:
         run.wait(calm(), "the plan to stand", BEGIN_SECONDS)
         say(f"noise on all nodes for {seconds:.0f} s ...")
-        since = time.monotonic()
-        with noisy([device.process.pid for device in bed.devices.values()], SEED):
-            run.wait(lambda _told: True if time.monotonic() > since + seconds else None, "the end", 2 * seconds)
+        since, rng = time.monotonic(), random.Random(SEED)
+        while time.monotonic() < since + seconds:
+            for throttle in throttles.values():
+                throttle.share = SHARE * rng.uniform(NOISE_LEAST, 1.0)
+            time.sleep(DRAW_SECONDS)
         changed = repartitions(run.told(), since)
         tell_plans(run.told(), since)
     return Limit(f"{seconds:.0f} s of 20 % noise: re-partitions", "", [float(len(changed))], 1.0)
@@ -154,35 +151,26 @@ def calm() -> Callable[[Sequence[Told]], bool | None]:
 
 
 @contextmanager
-def noisy(pids: Sequence[int], seed: int) -> Iterator[None]:
-    """Give each process a share of its processor that is drawn anew all the time."""
-    rng, ends = random.Random(seed), threading.Event()
+def rationed(names: Sequence[str], **shares: float) -> Iterator[tuple[Testbed, dict[str, Throttle]]]:
+    """Nodes that know and have measured each other, with their throttles; ``shares`` of those that do not get SHARE."""
     with ExitStack() as stack:
-        throttles = [stack.enter_context(Throttle(pid, 1.0)) for pid in pids]
-
-        def draw() -> None:
-            while not ends.wait(DRAW_SECONDS):
-                for throttle in throttles:
-                    throttle.share = rng.uniform(NOISE_LEAST, 1.0)
-
-        thread = threading.Thread(target=draw, daemon=True)
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(ends.set)
-        yield
+        bed = Testbed(stack, network=True)
+        for _ in names:
+            add_device(bed, 1.0, GIGABIT)
+        throttles = started(stack, bed, names, shares)
+        bed.settle()
+        yield bed, throttles
 
 
-def throttled(bed: Testbed, name: str, share: float) -> Throttle:
-    """A share of its processor for one node."""
-    return Throttle(bed[name].process.pid, share)
-
-
-def beginning(stack: ExitStack) -> Testbed:
-    """Three equal devices; no node runs yet."""
-    bed = Testbed(stack, network=True)
-    for slowness in EQUAL:
-        add_device(bed, slowness * base(EQUAL), GIGABIT)
-    return bed
+def started(stack: ExitStack, bed: Testbed, names: Sequence[str], shares: Mapping[str, float]) -> dict[str, Throttle]:
+    """Start nodes that are rationed from the beginning, so that they calibrate as they will work; all are ready."""
+    throttles = {}
+    for name in names:
+        bed[name].start([each.address for each in bed.devices.values()])
+        throttles[name] = stack.enter_context(Throttle(bed[name].process.pid, shares.get(name, SHARE)))
+    for name in names:
+        bed[name].ready()
+    return throttles
 
 
 def tell_plans(told: Sequence[Told], since: float) -> None:

@@ -72,9 +72,9 @@ class Length:
     micro_batches: int = MICRO_BATCHES
 
 
-FULL, QUICK = Length(6, WARM_SECONDS), Length(1, 0.0, 8)
-BLIND_FULL = Length(2, 0.0)
-"""Steps of half a minute each."""
+FULL, QUICK = Length(4, WARM_SECONDS), Length(1, 0.0, 8)
+BLIND_FULL = Length(1, 0.0)
+"""A step of more than a minute."""
 
 ASYNC_FULL, ASYNC_BLIND, ASYNC_QUICK = Length(256, WARM_SECONDS), Length(64, 10.0), Length(10, 1.0)
 """Of asynchronous jobs, whose every micro-batch is a step."""

@@ -23,8 +23,11 @@ from edged.cli.demo_nodes import DemoNode, lines_of, run_edged, start_nodes, wai
 from edged.errors import UserError
 
 SCRIPTS = Path(__file__).parent
-CORES = 1.7
-"""So many of this machine's two cores all nodes together may use: else the machine is measured, not the plan."""
+CORES = 1.0
+"""So many of this machine's two cores all nodes together may use: else the machine is measured, not the plan.
+
+Half of them: so a computation usually takes half of the time at most that ``--slowdown`` gives it, and a disturbance
+that doubles it changes nothing."""
 
 
 class NotMeasuredError(Exception):

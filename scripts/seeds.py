@@ -19,11 +19,14 @@ SHARE = 20
 """Seeds that one process is given at a time."""
 
 SLOW_SECONDS = 60.0
-"""Virtual seconds after the last fault; jobs that take longer are listed."""
+"""Virtual seconds after the last fault in which no step is done; jobs with more are listed, and what took them."""
+
+WORK = ("run", "drain")
+"""Stages at which steps are done: these take as long as the job has work left."""
 
 
-def live_through(seeds: range) -> list[tuple[int, str, float, str]]:
-    """Return (seed, state at the end, virtual seconds after the last fault, failure) of each."""
+def live_through(seeds: range) -> list[tuple[int, str, str, str]]:
+    """Return (seed, state at the end, what it spent its time on if it was slow, failure) of each."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     run = importlib.import_module("tests.simulation.recovery_run")
@@ -32,10 +35,17 @@ def live_through(seeds: range) -> list[tuple[int, str, float, str]]:
         try:
             verdict = run.live_through(seed)
         except AssertionError as error:
-            ends.append((seed, "failure", 0.0, str(error)))
+            ends.append((seed, "failure", "", str(error)))
         else:
-            ends.append((seed, verdict.state.lower(), verdict.seconds, ""))
+            ends.append((seed, verdict.state.lower(), slowness(verdict.spent), ""))
     return ends
+
+
+def slowness(spent: Counter[str]) -> str:
+    """Say what the virtual seconds were spent on, if many passed without steps; else nothing."""
+    if spent.total() - sum(spent[stage] for stage in WORK) <= SLOW_SECONDS:
+        return ""
+    return ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in spent.most_common() if seconds >= 1.0)
 
 
 def main() -> int:
@@ -51,16 +61,16 @@ def main() -> int:
     shares = [range(first, min(first + SHARE, last)) for first in range(wanted.first, last, SHARE)]
     with ProcessPoolExecutor(wanted.processes) as pool:
         for ends in pool.map(live_through, shares):
-            for seed, state, seconds, failure in ends:
+            for seed, state, slow_by, failure in ends:
                 counts[state] += 1
-                slow += [f"{seed} ({seconds:.0f} s)"] if seconds > SLOW_SECONDS else []
+                slow += [f"{seed}: {slow_by}"] if slow_by else []
                 if failure:
                     failed.append(seed)
                     print(failure, "", sep="\n", flush=True)
     took = time.monotonic() - began
     how = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
     print(f"{wanted.seeds} seeds from {wanted.first} on in {took:.0f} s: {how}")
-    print(f"more than {SLOW_SECONDS:.0f} s after the last fault: {', '.join(slow) or 'none'}")
+    print(f"more than {SLOW_SECONDS:.0f} s without steps after the last fault: {len(slow)}", *slow, sep="\n  ")
     if failed:
         print(f"failed: {', '.join(map(str, failed))}")
     return 1 if failed else 0

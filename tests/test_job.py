@@ -86,6 +86,8 @@ def test_a_plain_job_is_accepted_and_frozen() -> None:
         ({"strategy": 3}, "strategy is the name"),
         ({"mode": "fast"}, "mode is 'sync' or 'async'"),
         ({"mode": "async", "clip_norm": 1.0}, "leave clip_norm out, or write mode='sync'"),
+        ({"average_every": 4}, "leave average_every out, or write mode='async'"),
+        ({"mode": "async", "average_every": 0}, "average_every is a whole number from 1 on"),
         ({"mode": "async", "on_nan": "skip"}, "write on_nan='stop', or mode='sync'"),
         ({"keep_inputs_home": 1}, "keep_inputs_home is False, True or 'labels'"),
         ({"keep_inputs_home": "labels"}, "keep_inputs_home is not built yet"),

@@ -26,6 +26,7 @@ from edged.compute.optimizer import read
 from edged.compute.program import Program
 from edged.compute.program_form import load
 from edged.compute.result import state_sha256
+from edged.compute.slowing import Slowdown
 from edged.compute.state import (
     StateCopy,
     copy_layers,
@@ -81,13 +82,13 @@ class Executor:
     """Runs a node's hops of one plan at a time; programs of several jobs may be loaded."""
 
     def __init__(self, device: str, threads: int, slowdown: float) -> None:
-        """``device``: auto, cpu, cuda or mps. ``slowdown`` >= 1.0 emulates a device so many times slower, by sleeping.
+        """``device``: auto, cpu, cuda or mps. ``slowdown`` >= 1.0 emulates a device so many times slower.
 
         Raises ``ConfigError`` for a device that is not there.
         """
         self.device = pick_device(device)
         self._environment = environment(self.device, threads)
-        self._slowdown = slowdown
+        self._slowdown = Slowdown(slowdown)
         self._programs: Mapping[JobId, CheckedProgram] = {}
         self._hosting: Hosting | None = None
         self._expectations: Expectations | None = None
@@ -125,6 +126,7 @@ class Executor:
         program = checked.program
         self._hosting, self._expectations = None, None
         self._environment.apply()
+        self._slowdown.forget()
         values = checked.values(sizes(spec))
         found = read_state(program, states, self.device)
         names = next(iter(values.values()))  # the same for every size
@@ -166,7 +168,7 @@ class Executor:
     def forward(self, route: int, hop: int, work: Work, weight: float) -> ForwardResult:
         """Run one hop's forward of ``work``; all it needs has been ``put``. ``weight`` is n_i / N in training."""
         hosting = self._standing()
-        with self._timed() as seconds:
+        with self._timed("forward", route, hop, work) as seconds:
             output, outgoing = hosting.forward(route, hop, work, weight)
             loss = None if output.loss is None else float(output.loss)
             metrics = tuple((key, float(value)) for key, value in output.metrics.items())
@@ -175,7 +177,7 @@ class Executor:
     def backward(self, route: int, hop: int, work: Work) -> BackwardResult:
         """Run one hop's backward of ``work``: adds to the parameters' gradients."""
         hosting = self._standing()
-        with self._timed() as seconds:
+        with self._timed("backward", route, hop, work) as seconds:
             outgoing = hosting.backward(route, hop, work)
         return BackwardResult(seconds(), outgoing)
 
@@ -192,7 +194,7 @@ class Executor:
         self._environment.check()
         if hosting.version + 1 != version:
             raise BrokenInvariantError(f"an update to version {version} of weights at {hosting.version}")
-        with self._timed() as seconds:
+        with self._timed("skip" if skip else "update") as seconds:
             rate = hosting.update(norms, skip=skip)
         return UpdateResult(seconds(), rate)
 
@@ -251,15 +253,19 @@ class Executor:
             raise BrokenInvariantError("nothing has been built")
         return self._hosting
 
+    def _samples(self, work: Work) -> int:
+        return self._standing().spec.sizes(work.version, work.phase)[work.micro_batch]
+
     @contextmanager
-    def _timed(self) -> Iterator[Any]:
-        """Measure a computation, and sleep as ``slowdown`` says; gives a function that tells the seconds."""
+    def _timed(self, what: str, route: int = 0, hop: int = 0, work: Work | None = None) -> Iterator[Any]:
+        """Measure a computation, and sleep as the slowdown says; gives a function that tells the seconds."""
         before, elapsed = time.perf_counter(), math.nan
         yield lambda: elapsed
         synchronize(self.device)
         elapsed = time.perf_counter() - before
-        if self._slowdown > 1.0:
-            time.sleep((self._slowdown - 1.0) * elapsed)
+        if self._slowdown.factor > 1.0:
+            alike = (what, route, hop) if work is None else (what, route, hop, work.phase, self._samples(work))
+            time.sleep(self._slowdown.rest(alike, elapsed))
             elapsed = time.perf_counter() - before
 
 

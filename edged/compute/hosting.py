@@ -58,7 +58,7 @@ class Hosting:
         training: Training,
     ) -> None:
         """Raises ``MalformedError`` if state of a hop's layers is missing."""
-        self.program, self.stamp, self.state = program, plan.stamp, found.tensors
+        self.program, self.spec, self.stamp, self.state = program, spec, plan.stamp, found.tensors
         self.version = 0
         self._device, self._training = device, training
         self._firsts = [min(route.micro_batches, default=0) for route in plan.routes]
@@ -157,9 +157,13 @@ class Hosting:
         if norms is not None and self._training.clip_norm is not None and not skip:
             total = total_norm(self.program, norms, self._device)
             clip((self.state[name] for name in self._indices.values()), self._training.clip_norm, total)
+        every = self._training.average_every
+        averages = bool(every) and (self.version + 1) % every == 0
         for stage in stashing:
-            self._renew(stage.renewed())
+            self._renew(stage.renewed(averages=averages))
         rate = self.optimizer.skip() if skip else self.optimizer.update()
+        for stage in stashing if averages else ():
+            stage.average()
         self.version += 1
         for stage in stashing:
             stage.settle()

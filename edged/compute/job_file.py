@@ -24,7 +24,7 @@ _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None}
 _TEXT_FIELDS = {"name", "strategy", "mode", "weights", "on_nan"}
 _NUMBER_FIELDS = {
     "batch_size", "micro_batches", "epochs", "seed", "clip_norm", "max_steps", "drop_last", "shuffle", "workers",
-    "replicate_every", "keep_inputs_home",
+    "replicate_every", "average_every", "keep_inputs_home",
 }  # fmt: skip
 _PARTIAL_FIELDS = ("optimizer", "scheduler")
 

@@ -18,7 +18,7 @@ from edged.compute.clipping import clip, gradient_norms, total_norm
 from edged.compute.environment import Environment, environment
 from edged.compute.interpreter import synchronize
 from edged.compute.layers import interface
-from edged.compute.optimizer import Optimizer, describe, read
+from edged.compute.optimizer import Optimizer, read, training_of
 from edged.compute.result import Result, state_sha256
 from edged.compute.sampling import Sampler
 from edged.compute.stage import Output, Stage
@@ -82,7 +82,7 @@ class _Run:
             for index, spec in enumerate(captured.program.state)
             if spec.parameter and spec.requires_grad
         }
-        self._training = read(describe(job.optimizer, job.scheduler, job.clip_norm))
+        self._training = read(training_of(job))
         self._optimizer = Optimizer(
             self._training, {captured.program.state[index].name: tensor for index, tensor in self._trained.items()}
         )

@@ -5,7 +5,7 @@ parameters over nodes gives the same bits. The *training document*, JSON, is wha
 
     {"optimizer": {"name": "SGD", "arguments": {"lr": 0.05}},
      "scheduler": {"name": "CosineAnnealingLR", "arguments": {"T_max": 100}} or null,
-     "clip_norm": 1.0 or null}
+     "clip_norm": 1.0 or null, "average_every": 0}
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.optim import lr_scheduler
 
 from edged.compute.plain_numbers import plain, restored
 from edged.errors import JobError
-from edged.job import FAST_PATHS, OPTIMIZERS, SCHEDULERS, check_choice, checked_arguments
+from edged.job import FAST_PATHS, OPTIMIZERS, SCHEDULERS, Job, check_choice, checked_arguments
 
 _HOST_KEYS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 """Counters without dimensions, which torch's plain forms keep on the CPU."""
@@ -40,18 +40,30 @@ class Training:
     optimizer: _Choice
     scheduler: _Choice | None
     clip_norm: float | None
+    average_every: int
 
 
-def describe(optimizer: partial[Any], scheduler: partial[Any] | None = None, clip_norm: float | None = None) -> str:
+def describe(
+    optimizer: partial[Any],
+    scheduler: partial[Any] | None = None,
+    clip_norm: float | None = None,
+    average_every: int | None = None,
+) -> str:
     """The training document of a job. Raises ``JobError`` in one sentence for what cannot be described."""
     document = {
         "optimizer": _describe("optimizer", optimizer),
         "scheduler": None if scheduler is None else _describe("scheduler", scheduler),
         "clip_norm": clip_norm,
+        "average_every": average_every or 0,
     }
     text = json.dumps(document)
     read(text)
     return text
+
+
+def training_of(job: Job) -> str:
+    """The training document of a job that a user wrote. Raises ``JobError`` as ``describe`` does."""
+    return describe(job.optimizer, job.scheduler, job.clip_norm, job.average_every)
 
 
 def read(document: str) -> Training:
@@ -65,9 +77,16 @@ def read(document: str) -> Training:
             optimizer,
             None if scheduler is None else _choice("scheduler", scheduler),
             None if clip_norm is None else float(clip_norm),
+            _steps(found.get("average_every", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JobError(f"the training document is malformed ({type(error).__name__}: {error})") from error
+
+
+def _steps(number: object) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise TypeError(f"a number of steps, not {number!r}")
+    return number
 
 
 class Optimizer:

@@ -34,8 +34,12 @@ from edged.core.job import Phase, Work
 
 @dataclass(frozen=True, slots=True)
 class _Stashed:
-    """What one micro-batch in flight has used, and the buffers as its forward left them."""
+    """What one micro-batch in flight has used, and the buffers as its forward left them.
 
+    ``version``: the updates that its weights had seen.
+    """
+
+    version: int
     leaves: Mapping[str, torch.Tensor]
     buffers: Mapping[str, torch.Tensor]
 
@@ -54,6 +58,7 @@ class StashingStage(Stage):
         """As ``Stage``; nothing is in flight. ``state`` is the caller's: it puts ``renewed`` leaves into it."""
         super().__init__(program, interface, device, state, seed)
         self._stash: dict[Work, _Stashed] = {}
+        self._version = 0
         self.settled: Mapping[str, torch.Tensor] = self._buffers()
         self._done: Mapping[str, torch.Tensor] = self.settled
 
@@ -64,7 +69,7 @@ class StashingStage(Stage):
         leaves = {name: tensor for name, tensor in self._state.items() if tensor.requires_grad}
         output = super().forward(work, values, weight, timings)
         if work.phase is Phase.TRAIN:
-            self._stash[work] = _Stashed(leaves, self._buffers())
+            self._stash[work] = _Stashed(self._version, leaves, self._buffers())
         return output
 
     def backward(self, work: Work, gradients: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -78,19 +83,39 @@ class StashingStage(Stage):
         self._done = stashed.buffers
         return raw
 
-    def renewed(self) -> dict[str, torch.Tensor]:
+    def renewed(self, *, averages: bool = False) -> dict[str, torch.Tensor]:
         """Leaves for an update to write to, by name: copies of those live ones that have a gradient.
 
-        None are needed, and none returned, while nothing is in flight.
+        None are needed, and none returned, while nothing is in flight. ``averages``: copies of all leaves, for
+        ``average`` follows.
         """
         if not self.in_flight:
             return {}
-        trained = {name: leaf for name, leaf in self._state.items() if leaf.grad is not None}
+        leaves = {name: leaf for name, leaf in self._state.items() if leaf.requires_grad}
+        trained = {name: leaf for name, leaf in leaves.items() if averages or leaf.grad is not None}
         return {name: own(leaf, leaf.device).requires_grad_() for name, leaf in trained.items()}
+
+    def average(self) -> None:
+        """Each live leaf becomes the mean of the versions that are held of it: those in flight, oldest first, and it.
+
+        The weight aggregation of FTPipeHD (Chen et al., arXiv 2110.02781). Call it after an update that began with
+        ``renewed(averages=True)``: no graph knows the live leaves yet.
+        """
+        held = {flight.version: flight.leaves for flight in self._stash.values()}
+        if not held:
+            return
+        first, *others = held.values()
+        with torch.no_grad():
+            for name, oldest in first.items():
+                mean, live = oldest.clone(), self._state[name]
+                for leaf in (*(leaves[name] for leaves in others), live):
+                    mean += leaf
+                live.copy_(mean.div_(len(held) + 1))
 
     def settle(self) -> None:
         """The update that belongs to the newest backward has been applied."""
         self.settled = self._done
+        self._version += 1
 
     def abandon(self) -> None:
         """Forget what is in flight."""

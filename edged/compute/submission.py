@@ -27,7 +27,7 @@ from edged.compute.capture import Captured, capture
 from edged.compute.environment import environment
 from edged.compute.expectations import occurring
 from edged.compute.fingerprint import fingerprint, text_digest
-from edged.compute.optimizer import Optimizer, check_parameters, describe, read
+from edged.compute.optimizer import Optimizer, check_parameters, read, training_of
 from edged.compute.profiler import calibrate, profile
 from edged.compute.program import Program
 from edged.compute.program_form import dump
@@ -100,7 +100,7 @@ def capture_job(job: Job, sampler: Sampler | None = None) -> Captured:
         model = build_model(job)
         captured = capture(model, job.objective, batch, job.metrics)
     trained = [spec.name for spec in captured.program.state if spec.parameter and spec.requires_grad]
-    training = read(describe(job.optimizer, job.scheduler, job.clip_norm))
+    training = read(training_of(job))
     check_parameters(training, {name: captured.state[name] for name in trained})
     _check_fixed(captured.program, sampler.spec)
     notes = captured.notes if captured.program.evaluates else captured.notes[:-1]
@@ -165,7 +165,7 @@ def submit(
 
 def _specified(job: Job, sampler: Sampler, captured: Captured, program: str) -> JobSpec:
     """The outline completed with all that is measured and read off the program."""
-    training = describe(job.optimizer, job.scheduler, job.clip_norm)
+    training = training_of(job)
     with preserved_random_state():
         inputs = sampler.micro_batch(Work(0, Phase.TRAIN, 0))  # of the size that the program was captured with
         layers = profile(captured.program, captured.values, captured.state, inputs)

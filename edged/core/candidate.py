@@ -152,6 +152,9 @@ class Candidate(Voter):
         if not (ballot.rest or is_majority(ballot.granted, ballot.voters)):
             seconds = self._options.fork_seconds
             text += f"; goes on as a fork after {seconds:.0f} s" if self._options.forks else "; waits for a majority"
+        elif not ballot.rest:
+            seconds = self._options.restored_seconds
+            text += f"; who agrees has just started, and waits for the others for {seconds:.0f} s"
         self._wait_because(effects, text)
         self._try_again(now)
 

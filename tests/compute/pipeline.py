@@ -36,6 +36,7 @@ class Recipe:
     optimizer: partial = SGD
     scheduler: partial | None = None
     clip_norm: float | None = None
+    average_every: int | None = None
     batch_size: int = 10
     micro_batches: int = 2
     samples: int = 10
@@ -52,7 +53,7 @@ class Recipe:
             micro_batches=self.micro_batches, drop_last=self.drop_last, epochs=100, steps=self.steps,
             eval_samples=self.eval_samples, seed=self.seed, clips=self.clip_norm is not None, optimizer_copies=0,
             keep_inputs_home="", shuffle=True, replicate_every=0, on_nan="stop", source_slowness=0.0,
-            training=describe(self.optimizer, self.scheduler, self.clip_norm),
+            training=describe(self.optimizer, self.scheduler, self.clip_norm, self.average_every),
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from torch.optim import lr_scheduler
 from edged.compute.executor import Executor
 from edged.compute.program_form import dump
 from edged.compute.result import state_sha256
+from edged.compute.slowing import Slowdown
 from edged.compute.state import write_first_state
 from edged.core.ids import JobId, NodeId
 from edged.core.job import Phase, Work
@@ -201,7 +202,7 @@ def test_a_strangers_bytes_are_refused() -> None:
 
 def test_slowdown_multiplies_the_seconds() -> None:
     run = chain("residual", ())
-    run.nodes[0]._slowdown = 5.0
+    run.nodes[0]._slowdown = Slowdown(5.0)
     run._feed(FIRST, 5)
     before = time.perf_counter()
     result = run.nodes[0].forward(0, 0, FIRST, 1.0)

@@ -119,6 +119,7 @@ def test_the_document_is_names_and_numbers() -> None:
         "optimizer": {"name": "AdamW", "arguments": {"lr": 0.1, "betas": {"tuple": [0.9, 0.99]}}},
         "scheduler": {"name": "StepLR", "arguments": {"step_size": 3}},
         "clip_norm": 1.5,
+        "average_every": 0,
     }
     assert read(text).clip_norm == 1.5
 
@@ -151,6 +152,8 @@ def test_what_cannot_travel_is_refused_in_a_sentence(optimizer, scheduler, word:
         '{"optimizer": {"name": "Optimizer", "arguments": {}}}',
         '{"optimizer": {"name": "LBFGS", "arguments": {}}}',
         '{"optimizer": {"name": "SGD", "arguments": {}}, "clip_norm": "x"}',
+        '{"optimizer": {"name": "SGD", "arguments": {}}, "average_every": -1}',
+        '{"optimizer": {"name": "SGD", "arguments": {}}, "average_every": true}',
         '{"optimizer": {"name": "SGD"}}',
         '{"optimizer": {"name": "SGD", "arguments": {"lr": 0.1}}, "scheduler": {"name": "os", "arguments": {}}}',
     ],

@@ -83,7 +83,12 @@ def plain(case: Any, recipe: Recipe, cuts: Sequence[Cut], owners: Mapping[Cut, M
     scheduler = recipe.scheduler(optimizer) if recipe.scheduler else None
     spans = [Span(cut.first, cut.end, len(cut.borders) - 1, owners[cut]) for cut in cuts]
     losses = delayed(
-        model, optimizer, scheduler, lambda i: case.objective(model, case.batch(recipe.batch_size, 100 * i)), spans
+        model,
+        optimizer,
+        scheduler,
+        lambda i: case.objective(model, case.batch(recipe.batch_size, 100 * i)),
+        spans,
+        recipe.average_every or 0,
     )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     kept = {
@@ -152,6 +157,21 @@ def test_other_cuts_in_mid_run_begin_the_recurrence_again_at_that_version() -> N
     spans = spans_over(found, (layers // 2,), (layers // 4, layers // 2, 3 * layers // 4), (), steps=ADAM.steps)
     outcome, owners = train(found, CASES["mobilenet"], ADAM, spans, seed=3)
     assert_equal(outcome, plain(CASES["mobilenet"], ADAM, spans, owners))
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+@pytest.mark.parametrize("recipe", [MOMENTUM, ADAM], ids=["momentum", "adam"])
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_averaged_versions_equal_the_recurrence(name: str, recipe: Recipe, every: int) -> None:
+    found = captured(name)
+    layers = len(found.program.layers)
+    cuts = sorted({layers // 4, layers // 2, 3 * layers // 4} - {0, layers})
+    spans = spans_over(found, tuple(cuts), tuple(cuts[:1]), steps=recipe.steps)
+    averaged = replace(recipe, average_every=every)
+    outcome, owners = train(found, CASES[name], averaged, spans, seed=every)
+    assert_equal(outcome, plain(CASES[name], averaged, spans, owners))
+    differs = plain(CASES[name], recipe, spans, owners)
+    assert len(cuts) < 2 or any(not torch.equal(outcome.state[key], differs.state[key]) for key in outcome.state)
 
 
 def test_one_stage_is_the_plain_loop_of_micro_batches() -> None:

@@ -148,6 +148,15 @@ def test_a_voter_that_has_just_started_may_have_promised_its_vote() -> None:
     assert ask(bench, 1, 4).reason == "has just started and may have promised its vote"
 
 
+def test_voters_that_have_all_just_started_say_that_they_wait_for_the_others() -> None:
+    bench = Bench()
+    trial = bench.until(VoteRequest)[0]
+    bench.hear(1, VoteReply(trial.term, True, True, "", "aa", 3, True))
+    bench.wait(0.5)
+    assert bench.machine.waiting.startswith("waiting: 2 of 3 voters agree; ")
+    assert bench.machine.waiting.endswith("; who agrees has just started, and waits for the others for 120 s")
+
+
 @pytest.mark.parametrize(
     ("state", "proven", "granted"),
     [(MemberState.DEAD, True, True), (MemberState.LEFT, False, True), (MemberState.DEAD, False, False)],

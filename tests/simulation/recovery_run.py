@@ -1,5 +1,6 @@
 """One job's life from a seed: a cluster, what happens to it, and the verdict at the end."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from random import Random
 from unittest.mock import patch
@@ -53,11 +54,15 @@ WORDS = {"samples": ("data", "source"), "program": ("program", "data", "source")
 
 @dataclass(frozen=True)
 class Verdict:
-    """How it ended: ``state`` of the job, what one that waits says, the virtual seconds after the last fault."""
+    """How it ended: ``state`` of the job, what one that waits says, the virtual seconds after the last fault.
+
+    ``spent``: how many of these seconds each stage of the procedure took, or passed without a leader or a procedure.
+    """
 
     state: str
     reason: str
     seconds: float
+    spent: Counter[str]
     virtual: float
     plans: int
     lost_parcels: int
@@ -135,6 +140,7 @@ class Run:
             self.job = replace(self.job, name=DIVERGES, on_nan="stop")
         elif seed % 4 == ASYNCHRONOUS:
             self.job = asynchronous(self.job)
+        self.spent = Counter()
 
     def verdict(self):
         """Live through it; raises ``BrokenPromiseError`` where something does not hold."""
@@ -161,7 +167,16 @@ class Run:
         return self.settle()
 
     def go_on(self, seconds):
+        self.spent[self.doing()] += seconds
         self.cluster.sim.run_for(seconds)
+
+    def doing(self):
+        """What the time is spent on: the stage at which the job is."""
+        leader = self.cluster.leader()
+        if leader is None:
+            return "no leader"
+        procedure = self.cluster.nodes[leader].board.procedure
+        return "no procedure" if procedure is None else procedure.stage.value
 
     def pick(self, act, role):
         def call():
@@ -245,6 +260,7 @@ class Run:
         records = [record for record in cluster.records_of(self.job.job).values() if record is not None]
         if any(record.state is JobState.PAUSED for record in records) or not records:
             resume(cluster, self.job.job)
+        self.spent.clear()
 
     def until(self, condition, seconds):
         limit = self.cluster.sim.now + seconds
@@ -331,6 +347,7 @@ class Run:
             state,
             reason,
             cluster.sim.now - since,
+            self.spent,
             cluster.sim.now - 1000.0,
             cluster.counts["plans"],
             cluster.counts["lost parcels"],

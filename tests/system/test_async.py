@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -35,9 +36,9 @@ def micro_batches(job: Any) -> list[list[int]]:
     return found
 
 
-def expected(spans: list[tuple[int, int, list[int]]]) -> str:
+def expected(spans: list[tuple[int, int, list[int]]], changes: Mapping[str, str] = CHANGES) -> str:
     """Fingerprint of the recurrence over spans of (first, end, first layers of the stages)."""
-    job = load(f"{CHAIN}:job", CHANGES)
+    job = load(f"{CHAIN}:job", changes)
     program = capture_job(job).program
     model = job.model
     optimizer = job.optimizer(model.parameters(), foreach=False)
@@ -60,7 +61,8 @@ def expected(spans: list[tuple[int, int, list[int]]]) -> str:
         optimizer,
         None,
         loss_of,
-        [Span(first, end, len(borders), stage_of(borders)) for first, end, borders in spans],
+        [Span(first, end, len(borders), stage_of(borders), len(drawn)) for first, end, borders in spans],
+        job.average_every or 0,
     )
     return sha256(model.state_dict())
 
@@ -81,11 +83,15 @@ def lived(job: Follower, steps: int) -> list[tuple[int, int, list[int]]]:
     return spans
 
 
-def test_weights_are_those_of_the_recurrence_also_when_a_node_is_killed(fresh: Cluster, figure: list[str]) -> None:
+@pytest.mark.parametrize("more", [{}, {"average_every": "3"}], ids=["plain", "averaging"])
+def test_weights_are_those_of_the_recurrence_also_when_a_node_is_killed(
+    fresh: Cluster, figure: list[str], more: Mapping[str, str]
+) -> None:
     fresh.start("a", "b", "c", "d")
     leader = fresh.settle()
     source = next(node.name for node in fresh.running() if node.name != leader)
-    job = fresh[source].submit(pause=DRAW_SECONDS, **CHANGES)
+    changes = {**CHANGES, **more}
+    job = fresh[source].submit(pause=DRAW_SECONDS, **changes)
     plan = job.wait("plan")[1]
     assert len(plan["routes"][0]["hops"]) > 2
     steps = EPOCHS * 64 // MICRO_BATCH
@@ -99,7 +105,7 @@ def test_weights_are_those_of_the_recurrence_also_when_a_node_is_killed(fresh: C
     assert event["event"] == "finished", event
     assert event["steps"] == steps
     spans = lived(job, steps)
-    assert event["state_sha256"] == expected(spans)
+    assert event["state_sha256"] == expected(spans, changes)
 
 
 def test_a_paused_job_goes_on_where_it_stood(fresh: Cluster) -> None:

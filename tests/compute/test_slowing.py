@@ -1,0 +1,31 @@
+"""A slower device keeps its speed, also where the real one is disturbed now and then."""
+
+import pytest
+
+from edged.compute.slowing import LATEST, Slowdown
+
+
+def test_a_computation_takes_a_multiple_of_what_its_like_usually_takes() -> None:
+    slow = Slowdown(3.0)
+    assert slow.rest("forward", 1.0) == 2.0
+    assert slow.rest("forward", 2.0) == 2.5
+    assert slow.rest("forward", 1.0) == 2.0
+    assert slow.rest("forward", 4.0) == 0.5
+    assert slow.rest("backward", 4.0) == 8.0
+
+
+def test_a_device_that_becomes_slower_for_good_is_followed() -> None:
+    slow = Slowdown(2.0)
+    for _ in range(LATEST):
+        slow.rest("forward", 1.0)
+    rests = [slow.rest("forward", 4.0) for _ in range(LATEST)]
+    assert rests[: LATEST // 2 - 1] == [0.0] * (LATEST // 2 - 1)
+    assert rests[-1] == 4.0
+
+
+@pytest.mark.parametrize("factor", [1.0, 7.0])
+def test_nothing_is_remembered_of_other_stages(factor: float) -> None:
+    slow = Slowdown(factor)
+    slow.rest("forward", 1.0)
+    slow.forget()
+    assert slow.rest("forward", 2.0) == pytest.approx(2.0 * (factor - 1.0))
