@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test check bench chaos clean help
+.PHONY: demo test check docs bench chaos clean help
 
 help:
 	@echo "make demo   four nodes train one network on this machine (ARGS=--json for machines)"
 	@echo "make test   all tests that this machine can run"
-	@echo "make check  lint, types, architecture"
+	@echo "make check  lint, types, architecture, documents"
+	@echo "make docs   the documents as a site: site/index.html"
 	@echo "make chaos  nodes are killed, stopped, cut off while they train (ARGS=--list; ARGS=--short)"
 	@echo "make bench  the benchmarks of docs/benchmarks.md"
 
@@ -23,7 +25,7 @@ $(VENV)/user: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/user
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(VENV)/user
@@ -37,6 +39,11 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict
+
+# Not --quiet: with it, mkdocs 1.6 lets every warning pass in spite of --strict.
+docs: $(VENV)/dev
+	$(BIN)/mkdocs build --strict
 
 chaos: $(VENV)/dev
 	$(BIN)/python scripts/chaos.py $(ARGS)
@@ -45,4 +52,4 @@ bench: $(VENV)/dev
 	$(BIN)/python scripts/bench_all.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

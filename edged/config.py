@@ -60,7 +60,7 @@ class Settings:
 class Option:
     """One option: its kebab-case name, how text or TOML becomes a value, its default, and what it is for.
 
-    ``unset`` says what happens where the default is no value that a person would write.
+    ``unset`` says what happens where the default is no value that a person would write. ``docs/commands.md`` has both.
     """
 
     name: str
@@ -183,36 +183,48 @@ def _name(value: object) -> str:
     return text
 
 
+_LISTEN = "where to listen: three ports in a row; port 0 takes those that it had before, if they are free, else any"
+_REPLICAS = "other nodes that keep a copy of each layer, besides the leader; the leader's number counts"
+_MINORITY = "where a majority of the voters is silent: `fork` goes on tentatively after a while, `wait` waits"
+_METRICS = "serve `/metrics`, `/healthz` and `/readyz` over HTTP, on 127.0.0.1 unless HOST is named (`docs/metrics.md`)"
+
 OPTIONS: tuple[Option, ...] = (
     Option("name", _name, None, "what people call this device", unset="the host's name"),
     Option("cluster", _name, "edged", "only nodes with the same cluster name and key join each other"),
-    Option("key", str, "", "the cluster key's token; better kept in a file", secret=True, unset="the home's"),
+    Option(
+        "key",
+        str,
+        "",
+        "the cluster key's token; it is kept in `HOME/cluster.key`, mode 0600",
+        secret=True,
+        unset="the home's",
+    ),
     Option("key-file", Path, None, "a file that holds the cluster key's token", unset="the home's key"),
-    Option("listen", parse_address, ("0.0.0.0", 0), "HOST:PORT to listen on"),  # noqa: S104 - encrypted and admitted
-    Option("seed", _seeds, (), "HOST:PORT of a node to join; may be repeated"),
-    Option("discovery", _flag, True, "look for nodes on the local network (mDNS)"),
+    Option("listen", parse_address, ("0.0.0.0", 0), _LISTEN),  # noqa: S104 - encrypted and admitted
+    Option("seed", _seeds, (), "a node to join; repeatable; needs no multicast. Known nodes are remembered"),
+    Option("discovery", _flag, True, "look for nodes on the local network by mDNS"),
     Option(
         "memory",
         parse_size,
         0,
-        "memory that training may use, such as 2GB",
+        "memory that training may use, such as `2GB` or `512MiB` (`docs/operations.md#memory`)",
         unset="0.8 of what is free, measured again every 10 s",
     ),
     Option(
         "threads",
         lambda value: _at_least(value, 0),
         0,
-        "compute threads",
+        "compute threads; equal bits need equal numbers",
         unset="OMP_NUM_THREADS, else all cores that the process may use",
     ),
-    Option("device", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where to compute"),
-    Option("slowdown", _slowdown, 1.0, "emulate a device so many times slower"),
-    Option("replicas", _replicas, 1, "other nodes that keep a copy of each layer, besides the leader"),
-    Option("minority", _one_of("fork", "wait"), "fork", "what a minority does that hears only silence for 15 seconds"),
-    Option("tui", _flag, True, "show the live view when the output is a terminal"),
-    Option("log-format", _one_of("text", "json"), "text", "how log lines look"),
-    Option("journal", _journal, 2**24, "room for the journal on the disk, such as 16MiB"),
-    Option("metrics-port", _metrics, None, "[HOST:]PORT to serve metrics and health on", unset="off"),
+    Option("device", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where to compute: `auto`, `cpu`, `cuda` or `mps`"),
+    Option("slowdown", _slowdown, 1.0, "emulate a device so many times slower, for trials"),
+    Option("replicas", _replicas, 1, _REPLICAS),
+    Option("minority", _one_of("fork", "wait"), "fork", _MINORITY),
+    Option("tui", _flag, True, "the live view, if standard output is a terminal"),
+    Option("log-format", _one_of("text", "json"), "text", "log lines as `text` or as `json` (`docs/metrics.md#logs`)"),
+    Option("journal", _journal, 2**24, "room for the journal on the disk; the oldest half is overwritten"),
+    Option("metrics-port", _metrics, None, _METRICS, unset="off"),
 )
 
 

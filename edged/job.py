@@ -69,36 +69,39 @@ class Job:
 
     Args:
         model: any ``nn.Module`` that ``torch.export`` takes, or a function without arguments that returns one.
-        objective: ``objective(model, batch)`` returns the loss, a scalar: the mean over the micro-batch.
-        data: a map-style data set: ``len(data)`` and ``data[i]``, a tensor or a tuple or dict of tensors.
-        optimizer: ``functools.partial`` of a class of ``torch.optim`` with numbers, for example
+        objective: ``objective(model, batch)`` returns the loss: one number, the mean over the micro-batch.
+        data: a map-style data set: ``len(data)``, and ``data[i]`` gives a tensor, or a tuple or dict of tensors.
+        optimizer: ``functools.partial`` of a class of ``torch.optim``, with numbers, for example
             ``partial(torch.optim.SGD, lr=0.05, momentum=0.9)``.
-        batch_size: samples per step (one optimizer update).
-        name: for people.
-        micro_batches: equal parts that a batch is cut into; more than one keeps several nodes busy at once.
+        batch_size: samples of one step (one update of the optimizer); with ``mode="async"`` a step is a micro-batch,
+            ``batch_size / micro_batches`` samples.
+        name: what people call it, in ``edged jobs``, ``attach``, ``stop``.
+        micro_batches: equal parts of a batch; with more than one, several devices are busy at once. Must divide
+            ``batch_size``.
         epochs: passes over the data.
-        seed: of the order of samples, of random operations, and of what a data set draws.
-        scheduler: ``partial`` of a class of ``torch.optim.lr_scheduler`` with numbers, stepped once per step.
-        clip_norm: largest global norm of the gradient (``torch.nn.utils.clip_grad_norm_``).
+        seed: of the order of samples, of dropout and other random operations, and of what the data set draws.
+        scheduler: ``partial`` of a class of ``torch.optim.lr_scheduler``, with numbers; stepped once per step.
+        clip_norm: largest global norm of the gradient, as ``torch.nn.utils.clip_grad_norm_``.
         max_steps: stop after so many steps, even within an epoch.
         drop_last: leave out the last, smaller batch of an epoch.
-        shuffle: draw a new order each epoch, see ``edged.compute.sampling``.
-        collate: makes a micro-batch of a list of samples, instead of ``torch.utils.data.default_collate``.
+        shuffle: draw a new order in each epoch.
+        collate: makes a micro-batch of a list of samples, in place of ``torch.utils.data.default_collate``.
         eval_data: data set of the evaluation at the end of each epoch.
-        metrics: ``metrics(model, batch)`` returns a dict of scalars, averaged over ``eval_data``.
-        strategy: who chooses the plan: a name, or ``"auto"``.
-        mode: ``"sync"``, the same weights as one device would get. ``"async"``: an update after every micro-batch,
-            which then counts as a step, from weights that are a few updates old on all devices but the last; the
-            pipeline never runs empty. See ``docs/asynchronous.md``.
-        average_every: with ``mode="async"``, a device goes on with the mean of those versions of its weights that
-            micro-batches on their way still use, every so many steps; ``None``: never.
+        metrics: ``metrics(model, batch)`` returns a dict of numbers, averaged over ``eval_data``.
+        strategy: who chooses the plan (``docs/planning.md``): ``"auto"`` takes the devices that make a step shorter,
+            ``"spread"`` all of them in proportion to their speed, ``"equal"`` all as if they were equally fast.
+        mode: ``"sync"``: the weights are those of one device. ``"async"``: an update after every micro-batch, which is
+            a step of its own, from weights that are a few updates old; see ``docs/asynchronous.md``.
+        average_every: with ``mode="async"``: every so many steps a device goes on with the mean of the versions of its
+            weights that micro-batches on their way still use (``docs/asynchronous.md#averaging``); ``None``: never.
         replicate_every: steps between two copies of the weights to other nodes; ``None``: chosen from measured cost.
-        on_nan: what a training loss that is not finite does. ``"stop"``: the job ends and names the step. ``"skip"``:
-            that step changes no parameter, on all nodes alike; neither optimizer nor scheduler is stepped, but running
-            statistics (batch norm) have seen its samples.
-        keep_inputs_home: keep the layers that see samples on the source. (Only ``False`` is built yet.)
-        weights: a safetensors file with the first weights; a model on the meta device gets its tensors from there.
-        workers: processes that draw samples ahead; 0 draws them in the feeder itself.
+        on_nan: what a training loss that is not finite does. ``"stop"``: the job ends, names the step, and its newest
+            copied weights are written. ``"skip"``: that step changes no parameter, on all nodes alike; neither
+            optimizer nor scheduler is stepped, but running statistics (batch norm) have seen its samples.
+        keep_inputs_home: keep the layers that see samples on the source. (Only ``False`` is built yet; the rest is
+            refused.)
+        weights: a ``.safetensors`` file with the first weights; a model built on the ``meta`` device is filled from it.
+        workers: processes that draw samples ahead; 0 draws them in one.
     """
 
     model: nn.Module | Callable[[], nn.Module]

@@ -36,8 +36,11 @@ LONG_ENOUGH = 1.0
 
 
 def demo(
-    nodes: Annotated[int, typer.Option(help="How many nodes.", min=1, max=16)] = 4,
-    job: Annotated[Path, typer.Option(help="Another job file to train.", show_default="the shipped digits")] = JOB_FILE,
+    nodes: Annotated[int, typer.Option(metavar="N", help="How many nodes.", min=1, max=16)] = 4,
+    job: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Another job file; job() is called.", show_default="the shipped digits"),
+    ] = JOB_FILE,
     no_kill: Annotated[bool, typer.Option("--no-kill", help="Leave all nodes alive.")] = False,
     as_json: JsonOption = False,
 ) -> None:

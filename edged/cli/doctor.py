@@ -21,7 +21,9 @@ INDENT = " " * (2 + LEVEL_WIDTH + 1)
 
 def doctor(
     home_flag: HomeOption = None,
-    listen: Annotated[str | None, typer.Option(help="HOST:PORT that a node shall listen on.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Ask about this address; default: the home's.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check this device and its network.

@@ -20,10 +20,10 @@ ClusterOption = Annotated[Path, typer.Option("--cluster", metavar="FILE.toml", h
 def simulate(
     file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The cluster's description.")],
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Where all chance begins, instead of the file's seed.")
+        int | None, typer.Option(min=0, metavar="N", help="Where all chance begins, instead of the file's seed.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=1.0, help="Seconds of virtual time, instead of the file's.")
+        float | None, typer.Option(min=1.0, metavar="N", help="Seconds of virtual time, instead of the file's.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,9 +52,13 @@ def simulate(
 def plan(
     job_file: Annotated[str, typer.Argument(metavar="JOB.py[:function]", help="The file with the job.")],
     cluster: ClusterOption,
-    strategy: Annotated[str | None, typer.Option(help="Show this strategy's plan instead of the best.")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field.")] = None,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Write the timeline to this file as well.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Show this strategy's plan, not the best.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for `edged train`.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the picture as SVG, too.")] = None,
     threads: Annotated[
         str | None, typer.Option(metavar="N", help="Compute threads; default: as a node here chooses.")
     ] = None,

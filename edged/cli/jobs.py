@@ -21,6 +21,8 @@ from edged.errors import ConfigError, JobError, JobFailedError
 
 _ACTIVE = {"queued", "preparing", "running", "waiting"}
 
+_SET = "Change an argument of the function, a field, or a number of the optimizer (optimizer.lr=0.01); repeatable."
+
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="A job's id, its beginning, or name (see `edged jobs`).")
 ]
@@ -29,12 +31,18 @@ JobArgument = Annotated[
 def train(
     job_file: Annotated[str, typer.Argument(metavar="JOB.py[:function]", help="The file with the job.")],
     home_flag: HomeOption = None,
-    output: Annotated[Path | None, typer.Option(help="Where the weights go (.safetensors).")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.safetensors", help="Where the weights go; default: in the home.")
+    ] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=_SET)] = None,
     as_json: JsonOption = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Hand the job over and leave.")] = False,
-    local: Annotated[bool, typer.Option("--local", help="Train on this device alone, without a node.")] = False,
-    threads: Annotated[str | None, typer.Option(help="With --local: compute threads; 0: as a node chooses.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Hand the job over, print its id and leave.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Train here, without a node: the reference, and the way to debug.")
+    ] = False,
+    threads: Annotated[
+        str | None, typer.Option(metavar="N", help="With --local: compute threads; 0: as a node chooses.")
+    ] = None,
 ) -> None:
     """Train a job: this device's node becomes its source."""
     target = _output(output)
@@ -129,7 +137,7 @@ def attach(job: JobArgument, home_flag: HomeOption = None, as_json: JsonOption =
 def stop(
     job: JobArgument,
     home_flag: HomeOption = None,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
 ) -> None:
     """End a job."""
     found = Client(home(home_flag)).ask("stop", job=job, reason=reason)
@@ -138,7 +146,7 @@ def stop(
 
 def export(
     job: JobArgument,
-    output: Annotated[Path, typer.Option(help="Where the weights go (.safetensors).")],
+    output: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="Where the weights go.")],
     home_flag: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

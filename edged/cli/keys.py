@@ -59,7 +59,9 @@ def rotate(home_flag: HomeOption = None) -> None:
 @app.command("join-command")
 def join_command(
     home_flag: HomeOption = None,
-    seed: Annotated[str, typer.Option("--seed", help="HOST:PORT to name; default: this node's, if it runs.")] = "",
+    seed: Annotated[
+        str, typer.Option("--seed", metavar="HOST:PORT", help="The node to name; default: this one, if it runs.")
+    ] = "",
 ) -> None:
     """Print the line to type on the next device."""
     key = _key(home_flag)

@@ -27,9 +27,13 @@ def status(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
 
 def watch(
     home_flag: HomeOption = None,
-    once: Annotated[bool, typer.Option("--once", help="Draw once and leave.")] = False,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Write the picture to this file and leave.")] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between two pictures.", min=0.1, max=60)] = 0.5,
+    once: Annotated[bool, typer.Option("--once", help="Draw once and leave, as without a terminal.")] = False,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write the picture to a file and leave.")
+    ] = None,
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time between two pictures.", min=0.1, max=60)
+    ] = 0.5,
 ) -> None:
     """Show the whole pipeline live, from any device; Ctrl-C ends it."""
     from edged.tui import live
