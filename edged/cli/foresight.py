@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edged.cli import completion
 from edged.cli.options import JsonOption, home, print_json, threads_here
 from edged.compute.job_reference import parse_overrides
 from edged.compute.loading import collector_paused
@@ -52,7 +53,10 @@ def simulate(
 def plan(
     job_file: Annotated[str, typer.Argument(metavar="JOB.py[:function]", help="The file with the job.")],
     cluster: ClusterOption,
-    strategy: Annotated[str | None, typer.Option(help="Show this strategy's plan instead of the best.")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Show this strategy's plan instead of the best.", autocompletion=completion.strategies),
+    ] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the timeline to this file as well.")] = None,
     threads: Annotated[

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edged.cli import completion
 from edged.cli.options import HomeOption, JsonOption, home, print_json, threads_here
 from edged.client import Client
 from edged.compute.job_reference import parse_overrides, split
@@ -22,7 +23,10 @@ from edged.errors import ConfigError, JobError, JobFailedError
 _ACTIVE = {"queued", "preparing", "running", "waiting"}
 
 JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="A job's id, its beginning, or name (see `edged jobs`).")
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job's id, its beginning, or name (see `edged jobs`).", autocompletion=completion.jobs
+    ),
 ]
 
 
