@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -60,8 +61,8 @@ def train(
             print(job)
         return
     written = _follow(client, job, as_json=as_json)
-    if target not in {None, written}:
-        print(f"edged: the weights are not in {target}: the node's log tells why", file=sys.stderr)
+    if target is not None and written != target:
+        _fetch(Path(written), Path(target))
 
 
 def _hand_over(
@@ -173,6 +174,18 @@ def _follow(client: Client, job: str, *, as_json: bool) -> str:
     if not as_json:
         print(last["output"])
     return str(last["output"])
+
+
+def _fetch(result: Path, target: Path) -> None:
+    """Copy the weights to where the node could not write them: as a service it may write to its home only."""
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        shutil.copyfile(result, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        why = f"{error.filename}: {error.strerror}"
+        print(f"edged: the weights are not in {target}: {why}; the node's log tells more", file=sys.stderr)
 
 
 def _why(job: str, failed: Mapping[str, Any]) -> str:

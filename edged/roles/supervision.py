@@ -82,5 +82,4 @@ def sentence(why_not_ready: str, observer: Observer) -> str:
     state = job.state.name.lower()
     if job.state is JobState.RUNNING:
         state = f"step {newest_step(observer, job)} of {job.steps}"
-    reason = why_it_stands(job)
-    return f"{cluster}; {job.name}: {state}{f', {reason}' if reason else ''}"
+    return f"{cluster}; {job.name}: {why_it_stands(job) or state}"
