@@ -40,16 +40,20 @@ NODES: dict[str, Callable[[dict[str, Any]], bool]] = {
 Offer = list[tuple[str, str]]
 
 
+def _whatever(_found: object) -> bool:
+    return True
+
+
 def nodes(ctx: typer.Context, incomplete: str) -> Offer:
     """Members by name, each with its state."""
-    fits = NODES.get(str(ctx.info_name), lambda _member: True)
+    fits = NODES.get(str(ctx.info_name), _whatever)
     members = [member for member in _ask(ctx, "status").get("members", []) if fits(member)]
     return _offer(((each["name"], each["node"], each["state"]) for each in members), incomplete)
 
 
 def jobs(ctx: typer.Context, incomplete: str) -> Offer:
     """Jobs by name, the newest first, each with how far it is; a name stands for the newest job that has it."""
-    fits = JOBS.get(str(ctx.info_name), lambda _state: True)
+    fits = JOBS.get(str(ctx.info_name), _whatever)
     listed = _ask(ctx, "jobs").get("jobs", [])
     newest = {each["name"]: each["job"] for each in listed}
     return _offer(

@@ -26,7 +26,7 @@ def offered(words: str, home: Path, shell: str = "bash") -> list[str]:
     variables |= {"_EDGED_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     told = edged_process(**variables, EDGED_HOME=str(home))
     assert (told.status, told.err) == (0, "")
-    return told.out.splitlines()
+    return [line for line in told.out.splitlines() if line]
 
 
 def test_nodes_and_jobs_of_the_running_node_are_offered(desk: Path, trained: Outcome) -> None:
@@ -34,9 +34,9 @@ def test_nodes_and_jobs_of_the_running_node_are_offered(desk: Path, trained: Out
     assert sorted(offered("edged leave ", desk)) == ["desk", "laptop"]
     assert offered("edged expel la", desk) == ["laptop"]
     assert offered("edged attach sma", desk) == ["small"]
-    assert job in offered(f"edged attach {job[:4]}", desk)
-    assert "small" in offered("edged export ", desk)
-    assert "small" not in offered("edged pause ", desk)
+    assert offered(f"edged attach {job[:8]}", desk) == [job]
+    assert offered(f"edged export {job[:8]}", desk) == [job]
+    assert offered(f"edged pause {job[:8]}", desk) == []
     assert offered("edged attach small --ho", desk) == ["--home"]
 
 
@@ -46,10 +46,10 @@ def test_a_home_that_was_typed_is_asked(desk: Path, tmp_path: Path) -> None:
 
 
 def test_shells_that_show_texts_get_them(desk: Path, trained: Outcome) -> None:
-    told = offered("edged attach sma", desk, "fish")
-    assert told == ["small\tsmall, finished, step 16 of 16"]
-    (told,) = offered("edged attach sma", desk, "zsh")
-    assert '"small":"small, finished, step 16 of 16"' in told
+    job = trained.objects[0]["job"]
+    assert offered(f"edged attach {job}", desk, "fish") == [f"{job}\tsmall, finished, step 16 of 16"]
+    (told,) = offered(f"edged attach {job}", desk, "zsh")
+    assert f'"{job}":"small, finished, step 16 of 16"' in told
 
 
 @pytest.mark.parametrize(

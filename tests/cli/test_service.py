@@ -380,7 +380,7 @@ def test_launchd_is_asked_on_a_mac(home: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / "fakes"
     folder.mkdir()
-    (folder / "launchctl").write_text('#!/bin/sh\ncase "$*" in "print "*/*) exit 113 ;; print*) echo here ;; esac\n')
+    (folder / "launchctl").write_text('#!/bin/sh\ncase "$*" in "print "*/*/*) exit 113 ;; print*) echo here ;; esac\n')
     (folder / "launchctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     told = edged("service", "install", "--yes", home=home)

@@ -162,11 +162,11 @@ def test_a_loop_that_hangs_is_not_heard_of_any_more_and_the_log_says_where_it_hu
 
 
 def test_a_start_that_is_refused_was_never_ready(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text('threads = "many"\n')
+    (tmp_path / "config.toml").write_text('device = "tpu"\n')
     manager = Manager(tmp_path, str(tmp_path / "notify"))
     try:
         assert manager.process.wait(PATIENCE_SECONDS) == 2
-        assert "threads" in manager.logged()
+        assert "config.toml: device" in manager.logged()
         assert manager.heard == []
     finally:
         manager.close()

@@ -71,5 +71,5 @@ def job() -> Job:
         optimizer=partial(torch.optim.AdamW, lr=0.003, weight_decay=0.01),
         batch_size=40,
         micro_batches=4,
-        epochs=8,
+        epochs=5,
     )
