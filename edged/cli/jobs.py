@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -183,7 +183,8 @@ def _fetch(result: Path, target: Path) -> None:
         shutil.copyfile(result, temporary)
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         why = f"{error.filename}: {error.strerror}"
         print(f"edged: the weights are not in {target}: {why}; the node's log tells more", file=sys.stderr)
 

@@ -23,7 +23,7 @@ from edged.telemetry.paths import local_socket_path
 from edged.transport.security import read_cluster_key
 from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, wait_until
 
-WATCHDOG_SECONDS = 4.0
+WATCHDOG_SECONDS = 6.0
 ALONE = ("--unattended", "--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1")
 
 HANGING = """

@@ -27,7 +27,7 @@ LENGTH = 32
 #    `AutoTokenizer.from_pretrained("FOLDER")(text)["input_ids"]`. Here, each byte is a token.
 def tokens() -> torch.Tensor:
     """One after the other."""
-    text = "".join(f"{a} and {b} make {a + b}. " for a in range(30) for b in range(30))
+    text = "".join(f"{a} and {b} make {a + b}. " for a in range(20) for b in range(20))
     return torch.tensor(list(text.encode()))
 
 
@@ -45,7 +45,7 @@ def network() -> nn.Module:
     """Without a cache of keys and values, which is for writing, not for training."""
     torch.manual_seed(0)  # of the first weights
     config = GPT2Config(
-        vocab_size=256, n_positions=LENGTH, n_embd=64, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0,
+        vocab_size=256, n_positions=LENGTH, n_embd=64, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0,
         use_cache=False,
     )  # fmt: skip
     model: nn.Module = GPT2LMHeadModel(config)
@@ -71,7 +71,7 @@ def job() -> Job:
         eval_data=held_out,
         optimizer=partial(torch.optim.AdamW, lr=0.003),
         clip_norm=1.0,
-        batch_size=32,
+        batch_size=16,
         micro_batches=4,
-        epochs=2,
+        epochs=3,
     )
