@@ -27,9 +27,10 @@ _ERRORS: dict[int, type[UserError]] = {
 class Client:
     """One home's node, as seen from another process of the same device. Every request takes a connection of its own."""
 
-    def __init__(self, home: Path) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, home: Path, patience_seconds: float | None = None) -> None:
+        """Connect to nothing yet. ``patience_seconds``: of waiting for an answer; ``None``: as long as it takes."""
         self.home = home
+        self._patience_seconds = patience_seconds
 
     def ask(self, command: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return its one answer.
@@ -54,6 +55,8 @@ class Client:
                     yield self._checked(line)
             except (ConnectionError, ValueError) as error:
                 raise self._gone() from error
+            except TimeoutError as error:
+                raise NoNodeError(f"the node in {self.home} does not answer; its log may tell why") from error
 
     def connect(self) -> socket.socket:
         """A fresh connection. Raises ``NoNodeError``, and ``ConfigError`` if another user listens there."""
@@ -68,7 +71,7 @@ class Client:
             raise NoNodeError(
                 f"no node is running in {self.home}: start one with `edged join --home {self.home}`"
             ) from error
-        connection.settimeout(None)
+        connection.settimeout(self._patience_seconds)
         return connection
 
     def _checked(self, line: bytes) -> dict[str, Any]:
