@@ -52,8 +52,8 @@ def write(folder: Path, *events: dict[str, Any]) -> Path:
     return file.path
 
 
-def is_told(read: Read, events: list[dict[str, Any]]) -> None:
-    """Whether curves and notes are those of the events."""
+def assert_told(read: Read, events: list[dict[str, Any]]) -> None:
+    """Curves and notes are those of the events."""
     steps = [event for event in events if event["event"] == "step"]
     for name in ("loss", "learning_rate", "samples_per_second"):
         assert read.curve(f"train/{name}") == [(event["step"], rounded(event[name])) for event in steps]
@@ -71,7 +71,7 @@ def is_told(read: Read, events: list[dict[str, Any]]) -> None:
 def test_a_followed_job_is_read_back(desk: Path, tmp_path: Path) -> None:
     outcome = edged("train", JOBS, "--json", "--tensorboard", tmp_path / "runs" / "one", home=desk)
     assert outcome.status == 0, outcome.err
-    is_told(Read(tmp_path / "runs" / "one"), outcome.objects)
+    assert_told(Read(tmp_path / "runs" / "one"), outcome.objects)
 
 
 def test_attaching_again_replaces_the_curves(trained: Outcome, laptop: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_attaching_again_replaces_the_curves(trained: Outcome, laptop: Path, tmp
     for _ in range(2):
         assert edged("attach", job, "--tensorboard", tmp_path, home=laptop).status == 0
     assert len(list(tmp_path.iterdir())) == 2
-    is_told(Read(tmp_path), trained.objects)
+    assert_told(Read(tmp_path), trained.objects)
 
 
 @pytest.mark.parametrize("more", [["--json"], []], ids=["json", "person"])
@@ -103,9 +103,8 @@ def test_recoveries_are_texts_at_their_steps_and_none_hides_another(tmp_path: Pa
 
 def test_what_is_no_finite_number_has_no_point(tmp_path: Path) -> None:
     lost = [{**STEP, "step": 4, "loss": math.nan}, {**STEP, "step": 5, "loss": None}, {**STEP, "step": 6}]
-    write(
-        tmp_path, STARTED, *lost, {"event": "eval", "epoch": 0, "loss": math.inf, "metrics": {"loss": 1.0, "a": None}}
-    )
+    evaluated = {"event": "eval", "epoch": 0, "loss": math.inf, "metrics": {"loss": 1.0, "a": None}}
+    write(tmp_path, STARTED, *lost, evaluated)
     read = Read(tmp_path)
     assert read.curve("train/loss") == [(6, 1.25)]
     assert [step for step, _ in read.curve("train/samples_per_second")] == [4, 5, 6]

@@ -160,11 +160,7 @@ def test_a_table_is_learned_from_its_numbers_and_words(tmp_path: Path) -> None:
     table = write_table(tmp_path / "adult.csv")
     job = load(TABULAR, {"data": str(table), "target": "income", "epochs": "12", "optimizer.lr": "0.01"})
     numbers, words, label = job.data[0]
-    assert (numbers.shape, words.shape, label.shape) == (
-        (4,),
-        (1,),
-        (),
-    )  # age and hours; job: country and id say nothing
+    assert (numbers.shape, words.shape, label.shape) == ((4,), (1,), ())  # country and id tell nothing
     last = [event for event in train_local(job).history if event["event"] == "eval"][-1]["metrics"]
     assert last["accuracy"] > max(0.9, last["majority"])
 
@@ -179,10 +175,8 @@ def test_a_table_is_prepared_with_what_its_training_rows_say(tmp_path: Path) -> 
         writer = csv.writer(file)
         writer.writerow(["size", "colour", "kind"])
         for row in range(rows):
-            far = row in held_out
-            writer.writerow(
-                [10**6 if far else row % 3, "far" if far else ("red", "blue")[row % 2], ("a", "b")[row % 2]]
-            )
+            size, colour = (10**6, "far") if row in held_out else (row % 3, ("red", "blue")[row % 2])
+            writer.writerow([size, colour, ("a", "b")[row % 2]])
     job = load(TABULAR, {"data": str(path), "target": "kind", "batch_size": "8"})
     sizes = [row % 3 for row in order[: rows * 4 // 5]]
     mean = math.fsum(sizes) / len(sizes)
