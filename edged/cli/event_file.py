@@ -38,8 +38,8 @@ class EventFile:
         eval/loss, eval/NAME (of each metric)                         each evaluation, at the step after which it was
         events/plan, events/recovery, events/waiting, ...             texts: everything else, in words
 
-    TensorBoard shows of a folder the file that was begun last; a job that is followed once more replaces its curves
-    and does not double them.
+    Each file says that curves begin anew with it: a job that is followed once more into the same folder does not double
+    them.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -40,9 +40,10 @@ class Read:
         return [(point.step, point.value) for point in self._accumulated.Scalars(tag)]
 
     def texts(self, tag: str) -> list[tuple[int, str]]:
+        """Its notes, each once: what older files say of curves is forgotten, their notes are joined."""
         found = self._accumulated.Tensors(tag)
         assert self._accumulated.SummaryMetadata(tag).plugin_data.plugin_name == "text"
-        return [(note.step, note.tensor_proto.string_val[0].decode()) for note in found]
+        return list(dict.fromkeys((note.step, note.tensor_proto.string_val[0].decode()) for note in found))
 
 
 def write(folder: Path, *events: dict[str, Any]) -> Path:
