@@ -148,7 +148,15 @@ def accuracy(model: nn.Module, batch: list[torch.Tensor]) -> dict[str, torch.Ten
     return {"accuracy": (model(batch[0]).argmax(1) == batch[1]).float().mean()}
 
 
-def job(data: str = "", width: int = 16, blocks: int = 2, move: int = 0, epochs: int = 10, seed: int = 0) -> Job:
+def job(
+    data: str = "",
+    width: int = 16,
+    blocks: int = 2,
+    move: int = 0,
+    batch_size: int = 128,
+    epochs: int = 10,
+    seed: int = 0,
+) -> Job:
     """``data``: folder or archive (default: EDGED_CIFAR10); ``move``: mirror images, shift them by so many pixels."""
     source = data or os.environ.get("EDGED_CIFAR10", "")
     if not source:
@@ -156,7 +164,6 @@ def job(data: str = "", width: int = 16, blocks: int = 2, move: int = 0, epochs:
     records = read(Path(source), TRAINING)
     training = Moved(records, move) if move else Images(records)
     torch.manual_seed(seed)
-    batch_size = 128
     steps = epochs * (len(training) // batch_size)
     return Job(
         name="cifar10",

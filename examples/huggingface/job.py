@@ -51,10 +51,10 @@ class Texts(Dataset[dict[str, torch.Tensor]]):
 
 def read(path: Path, text: str, label: str) -> list[tuple[str, str]]:
     """The columns ``text`` and ``label`` of a table."""
-    comma, quoting = ("\t", csv.QUOTE_NONE) if path.suffix == ".tsv" else (",", csv.QUOTE_MINIMAL)
+    tabs = path.suffix == ".tsv"
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, delimiter=comma, quoting=quoting)
+            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.DictReader(file)
             missing = {text, label}.difference(rows.fieldnames or ())
             if missing:
                 columns = ", ".join(rows.fieldnames or ()) or "none"
@@ -119,6 +119,7 @@ def job(
     text: str = "sentence",
     label: str = "label",
     length: int = 64,
+    batch_size: int = 32,
     epochs: int = 3,
     seed: int = 0,
 ) -> Job:
@@ -149,7 +150,7 @@ def job(
         metrics=accuracy,
         optimizer=partial(torch.optim.AdamW, lr=2e-5, weight_decay=0.01),
         clip_norm=1.0,
-        batch_size=32,
+        batch_size=batch_size,
         micro_batches=4,
         epochs=epochs,
         seed=seed,

@@ -165,7 +165,9 @@ def objective(model: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
     return functional.cross_entropy(model(batch[0], batch[1]), batch[2])
 
 
-def job(data: str = "", target: str = "", width: int = 64, epochs: int = 10, seed: int = 0) -> Job:
+def job(
+    data: str = "", target: str = "", width: int = 64, batch_size: int = 64, epochs: int = 10, seed: int = 0
+) -> Job:
     """``data``: the table (default: the variable EDGED_TABLE); ``target``: the column to foretell."""
     source = data or os.environ.get("EDGED_TABLE", "")
     if not source:
@@ -184,16 +186,16 @@ def job(data: str = "", target: str = "", width: int = 64, epochs: int = 10, see
         return {"accuracy": right.float().mean(), "majority": (batch[2] == majority).float().mean()}
 
     torch.manual_seed(seed)
-    columns = [len(column.known) + 1 for column in preparation.words]
+    sizes = [len(column.known) + 1 for column in preparation.words]
     return Job(
         name="tabular",
-        model=Table(2 * len(preparation.numbers), columns, len(labels), width),
+        model=Table(2 * len(preparation.numbers), sizes, len(labels), width),
         objective=objective,
         data=preparation.apply(training),
         eval_data=preparation.apply(held_out),
         metrics=metrics,
         optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01),
-        batch_size=64,
+        batch_size=batch_size,
         micro_batches=2,
         epochs=epochs,
         seed=seed,
