@@ -16,6 +16,7 @@ import typer
 
 from edged.cli import completion
 from edged.cli.options import HomeOption, JsonOption, home, print_json, threads_here
+from edged.cli.recording import Record, TensorBoardOption, recording
 from edged.client import Client
 from edged.compute.job_reference import parse_overrides, split
 from edged.compute.loading import collector_paused
@@ -48,27 +49,28 @@ def train(
     threads: Annotated[
         str | None, typer.Option(metavar="N", help="With --local: compute threads; 0: as a node chooses.")
     ] = None,
+    tensorboard: TensorBoardOption = None,
 ) -> None:
     """Train a job: this device's node becomes its source."""
     target = _output(output)
+    if detach and tensorboard is not None:
+        raise ConfigError("--tensorboard follows the job: leave --detach out, or `edged attach JOB --tensorboard DIR`")
     if local:
         count = threads_here(home(home_flag), threads)
-        with _told(as_json=as_json):
-            _train_local(job_file, changes or [], target, count, as_json=as_json)
+        with recording(tensorboard) as record, _told(as_json=as_json):
+            _train_local(job_file, changes or [], target, count, record, as_json=as_json)
         return
     if threads is not None:
         raise ConfigError("--threads goes with --local; a node's threads are chosen by `edged join --threads N`")
     client = Client(home(home_flag))
     node = client.ask("status")["node"]  # no node: say so before torch is loaded
-    with _told(as_json=as_json):
-        job = _hand_over(client, node, job_file, changes or [], target, as_json=as_json)
-    if detach:
-        if as_json:
-            print_json({"job": job})
-        else:
-            print(job)
-        return
-    written = _follow(client, job, as_json=as_json)
+    with recording(tensorboard) as record:
+        with _told(as_json=as_json):
+            job = _hand_over(client, node, job_file, changes or [], target, as_json=as_json)
+        if detach:
+            _name(job, as_json=as_json)
+            return
+        written = _follow(client, job, record, as_json=as_json)
     if target is not None and written != target:
         _fetch(Path(written), Path(target))
 
@@ -134,9 +136,15 @@ def list_jobs(home_flag: HomeOption = None, as_json: JsonOption = False) -> None
         print("no jobs yet: edged train JOB.py", file=sys.stderr)
 
 
-def attach(job: JobArgument, home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
+def attach(
+    job: JobArgument,
+    home_flag: HomeOption = None,
+    as_json: JsonOption = False,
+    tensorboard: TensorBoardOption = None,
+) -> None:
     """Follow a job as `train` does, from any device."""
-    _follow(Client(home(home_flag)), job, as_json=as_json)
+    with recording(tensorboard) as record:
+        _follow(Client(home(home_flag)), job, record, as_json=as_json)
 
 
 def stop(
@@ -151,21 +159,36 @@ def stop(
 
 def export(
     job: JobArgument,
-    output: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="Where the weights go.")],
+    output: Annotated[
+        Path,
+        typer.Option(metavar="FILE.safetensors", help="Where the weights go; with --pretrained, a folder."),
+    ],
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Write a folder for Hugging Face's from_pretrained.")
+    ] = False,
     home_flag: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a job's newest complete weights, also while it runs."""
-    found = Client(home(home_flag)).ask("export", job=job, output=_output(output))
+    target = _folder(output) if pretrained else _output(output)
+    found = Client(home(home_flag)).ask("export", job=job, output=target, pretrained=pretrained)
     if as_json:
         print_json(found)
     else:
         print(found["output"])
 
 
-def _follow(client: Client, job: str, *, as_json: bool) -> str:
-    """Show a job until it ends; returns where its weights were written."""
-    stream = client.stream("attach", job=job)
+def _name(job: str, *, as_json: bool) -> None:
+    """Tell the id of a job that was handed over."""
+    if as_json:
+        print_json({"job": job})
+    else:
+        print(job)
+
+
+def _follow(client: Client, job: str, record: Record, *, as_json: bool) -> str:
+    """Show a job until it ends, and record it; returns where its weights were written."""
+    stream = _recorded(client.stream("attach", job=job), record)
     try:
         last = _print_json(stream) if as_json else _show(stream)
     except KeyboardInterrupt:
@@ -206,6 +229,12 @@ def _why(job: str, failed: Mapping[str, Any]) -> str:
     return f"job {job} failed: {failed['reason']}{hint}"
 
 
+def _recorded(stream: Iterable[Mapping[str, Any]], record: Record) -> Iterator[Mapping[str, Any]]:
+    for event in stream:
+        record(event)
+        yield event
+
+
 def _print_json(stream: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     last: Mapping[str, Any] = {}
     for last in stream:
@@ -234,21 +263,30 @@ def _wants_stop() -> bool:
         return False
 
 
-def _train_local(job_file: str, changes: list[str], output: str | None, threads: int, *, as_json: bool) -> None:
+def _train_local(
+    job_file: str, changes: list[str], output: str | None, threads: int, record: Record, *, as_json: bool
+) -> None:
     from edged.cli.progress import following
 
     with collector_paused():
         from edged.compute.job_file import load
         from edged.compute.local import train_local
 
+    def run(show: Record) -> Path | None:
+        def tell(event: Mapping[str, Any]) -> None:
+            record(event)
+            show(event)
+
+        return train_local(job, output=output, on_event=tell, threads=threads).output
+
     job = load(job_file, parse_overrides(changes))
     if as_json:
-        train_local(job, output=output, on_event=print_json, threads=threads)
+        run(print_json)
         return
     with following() as follower:
-        result = train_local(job, output=output, on_event=follower.show, threads=threads)
-    if result.output:
-        print(result.output)
+        written = run(follower.show)
+    if written:
+        print(written)
 
 
 def _output(path: Path | None) -> str | None:
@@ -257,6 +295,17 @@ def _output(path: Path | None) -> str | None:
     target = path.expanduser().absolute()
     if target.suffix != ".safetensors":
         raise ConfigError(f"--output {path}: the weights are written as .safetensors; name it {path}.safetensors")
+    return _placed(path, target)
+
+
+def _folder(path: Path) -> str:
+    target = path.expanduser().absolute()
+    if target.suffix == ".safetensors" or (target.exists() and not target.is_dir()):
+        raise ConfigError(f"--output {path}: --pretrained writes a folder; name one, or leave --pretrained out")
+    return _placed(path, target)
+
+
+def _placed(path: Path, target: Path) -> str:
     if not target.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {target.parent} does not exist; make it first")
     return str(target)

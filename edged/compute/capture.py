@@ -21,6 +21,7 @@ from edged.compute.check import check_program
 from edged.compute.comparison import Subject, compare_evaluation, compare_training, preserved
 from edged.compute.description import dense_copy, describe_batch, describe_state, own_state
 from edged.compute.operations import SCALAR_OPERATIONS, is_allowed
+from edged.compute.pretrained import pretrained_files
 from edged.compute.program import Argument, InputSpec, Program, Ref
 from edged.compute.rewriting import flip_counters, hold_buffers, prune, replace_in_place
 from edged.compute.structure import kept_state, look
@@ -37,12 +38,14 @@ class Captured:
 
     ``values``: what ``check_program`` says of the program, for the example's size of micro-batch.
     ``notes``: sentences for the user about what the program cannot do (another size of micro-batch, evaluation).
+    ``pretrained``: see ``pretrained_files``.
     """
 
     program: Program
     values: Values
     state: dict[str, Tensor]
     notes: tuple[str, ...]
+    pretrained: Mapping[str, str]
 
 
 def capture(model: nn.Module, objective: Objective, batch: Any, metrics: Metrics | None = None) -> Captured:
@@ -53,6 +56,7 @@ def capture(model: nn.Module, objective: Objective, batch: Any, metrics: Metrics
     """
     inputs = describe_batch(batch)
     with preserved(model), kept_state(model), UserCode("the model cannot be captured"):
+        pretrained = pretrained_files(model)  # before it runs: some models change their config then
         if not model.training:
             model.train()
         names = own_state(model)
@@ -71,7 +75,7 @@ def capture(model: nn.Module, objective: Objective, batch: Any, metrics: Metrics
         notes.append(f"the model cannot be evaluated during training: {differs}")
         program = _without_evaluation(program)
         values = check_program(program)
-    return Captured(replace(program, layers=choose_layers(program, values)), values, state, tuple(notes))
+    return Captured(replace(program, layers=choose_layers(program, values)), values, state, tuple(notes), pretrained)
 
 
 def _try_once(model: nn.Module, objective: Objective, batch: Any) -> None:

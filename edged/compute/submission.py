@@ -158,6 +158,7 @@ def submit(
         "inputs": [[given.name, given.dtype, given.shape[1:]] for given in captured.program.inputs],
         "data": {} if feeder is None else dict(fingerprint(sampler)),
         "text": "" if feeder is None else text_digest(Path(feeder["path"])),
+        "pretrained": dict(captured.pretrained),
     }
     _write_spool(home / "jobs" / spec.job, data, captured, document)
     return spec

@@ -19,7 +19,7 @@ from edged.roles.observer import Observer
 from edged.roles.orders import Orders
 from edged.roles.pump import Post
 from edged.roles.source import Source
-from edged.roles.spool import copy_file, feeder_from_json
+from edged.roles.spool import copy_file, feeder_from_json, write_texts
 from edged.roles.status import job_document, status_document
 from edged.telemetry.journal import Journal
 
@@ -27,6 +27,9 @@ STOP_SECONDS = 5.0
 """How long ``stop`` waits for the leader's word before it answers with what is known."""
 
 LEAST_INTERVAL_SECONDS = 0.1
+
+PRETRAINED_WEIGHTS = "model.safetensors"
+"""What Hugging Face's libraries call the file of weights."""
 
 
 class NodeCommands:
@@ -147,11 +150,31 @@ class NodeCommands:
         if record.source != self._observer.own_id:
             source = self._observer.name(record.source)
             raise JobError(f"{source} is the source of job {record.name} now: type `edged export` there")
+        if request.get("pretrained"):
+            return await self._export_pretrained(record, output)
+        return await self._export_weights(record, output)
+
+    async def _export_weights(self, record: JobRecord, output: Path) -> Answer:
         if record.state is JobState.FINISHED:
             return await self._copy_result(record, output)
         if record.state is not JobState.RUNNING:
             raise JobError(f"weights are exported from a job that runs or is finished; {_next_step(record)}")
         return await self._source.export(record.job, output)
+
+    async def _export_pretrained(self, record: JobRecord, folder: Path) -> Answer:
+        """What Hugging Face's ``from_pretrained`` takes: the weights first, so that a folder with a config is whole."""
+        files = self._source.pretrained(record.job)
+        if not files:
+            raise JobError(
+                f"the model of job {record.name} is none of Hugging Face's (a PreTrainedModel), or was handed in on "
+                "another device: leave --pretrained out, and load the .safetensors into your own module"
+            )
+        answer = await self._export_weights(record, folder / PRETRAINED_WEIGHTS)
+        try:
+            await asyncio.to_thread(write_texts, folder, files)
+        except OSError as error:
+            raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
+        return {**answer, "output": str(folder)}
 
     async def _copy_result(self, record: JobRecord, output: Path) -> Answer:
         result = self._source.result(record.job)

@@ -122,6 +122,10 @@ class Source:
         path = Spool(self._home, job).result
         return path if path.exists() else None
 
+    def pretrained(self, job: JobId) -> dict[str, str]:
+        """See ``Spool.pretrained``."""
+        return Spool(self._home, job).pretrained()
+
     def export(self, job: JobId, output: Path) -> asyncio.Future[dict[str, object]]:
         """Ask for the newest complete weights of a running job: output, step and digest come later, or ``JobError``."""
         handed = self._jobs.get(job)

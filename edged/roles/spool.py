@@ -6,7 +6,8 @@
     state.safetensors     the first weights                        (cleared when the job is over)
     job.json              {"spec": JobSpec, "feeder": {path, function, set, folder} | null, "output": path | null,
                            "inputs": [[name, dtype, shape without its first dimension], ...],
-                           "data": {"data[17]": digest of that sample, ...}, "text": digest of the job file}
+                           "data": {"data[17]": digest of that sample, ...}, "text": digest of the job file,
+                           "pretrained": {file that stands beside a Hugging Face model's weights: its text, ...}}
     accepted              empty: the node has taken the job on        (cleared when the job is over)
     result.safetensors    the final weights, written by the node
     kept.safetensors      the newest weights that were copied, if the job failed; written by the node
@@ -130,6 +131,15 @@ class Spool:
             return tuple(Kind(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in entries)
         except (OSError, *UNREADABLE) as error:
             raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
+
+    def pretrained(self) -> dict[str, str]:
+        """What stands beside a Hugging Face model's weights: texts by file; empty for others. Raises ``JobError``."""
+        path = self.folder / "job.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")).get("pretrained", {})
+            return {Path(name).name: str(text) for name, text in found.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise JobError(f"{path} cannot be read ({error}): export without --pretrained") from error
 
     def take_over(self, spec: JobSpec, program: bytes, kinds: Sequence[Kind]) -> None:
         """Make the folder of a job that was handed in elsewhere; it has no first weights. Raises ``JobError``."""
@@ -255,6 +265,12 @@ def copy_file(origin: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with origin.open("rb") as file:
         write_file(target, iter(partial(file.read, _AT_ONCE_BYTES), b""))
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write small files, as ``copy_file`` writes one."""
+    for name, text in texts.items():
+        write_file(folder / name, [text.encode()])
 
 
 def feeder_from_json(document: dict[str, Any] | None) -> Feeder | None:

@@ -40,6 +40,7 @@ HOMES = {
     "rich": ("cli/", "tui/"),
     "msgpack": ("transport/", "telemetry/", "replication/", "compute/program_form.py"),
     "safetensors": ("compute/", "replication/"),
+    "tensorboard": ("cli/event_file.py",),
 }
 """Third-party packages and the only places that may import them."""
 

@@ -95,6 +95,16 @@ def test_a_finished_job_can_be_exported_on_its_source_only(
     assert edged("export", "small", "--output", copy, home=laptop).refuses(1, "desk is the source of job small now")
 
 
+def test_only_a_hugging_face_model_is_exported_as_a_folder(trained: Outcome, desk: Path, tmp_path: Path) -> None:
+    folder = edged("export", "small", "--output", tmp_path / "folder", "--pretrained", home=desk)
+    assert folder.refuses(1, "the model of job small is none of Hugging Face's", "leave --pretrained out")
+    file = edged("export", "small", "--output", tmp_path / "x.safetensors", "--pretrained", home=desk)
+    assert file.refuses(2, "--pretrained writes a folder")
+    missing = edged("export", "small", "--output", tmp_path / "no" / "folder", "--pretrained", home=desk)
+    assert missing.refuses(2, "make it first")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_stopping_a_finished_job_changes_nothing(trained: Outcome, desk: Path) -> None:
     outcome = edged("stop", "small", home=desk)
     assert outcome.status == 0

@@ -1,5 +1,6 @@
 """Commands that need no running job."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +125,31 @@ async def test_a_finished_job_is_exported_from_its_result(desk: Desk, tmp_path: 
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match="cannot write"):
         await desk.ask("export", job="tiny", output=str(tmp_path / "folder"))
+
+
+async def test_a_hugging_face_model_is_exported_as_a_folder(
+    desk: Desk, write_spool: Callable[..., Path], tmp_path: Path
+) -> None:
+    desk.job(JobState.FINISHED)
+    folder = write_spool(SPEC)
+    (folder / "result.safetensors").write_bytes(b"weights")
+    wanted = {"job": "tiny", "output": str(tmp_path / "tuned"), "pretrained": True}
+    with pytest.raises(JobError, match="the model of job tiny is none of Hugging Face's .* leave --pretrained out"):
+        await desk.ask("export", **wanted)
+    assert not (tmp_path / "tuned").exists()
+    document = json.loads((folder / "job.json").read_text())
+    (folder / "job.json").write_text(json.dumps({**document, "pretrained": {"config.json": "{}"}}))
+    answer = await desk.ask("export", **wanted)
+    assert (answer["step"], answer["output"]) == (4, str(tmp_path / "tuned"))
+    assert (tmp_path / "tuned" / "model.safetensors").read_bytes() == b"weights"
+    assert (tmp_path / "tuned" / "config.json").read_text() == "{}"
+    (tmp_path / "tuned" / "config.json").unlink()
+    (tmp_path / "tuned" / "config.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="cannot write"):
+        await desk.ask("export", **wanted)
+    (folder / "job.json").unlink()
+    with pytest.raises(JobError, match=r"job\.json cannot be read .*: export without --pretrained"):
+        await desk.ask("export", **wanted)
 
 
 async def test_a_job_is_found_by_the_beginning_of_its_id_if_that_is_one_jobs_alone(desk: Desk) -> None:
