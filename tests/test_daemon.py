@@ -141,6 +141,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(cluster: Cluster) -> None:
     first, second, third = cluster.start("a", "b", "c")
     wait_until(cluster.settled)
@@ -187,42 +188,6 @@ def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(clust
 def long_job(folder: Path) -> Path:
     """48 steps of about a tenth of a second."""
     return write_job(folder, trouble="import time; time.sleep(0.01)", epochs=12)
-
-
-def reach(node: Process, step: int) -> None:
-    wait_until(lambda: (node.ask("status")["job"] or {}).get("step", 0) >= step)
-
-
-@pytest.mark.slow
-def test_a_killed_node_costs_its_job_only_time(cluster: Cluster) -> None:
-    first, second, third = cluster.start("a", "b", "c")
-    wait_until(cluster.settled)
-    path = long_job(cluster.folder)
-    job = hand_in(first, path)
-    reach(first, 4)
-    second.end(signal.SIGKILL)
-    events = follow(third, job)
-    assert events[-1]["event"] == "finished"
-    assert events[-1]["state_sha256"] == train_local(load(f"{path}:job")).state_sha256
-    wait_until(lambda: not children(first.process.pid))
-    wait_until(lambda: not any((node.home / "held" / job).exists() for node in (first, third)))
-
-
-@pytest.mark.slow
-def test_a_node_that_leaves_hands_over_its_layers_and_no_step_is_done_again(cluster: Cluster) -> None:
-    first, second, third = cluster.start("a", "b", "c")
-    wait_until(cluster.settled)
-    path = long_job(cluster.folder)
-    job = hand_in(first, path)
-    reach(first, 4)
-    second.process.send_signal(signal.SIGINT)
-    assert second.process.wait(PATIENCE_SECONDS) == 0
-    assert "moving layers first" in second.logged()
-    events = follow(third, job)
-    assert events[-1]["event"] == "finished"
-    assert events[-1]["state_sha256"] == train_local(load(f"{path}:job")).state_sha256
-    steps = [event["step"] for event in events if event["event"] == "step"]
-    assert len(steps) == len(set(steps))
 
 
 @pytest.mark.slow

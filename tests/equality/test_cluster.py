@@ -13,6 +13,7 @@ from edged.compute.result import Result
 from edged.job import Job
 from tests.compute.models import CASES, gpt2
 from tests.equality.plain import Rows, plain_loop, sha256
+from tests.equality.sizes import SLOWDOWNS
 
 SAMPLES, STEPS = 26, 4
 BARE_CASE = "lstm"
@@ -75,8 +76,23 @@ def test_training_on_this_device_equals_the_plain_loop(case: str, optimizer: str
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_training_on_a_cluster_equals_the_plain_loop(cluster: list[DemoNode], case: str) -> None:
+    """Each optimizer in turn: all that a case has meet it at one size or another."""
+    optimizers = [optimizer for name, optimizer in COMBINATIONS if name == case]
+    turn = list(SLOWDOWNS).index(len(cluster)) + list(CASES).index(case)
+    expect_the_plain_loop(cluster, case, optimizers[turn % len(optimizers)])
+
+
+@pytest.mark.proof
 @pytest.mark.parametrize(("case", "optimizer"), COMBINATIONS)
-def test_training_on_a_cluster_equals_the_plain_loop(cluster: list[DemoNode], case: str, optimizer: str) -> None:
+def test_every_combination_on_a_cluster_equals_the_plain_loop(
+    cluster: list[DemoNode], case: str, optimizer: str
+) -> None:
+    expect_the_plain_loop(cluster, case, optimizer)
+
+
+def expect_the_plain_loop(cluster: list[DemoNode], case: str, optimizer: str) -> None:
     result = edged.train(make_job(case, optimizer), home=cluster[0].home)
     assert len(_nodes(result)) == min(len(cluster), result.history[0]["layers"])
     assert sha256(result.state_dict()) == result.state_sha256
