@@ -225,6 +225,11 @@ class Cluster:
                 started[-1].ready()
         return [node if node.id else node.ready() for node in started]
 
+    def complete(self, *names: str) -> None:
+        """Start those of these nodes that do not run."""
+        running = {node.name for node in self.running()}
+        self.start(*(name for name in names if name not in running))
+
     def settle(self) -> str:
         """Wait until all know all, measured, and agree who leads; the leader's name."""
 

@@ -30,7 +30,7 @@ def cluster(shared: Cluster, request: pytest.FixtureRequest) -> Cluster:
     When fewer run, all that earlier tests broke are started again in their homes.
     """
     if len(shared.running()) < getattr(request, "param", 3):
-        shared.start(*(name for name in NAMES if name not in {node.name for node in shared.running()}))
+        shared.complete(*NAMES)
     shared.settle()
     return shared
 
