@@ -23,7 +23,7 @@ from edged.compute.submission import submit
 from edged.compute.thread import ComputeThread
 from edged.config import Settings
 from edged.daemon import Daemon
-from edged.errors import ConfigError, JobFailedError, NoNodeError
+from edged.errors import ConfigError, JobFailedError
 from edged.transport.security import new_cluster_key
 from tests.roles.bench import write_job
 
@@ -247,22 +247,6 @@ def test_one_node_stops_exports_and_survives_broken_user_code(cluster: Cluster) 
     watch = Client(node.home).stream("watch", interval=0.1)
     assert [next(watch)["name"] for _ in range(3)] == ["a"] * 3
     watch.close()
-
-
-def test_a_home_runs_one_node_and_a_wrong_key_is_an_exit_status(cluster: Cluster) -> None:
-    (node,) = cluster.start("a")
-    second = Process(node.home, cluster.key)
-    assert second.process.wait(PATIENCE_SECONDS) == 2
-    second.end()
-    assert f"process {node.process.pid}" in node.logged()
-    stranger = Process(cluster.folder / "stranger", new_cluster_key(), cluster.seed)
-    stranger.ready()
-    assert stranger.process.wait(PATIENCE_SECONDS) == 4
-    stranger.end()
-    assert "key" in stranger.logged()
-    assert node.end(signal.SIGTERM) == 0
-    with pytest.raises(NoNodeError):
-        node.ask("status")
 
 
 def test_one_seed_with_another_key_is_no_reason_to_end_while_another_seed_may_come(cluster: Cluster) -> None:
