@@ -31,6 +31,8 @@ CHAIN = Path(__file__).with_name("chain.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 PATIENCE_SECONDS = 60.0
 LEAVE_SECONDS = 30.0
+LOOK_SECONDS = 0.1
+"""A look takes all nodes that are asked some of the time that is waited for."""
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -43,7 +45,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
         except UserError as error:
             what = f"{what} ({error})" if time.monotonic() >= deadline else what
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.02)
+        time.sleep(LOOK_SECONDS)
 
 
 class Follower:
