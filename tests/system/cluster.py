@@ -35,7 +35,9 @@ LOOK_SECONDS = 0.1
 """A look takes all nodes that are asked some of the time that is waited for."""
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+def wait_until(
+    condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS, look: float = LOOK_SECONDS
+) -> Any:
     """The first true value of ``condition``, which may also not be able to answer yet."""
     deadline = time.monotonic() + seconds
     while True:
@@ -45,7 +47,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
         except UserError as error:
             what = f"{what} ({error})" if time.monotonic() >= deadline else what
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look)
 
 
 class Follower:
