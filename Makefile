@@ -7,11 +7,12 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test check docs bench chaos clean help
+.PHONY: demo test proofs check docs bench chaos clean help
 
 help:
 	@echo "make demo   four nodes train one network on this machine (ARGS=--json for machines)"
-	@echo "make test   all tests that this machine can run"
+	@echo "make test   all tests that this machine can run, but for the proofs"
+	@echo "make proofs what tests show at length: more seeds, all combinations, MNIST"
 	@echo "make check  lint, types, architecture, documents"
 	@echo "make docs   the documents as a site: site/index.html"
 	@echo "make chaos  nodes are killed, stopped, cut off while they train (ARGS=--list; ARGS=--short)"
@@ -33,6 +34,9 @@ demo: $(VENV)/user
 
 test: $(VENV)/dev
 	$(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
+
+proofs: $(VENV)/dev
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m proof $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

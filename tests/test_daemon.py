@@ -23,7 +23,7 @@ from edged.compute.submission import submit
 from edged.compute.thread import ComputeThread
 from edged.config import Settings
 from edged.daemon import Daemon
-from edged.errors import ConfigError, JobFailedError, NoNodeError
+from edged.errors import ConfigError, JobFailedError
 from edged.transport.security import new_cluster_key
 from tests.roles.bench import write_job
 
@@ -141,6 +141,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(cluster: Cluster) -> None:
     first, second, third = cluster.start("a", "b", "c")
     wait_until(cluster.settled)
@@ -187,42 +188,6 @@ def test_three_nodes_train_a_job_to_the_reference_and_leave_nothing_behind(clust
 def long_job(folder: Path) -> Path:
     """48 steps of about a tenth of a second."""
     return write_job(folder, trouble="import time; time.sleep(0.01)", epochs=12)
-
-
-def reach(node: Process, step: int) -> None:
-    wait_until(lambda: (node.ask("status")["job"] or {}).get("step", 0) >= step)
-
-
-@pytest.mark.slow
-def test_a_killed_node_costs_its_job_only_time(cluster: Cluster) -> None:
-    first, second, third = cluster.start("a", "b", "c")
-    wait_until(cluster.settled)
-    path = long_job(cluster.folder)
-    job = hand_in(first, path)
-    reach(first, 4)
-    second.end(signal.SIGKILL)
-    events = follow(third, job)
-    assert events[-1]["event"] == "finished"
-    assert events[-1]["state_sha256"] == train_local(load(f"{path}:job")).state_sha256
-    wait_until(lambda: not children(first.process.pid))
-    wait_until(lambda: not any((node.home / "held" / job).exists() for node in (first, third)))
-
-
-@pytest.mark.slow
-def test_a_node_that_leaves_hands_over_its_layers_and_no_step_is_done_again(cluster: Cluster) -> None:
-    first, second, third = cluster.start("a", "b", "c")
-    wait_until(cluster.settled)
-    path = long_job(cluster.folder)
-    job = hand_in(first, path)
-    reach(first, 4)
-    second.process.send_signal(signal.SIGINT)
-    assert second.process.wait(PATIENCE_SECONDS) == 0
-    assert "moving layers first" in second.logged()
-    events = follow(third, job)
-    assert events[-1]["event"] == "finished"
-    assert events[-1]["state_sha256"] == train_local(load(f"{path}:job")).state_sha256
-    steps = [event["step"] for event in events if event["event"] == "step"]
-    assert len(steps) == len(set(steps))
 
 
 @pytest.mark.slow
@@ -282,22 +247,6 @@ def test_one_node_stops_exports_and_survives_broken_user_code(cluster: Cluster) 
     watch = Client(node.home).stream("watch", interval=0.1)
     assert [next(watch)["name"] for _ in range(3)] == ["a"] * 3
     watch.close()
-
-
-def test_a_home_runs_one_node_and_a_wrong_key_is_an_exit_status(cluster: Cluster) -> None:
-    (node,) = cluster.start("a")
-    second = Process(node.home, cluster.key)
-    assert second.process.wait(PATIENCE_SECONDS) == 2
-    second.end()
-    assert f"process {node.process.pid}" in node.logged()
-    stranger = Process(cluster.folder / "stranger", new_cluster_key(), cluster.seed)
-    stranger.ready()
-    assert stranger.process.wait(PATIENCE_SECONDS) == 4
-    stranger.end()
-    assert "key" in stranger.logged()
-    assert node.end(signal.SIGTERM) == 0
-    with pytest.raises(NoNodeError):
-        node.ask("status")
 
 
 def test_one_seed_with_another_key_is_no_reason_to_end_while_another_seed_may_come(cluster: Cluster) -> None:

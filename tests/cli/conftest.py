@@ -12,7 +12,7 @@ from edged.cli.demo_nodes import DemoNode, start_nodes, wait_until_known
 from tests.cli.shell import JOBS, Outcome, edged
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[DemoNode]]:
     with ExitStack() as stack:
         cluster = start_nodes(stack, tmp_path_factory.mktemp("nodes"), [1.0, 1.5])
@@ -20,24 +20,24 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[DemoNode]]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def desk(nodes: list[DemoNode]) -> Path:
     """Home of the first node."""
     return nodes[0].home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def laptop(nodes: list[DemoNode]) -> Path:
     """Home of the second node."""
     return nodes[1].home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("weights") / "small.safetensors"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def trained(desk: Path, weights: Path) -> Outcome:
     """What `edged train --json` said about a good job of two epochs."""
     outcome = edged("train", JOBS, "--json", "--output", weights, home=desk)

@@ -35,6 +35,7 @@ def temporary() -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_four_nodes_learn_the_digits_through_a_kill_and_a_join_and_the_weights_equal_one_devices(
     tmp_path: Path, temporary: Path, record_property: Callable[[str, object], None]

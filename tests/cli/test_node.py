@@ -198,6 +198,7 @@ def test_the_key_stays_out_of_logs_for_machines(tmp_path: Path) -> None:
     assert all(isinstance(json.loads(line), dict) for line in logged.splitlines())
 
 
+@pytest.mark.alone
 def test_the_live_view_appears_invites_and_gives_the_terminal_back(tmp_path: Path) -> None:
     with Terminal("join", "--leave-at-eof", "--home", tmp_path, *LONELY) as terminal:
         terminal.wait_for("1 of 1 nodes alive")

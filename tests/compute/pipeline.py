@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from edged.compute.capture import Captured, capture
+from edged.compute.capture import Captured
 from edged.compute.executor import Executor, Outgoing
 from edged.compute.optimizer import describe
 from edged.compute.program_form import dump
@@ -22,7 +22,6 @@ from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs, StateParcel
 from edged.core.plan import Hop, Plan, Route
-from tests.compute.models import CASES, DROPOUT_CASES
 
 STAMP = Stamp(JobId("0" * 12), 1, 1)
 CPU = torch.device("cpu")
@@ -238,13 +237,6 @@ class Chain:
         assert node.expects(header)
         assert not node.expects(replace(header, stamp=replace(STAMP, version=2)))
         node.put(header, [memoryview(bytearray(buffer)) for buffer in buffers])
-
-
-@cache
-def captured(name: str, *, dropout: bool = False) -> Captured:
-    """A case's program and first state; made once, never changed."""
-    case = (DROPOUT_CASES if dropout else CASES)[name]
-    return capture(case.build(), case.objective, case.batch(5, 0), case.metrics)
 
 
 def everywhere(found: Captured) -> Captured:

@@ -15,7 +15,8 @@ from edged.compute.check import check_program
 from edged.compute.layers import interface
 from edged.errors import JobError
 from tests.compute.models import CASES, Case
-from tests.compute.pipeline import Chain, Recipe, assert_equal, captured, plain_loop
+from tests.compute.pipeline import Chain, Recipe, assert_equal, plain_loop
+from tests.compute.samples import captured
 
 WIDTH = 8
 

@@ -21,7 +21,8 @@ from edged.core.job import Phase, Work
 from edged.core.messages import Activation, Gradient, Inputs, StateParcel, TensorSpec
 from edged.errors import BrokenInvariantError, ConfigError, JobError, MalformedError, ProgramRefusedError
 from tests.compute.models import CASES
-from tests.compute.pipeline import STAMP, Chain, Recipe, assert_equal, captured, plain_loop
+from tests.compute.pipeline import STAMP, Chain, Recipe, assert_equal, plain_loop
+from tests.compute.samples import captured
 
 ADAMW = Recipe(
     optimizer=partial(torch.optim.AdamW, lr=1e-2),

@@ -32,7 +32,6 @@ def test_the_collector_is_paused_and_runs_again() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
-        gc.unfreeze()
 
 
 def test_the_libraries_are_there_before_the_import() -> None:

@@ -14,7 +14,8 @@ from edged.compute.stage import Stage
 from edged.core.job import Phase, Work
 from edged.errors import BrokenInvariantError
 from tests.compute.models import CASES, DROPOUT_CASES
-from tests.compute.pipeline import CPU, Chain, Recipe, assert_equal, captured, everywhere, plain_loop
+from tests.compute.pipeline import CPU, Chain, Recipe, assert_equal, everywhere, plain_loop
+from tests.compute.samples import captured
 
 SGD = Recipe()
 ADAMW = Recipe(
@@ -55,7 +56,7 @@ def test_cuts_between_any_two_operations_equal_the_plain_loop(name: str) -> None
 
 @pytest.mark.parametrize("name", DROPOUT_CASES)
 def test_dropout_does_not_depend_on_the_cuts(name: str) -> None:
-    found, case = captured(name, dropout=True), DROPOUT_CASES[name]
+    found, case = captured(f"dropout/{name}"), DROPOUT_CASES[name]
     outcomes = [
         Chain(found, case, ADAMW, cuts, seed).train()
         for seed, cuts in enumerate(some_cuts(len(found.program.layers), seed=4))

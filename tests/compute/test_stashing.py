@@ -21,8 +21,9 @@ from edged.compute.state import own, state_dict
 from edged.core.job import Phase, Work
 from edged.errors import BrokenInvariantError
 from tests.compute.models import CASES, DROPOUT_CASES
-from tests.compute.pipeline import CPU, STAMP, Chain, Outcome, Recipe, assert_equal, captured, everywhere
+from tests.compute.pipeline import CPU, STAMP, Chain, Outcome, Recipe, assert_equal, everywhere
 from tests.compute.recurrence import Span, delayed
+from tests.compute.samples import captured
 
 MOMENTUM = Recipe(
     optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9), batch_size=4, micro_batches=1, samples=4, steps=9,
@@ -217,7 +218,7 @@ def whole(found: Any, case: Any, recipe: Recipe, span: Cut, stage_of: Mapping[st
 
 @pytest.mark.parametrize("name", sorted(DROPOUT_CASES))
 def test_dropout_masks_are_those_of_the_micro_batch(name: str) -> None:
-    found, case = captured(name, dropout=True), DROPOUT_CASES[name]
+    found, case = captured(f"dropout/{name}"), DROPOUT_CASES[name]
     layers = len(found.program.layers)
     span = Cut(0, MOMENTUM.steps, (0, layers // 3, 2 * layers // 3, layers))
     outcome, owners = train(found, case, MOMENTUM, [span], seed=2)

@@ -22,7 +22,8 @@ from edged.replication.snapshots import held_of
 from edged.replication.store import Store
 from edged.transport.codec import decode, encode
 from tests.compute.models import CASES, DROPOUT_CASES, Case
-from tests.compute.pipeline import STAMP, Chain, Recipe, assert_equal, captured
+from tests.compute.pipeline import STAMP, Chain, Recipe, assert_equal
+from tests.compute.samples import captured
 from tests.roles.conftest import spec_of
 
 BEFORE, AFTER = 2, 3
@@ -104,7 +105,7 @@ def test_optimizer_and_scheduler_go_on(
 @pytest.mark.parametrize("name", sorted(DROPOUT_CASES))
 def test_dropout_goes_on(name: str, tmp_path: Path) -> None:
     recipe = recipe_of(ADAMW, COSINE, 0.5)
-    replay(captured(name, dropout=True), DROPOUT_CASES[name], recipe, tmp_path)
+    replay(captured(f"dropout/{name}"), DROPOUT_CASES[name], recipe, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["unet", "residual"])

@@ -32,6 +32,7 @@ def works(process):
     return process.status() != psutil.STATUS_STOPPED and taken(process) >= before + 0.3
 
 
+@pytest.mark.alone
 def test_a_process_gets_no_more_than_its_share_and_goes_on(busy):
     with Throttle(busy.pid, 0.2) as throttle:
         before, begun = taken(busy), time.monotonic()

@@ -4,13 +4,14 @@ from functools import cache
 
 import pytest
 
+from tests.proofs import first_of
 from tests.simulation.measured import MeasuredCluster, job_of
 
 SOON_SECONDS = 20.0
 CALIBRATED_SECONDS = 30.0
 """Who has no layers calibrates itself every ten seconds."""
 
-SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))]
+SEEDS = first_of(range(12), 2)
 
 
 @cache

@@ -31,9 +31,13 @@ CHAIN = Path(__file__).with_name("chain.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 PATIENCE_SECONDS = 60.0
 LEAVE_SECONDS = 30.0
+LOOK_SECONDS = 0.1
+"""A look takes all nodes that are asked some of the time that is waited for."""
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+def wait_until(
+    condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS, look: float = LOOK_SECONDS
+) -> Any:
     """The first true value of ``condition``, which may also not be able to answer yet."""
     deadline = time.monotonic() + seconds
     while True:
@@ -43,7 +47,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
         except UserError as error:
             what = f"{what} ({error})" if time.monotonic() >= deadline else what
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.02)
+        time.sleep(look)
 
 
 class Follower:
@@ -224,6 +228,11 @@ class Cluster:
             if not seeds:
                 started[-1].ready()
         return [node if node.id else node.ready() for node in started]
+
+    def complete(self, *names: str) -> None:
+        """Start those of these nodes that do not run."""
+        running = {node.name for node in self.running()}
+        self.start(*(name for name in names if name not in running))
 
     def settle(self) -> str:
         """Wait until all know all, measured, and agree who leads; the leader's name."""

@@ -14,7 +14,7 @@ MNIST = Path(os.environ.get("EDGED_MNIST") or ROOT.parent / "shared" / "data" / 
 ACCURACY = 0.985
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not MNIST.is_dir(), reason="needs EDGED_MNIST=FOLDER, with MNIST's four idx files")
 def test_mnist_on_three_nodes_reaches_its_accuracy_in_two_epochs(fresh: Cluster, figure: list[str]) -> None:

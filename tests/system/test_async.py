@@ -83,22 +83,30 @@ def lived(job: Follower, steps: int) -> list[tuple[int, int, list[int]]]:
     return spans
 
 
+@pytest.fixture
+def cluster(shared: Cluster) -> Cluster:
+    """Three nodes at least that know each other."""
+    if len(shared.running()) < 3:
+        shared.complete("a", "b", "c", "d")
+    shared.settle()
+    return shared
+
+
 @pytest.mark.parametrize("more", [{}, {"average_every": "3"}], ids=["plain", "averaging"])
 def test_weights_are_those_of_the_recurrence_also_when_a_node_is_killed(
-    fresh: Cluster, figure: list[str], more: Mapping[str, str]
+    cluster: Cluster, figure: list[str], more: Mapping[str, str]
 ) -> None:
-    fresh.start("a", "b", "c", "d")
-    leader = fresh.settle()
-    source = next(node.name for node in fresh.running() if node.name != leader)
+    leader = cluster.settle()
+    source = next(node.name for node in cluster.running() if node.name != leader)
     changes = {**CHANGES, **more}
-    job = fresh[source].submit(pause=DRAW_SECONDS, **changes)
+    job = cluster[source].submit(pause=DRAW_SECONDS, **changes)
     plan = job.wait("plan")[1]
     assert len(plan["routes"][0]["hops"]) > 2
     steps = EPOCHS * 64 // MICRO_BATCH
     job.wait("step", 60)
-    victim = next(name for name in reversed(fresh.named(plan)) if name not in {leader, source})
-    fresh[victim].signal(signal.SIGKILL)
-    fresh[victim].wait()
+    victim = next(name for name in reversed(cluster.named(plan)) if name not in {leader, source})
+    cluster[victim].signal(signal.SIGKILL)
+    cluster[victim].wait()
     recovery = job.wait("recovery")[1]
     figure.append(recovery["text"])
     _, event = job.end()
@@ -108,12 +116,11 @@ def test_weights_are_those_of_the_recurrence_also_when_a_node_is_killed(
     assert event["state_sha256"] == expected(spans, changes)
 
 
-def test_a_paused_job_goes_on_where_it_stood(fresh: Cluster) -> None:
-    fresh.start("a", "b", "c")
-    fresh.settle()
-    job = fresh["a"].submit(pause=DRAW_SECONDS, **CHANGES)
+def test_a_paused_job_goes_on_where_it_stood(cluster: Cluster) -> None:
+    source, other = cluster.running()[:2]
+    job = source.submit(pause=DRAW_SECONDS, **CHANGES)
     job.wait("step", 30)
-    asking = fresh["b"].client
+    asking = other.client
     asking.ask("pause", job=job.job)
 
     def paused() -> bool:

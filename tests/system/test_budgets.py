@@ -149,7 +149,7 @@ def test_a_device_that_runs_out_of_memory_gives_layers_away_and_lives(
         process.rlimit(psutil.RLIMIT_AS, (limits[-1], resource.RLIM_INFINITY))
         return False
 
-    wait_until(run_out, "memory runs out")
+    wait_until(run_out, "memory runs out", look=0.02)  # so that it is seen when it has freed most
     at, event = job.wait("recovery")
     assert event["text"].startswith(f"{victim} could not go on")
     figure.append(f"{event['text']}; {at - since:.2f} s after memory was limited")

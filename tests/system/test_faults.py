@@ -30,7 +30,7 @@ def cluster(shared: Cluster, request: pytest.FixtureRequest) -> Cluster:
     When fewer run, all that earlier tests broke are started again in their homes.
     """
     if len(shared.running()) < getattr(request, "param", 3):
-        shared.start(*(name for name in NAMES if name not in {node.name for node in shared.running()}))
+        shared.complete(*NAMES)
     shared.settle()
     return shared
 
@@ -81,6 +81,8 @@ def test_the_last_worker_is_killed(cluster: Cluster, figure: list[str]) -> None:
     cluster[victim].wait()
     figure.append(expect_recovery(job, cluster, victim))
     expect_equal_weights(job)
+    held = [node.home / "held" / job.job for node in cluster.running()]
+    wait_until(lambda: not any(folder.exists() for folder in held), "copies go with the job")
     expect_next_job(cluster)
 
 
@@ -146,6 +148,7 @@ def test_ctrl_c_on_a_worker_ends_it_when_others_have_its_layers(cluster: Cluster
     cluster[victim].signal(signal.SIGINT)
     figure.append(expect_recovery(job, cluster, victim))
     assert cluster[victim].wait() == 0
+    assert "moving layers first" in cluster[victim].logged()
     expect_equal_weights(job)
     made = [event["step"] for _, event in job.events if event["event"] == "step"]
     assert made == sorted(set(made))  # none is done again

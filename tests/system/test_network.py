@@ -45,6 +45,7 @@ def expect_equal_weights(cluster: Cluster, epochs: int = 1) -> None:
     assert set(cluster.named(job.wait("plan")[1])) == set(NAMES)
 
 
+@pytest.mark.alone
 def test_nodes_find_each_other_with_no_address_typed(place: tuple[Network, Cluster], figure: list[str]) -> None:
     _, cluster = place
     since = time.monotonic()
@@ -68,6 +69,7 @@ def test_five_percent_loss_changes_no_bit(place: tuple[Network, Cluster]) -> Non
         network.lose_nothing()
 
 
+@pytest.mark.alone
 def test_the_job_goes_on_without_a_pulled_cable_and_a_plugged_one_heals(
     place: tuple[Network, Cluster], figure: list[str]
 ) -> None:

@@ -39,6 +39,7 @@ def test_nodes_with_a_wrong_key_or_none_stay_outside_and_disturb_nothing(fresh: 
     assert {member["name"] for node in (one, two) for member in node.status()["members"]} == {"a", "b"}
 
 
+@pytest.mark.alone
 def test_two_nodes_find_each_other_by_mdns_with_no_address_typed(
     stack: ExitStack, tmp_path: Path, figure: list[str]
 ) -> None:

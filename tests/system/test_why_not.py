@@ -17,7 +17,7 @@ import pytest
 from tests.system.cluster import ENVIRONMENT, Cluster, Node, wait_until
 from tests.system.network import Network, missing
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 LOCAL = ("--listen", "127.0.0.1:0", "--no-discovery")
 TOLD_SECONDS = 10.0
