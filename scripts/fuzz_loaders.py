@@ -38,6 +38,9 @@ from edged.replication.snapshots import cut, held_of
 from edged.roles.spool import Spool, read_submitted
 from edged.transport.codec import encode
 
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 -- a folder of this process's own is made there
+"""Where a file is written and read again without a disk."""
+
 
 def program() -> Target:
     """Programs as bytes: ``compute/program_form.py``. Structure only; ``shapes`` goes further."""
@@ -86,7 +89,7 @@ def _programs() -> tuple[bytes, ...]:
 
 def job() -> Target:
     """What `edged train` hands to its node, and what lies beside copies of a job: ``roles/spool.py``."""
-    home = tempfile.TemporaryDirectory(prefix="edged-fuzz-")
+    home = tempfile.TemporaryDirectory(prefix="edged-fuzz-", dir=MEMORY)
     spool = Spool(Path(home.name), fuzz_seeds.JOB)
     spool.folder.mkdir(parents=True)
 

@@ -225,7 +225,11 @@ def planted() -> Target:
             layers, most = list(document["layers"]), document["limits"]["most"]
         except (ValueError, LookupError, TypeError, RecursionError):
             return False
-        if isinstance(most, int) and most < 0 and len(layers) > 1 and document.get("name") == "":
+        if not isinstance(most, int) or most >= 0:
+            return True
+        if len(layers) < 2:  # noqa: PLR2004 -- more than the seed has
+            return True
+        if document.get("name") == "":
             raise ZeroDivisionError("the planted fault")
         return True
 

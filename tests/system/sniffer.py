@@ -1,7 +1,7 @@
 """Writes every frame that passes the interfaces of this network namespace to a file, each behind its length.
 
-It says ``ready``, listens until its input ends and nothing comes any more, then prints how many frames there were and
-how many the system had no room for. Needs CAP_NET_RAW.
+It says ``ready``, listens until its input ends and nothing more waits to be read, then prints how many frames there
+were and how many the system had no room for. Needs CAP_NET_RAW.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ EVERYTHING = 3
 SOL_PACKET, PACKET_STATISTICS, SO_RCVBUFFORCE = 263, 6, 33
 ROOM_BYTES = 64 << 20
 LARGEST_BYTES = 1 << 17
-QUIET_SECONDS = 0.5
 
 
 def tell(text: str) -> None:
@@ -36,7 +35,7 @@ def main(path: Path) -> None:
         frames, over = 0, False
         while True:
             waiting = [wire] if over else [wire, sys.stdin]
-            ready, _, _ = select.select(waiting, [], [], QUIET_SECONDS if over else None)
+            ready, _, _ = select.select(waiting, [], [], 0.0 if over else None)
             if over and not ready:
                 break
             if wire in ready:

@@ -16,7 +16,7 @@ from tests.system.cluster import ENVIRONMENT, Cluster, Node, undisturbed, wait_u
 pytestmark = pytest.mark.slow
 
 HOSTILE = Path(__file__).parents[2] / "scripts" / "chaos_hostile.py"
-ROUNDS, FRAMES = 12, 600
+ROUNDS, FRAMES = 4, 600
 GROWTH_BYTES = 48 << 20
 MOST_FILES = 40
 """Above what a node had open before: the connections of one member, and what is being closed."""
