@@ -55,7 +55,7 @@ def head(status: Status, width: int) -> list[Line]:
 
 
 def progress(status: Status, width: int) -> list[Line]:
-    """A bar with step, loss, speed and time left; the last evaluation; what the job would survive."""
+    """A bar with step, loss, speed and time left; what the job would survive."""
     job, view = status.get("job"), status.get("view", {})
     if not job or not job.get("steps"):
         return []
@@ -67,15 +67,15 @@ def progress(status: Status, width: int) -> list[Line]:
     lines = [line(bar(step / steps, max(width - len(shown), 1)), shown)]
     if protection := safety.headline(status):
         lines += wrapped(protection, width, "  ", Tone.PLAIN if safety.is_safe(status) else Tone.WARN)
-    return [*lines, *_evaluation(view, width)]
+    return lines
 
 
 def reasons(status: Status, width: int, height: int) -> list[Line]:
-    """Why the plan is as it is, and what was last decided on it; on tall screens."""
+    """The last evaluation, why the plan is as it is, and what was last decided on it; on tall screens."""
     plan, job = status.get("plan"), status.get("job")
     if height < TALL or not plan or not job or job["state"] in OVER:
         return []
-    lines: list[Line] = []
+    lines = _evaluation(status.get("view", {}), width)
     if plan.get("reason"):
         told = f"plan {plan['term']}.{plan['version']}: {plan['reason']}"
         lines += wrapped(told, width, "  ", Tone.QUIET)[:PLAN_LINES]

@@ -12,20 +12,21 @@ CONFIRMATION = "leave"
 """Typed out in full: nothing that a cat, a sleeve or a pasted line does takes a node out."""
 
 ENTER, ESCAPE, ERASE = ("\r", "\n"), "\x1b", ("\x7f", "\b")
+ROOMY = 60
+"""From this width on the help line says more."""
+
 STEERED = {"queued", "preparing", "running", "waiting"}
 """States in which a job can be told to stand."""
 
 LEGEND = (
-    ("marks", "★ leads   ● alive   ? suspect   ✗ dead or expelled   ○ left"),
-    ("boxes", "layers that a node runs; share of the time in which it computes; time of one micro-batch, both ways"),
+    ("marks", "★ leads, ● alive, ? suspect, ✗ dead or expelled, ○ left"),
+    ("boxes", "layers; share of the time in which the node computes; time of one micro-batch, both ways;"),
     ("", "memory of its process; v: steps that its weights have made"),
-    ("arrows", "activations go right, gradients left, with what the link carries now"),
-    (
-        "nodes",
-        "holds: layers of others of which it keeps replicas; slowness: more is slower; free: memory for training",
-    ),
-    ("links", "what is sent now, of what the link was measured to carry, and how long a small message takes"),
-    ("replicas", "the version to which the job goes back if a node dies, and how old it is"),
+    ("arrows", "activations go right, gradients left; what the link carries now"),
+    ("nodes", "holds: layers of others of which it keeps replicas; slowness: more is slower;"),
+    ("", "free: memory that training may use"),
+    ("links", "what is sent now, how long a small message takes, and what was measured to fit"),
+    ("replicas", "the version to which the job goes back if a node dies, and how old it is;"),
     ("", "unprotected: the plan that runs has not committed a version yet"),
 )
 
@@ -83,11 +84,12 @@ class Keyboard:
             name = str(status.get("name", "this node"))
             asked = f"   type {CONFIRMATION} and Enter: {name} leaves, its layers move first; Esc: it stays"
             return line(("› ", Tone.WARN), (f"{self._typed}_", Tone.STRONG), (asked, Tone.WARN)).fitted(width)
-        keys = [("p", "resume" if _state(status) == "paused" else "pause")]
-        keys = keys if _state(status) in {*STEERED, "paused"} else []
-        keys += [("l", "let this node leave"), ("?", "back" if self.helps else "help")]
+        steers = {*STEERED, "paused"}
+        keys = [("p", "resume" if _state(status) == "paused" else "pause")] if _state(status) in steers else []
+        keys += [("l", "let this node leave" if width >= ROOMY else "leave"), ("?", "back" if self.helps else "help")]
         keys += [("q", "quit")] if self._quits else [("Ctrl-C", "leave")]
-        parts = [line((key, Tone.STRONG), (f" {what}   ", Tone.QUIET)) for key, what in keys]
+        gap = "   " if width >= ROOMY else "  "
+        parts = (line((key, Tone.STRONG), (f" {what}{gap}", Tone.QUIET)) for key, what in keys)
         return line(*parts).fitted(width)
 
     def legend(self, width: int) -> list[Line]:

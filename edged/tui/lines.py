@@ -154,5 +154,5 @@ def _row(columns: Sequence[Column], cells: Sequence[Line], widths: Sequence[int]
     for column, cell, width in zip(columns, cells, widths, strict=True):
         cut = cell.fitted(width)
         filling = " " * (width - cut.width)
-        parts += [*(["  "] if parts else []), *([filling, cut] if column.right else [cut, filling])]
-    return line(*parts)
+        parts += [filling, cut, "  "] if column.right else [cut, filling, "  "]
+    return line(*parts[:-1])

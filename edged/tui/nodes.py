@@ -9,7 +9,7 @@ from typing import Any
 from edged.core.plan import layer_numbers
 from edged.tui import safety, words
 from edged.tui.lines import Column, Line, Tone, line, table
-from edged.tui.pipeline import LEADS
+from edged.tui.pipeline import LEADS, LEAST_RATE
 
 MARKS = {
     "alive": ("●", Tone.GOOD),
@@ -19,11 +19,11 @@ MARKS = {
 }
 PRESENT = {"alive", "suspect"}
 
-LEAST_RATE = 5000.0
-"""Bytes per second below which a link carries only gossip, and is not shown."""
-
 LEAST_LINKS = 3
 """So many lines of links, with their heading, are shown before the nodes take the room."""
+
+NODE_NAME, LINK_NAME = 24, 16
+"""Cells that a name may take in a row."""
 
 Status = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ def nodes(status: Status, width: int, members: Sequence[Mapping[str, Any]] = ())
         [
             Column("nodes", [_named(status, member) for member in members]),
             Column("layers", [_duty(member) for member in members]),
-            Column("holds", [line((safety.replicas(member), Tone.QUIET)) for member in members]),
+            Column("holds", [_figure(member, safety.replicas(member), Tone.QUIET) for member in members]),
             Column("busy", [_figure(member, _busy(member)) for member in members], right=True),
             Column("slowness", [_figure(member, _slowness(member)) for member in members], right=True),
             Column("free", [_figure(member, words.size(member.get("memory_bytes") or 0)) for member in members], True),
@@ -68,8 +68,9 @@ def links(status: Status, width: int) -> list[Line]:
             sent = link.get("bytes_per_second") or 0.0
             if sent >= LEAST_RATE:
                 most, latency = link.get("bandwidth_bytes_per_second"), link.get("latency_seconds")
+                sender, receiver = (_short(name, LINK_NAME) for name in (member["name"], names.get(peer, peer)))
                 rows.append((
-                    line(member["name"], (" ─▶ ", Tone.QUIET), str(names.get(peer, peer))),
+                    line(sender, (" ─▶ ", Tone.QUIET), receiver),
                     line((words.rate(sent), Tone.FIGURE)),
                     line((f"of {words.rate(most)}" if most else "", Tone.QUIET)),
                     line((words.duration(latency or link.get("round_trip_seconds")), Tone.QUIET)),
@@ -81,8 +82,8 @@ def links(status: Status, width: int) -> list[Line]:
         [
             Column("links", ends),
             Column("now", sending, right=True),
-            Column("measured", able),
             Column("latency", late, right=True),
+            Column("measured", able),
         ],
         width,
     )
@@ -105,7 +106,11 @@ def fate(member: Mapping[str, Any]) -> str:
 
 def _named(status: Status, member: Mapping[str, Any]) -> Line:
     star = f" {LEADS}" if member["node"] == status.get("leader") else ""
-    return line(MARKS.get(member["state"], ("?", Tone.WARN)), " ", str(member["name"]), (star, Tone.WARN))
+    return line(MARKS.get(member["state"], ("?", Tone.WARN)), " ", _short(member["name"], NODE_NAME), (star, Tone.WARN))
+
+
+def _short(name: object, most: int) -> str:
+    return words.shorten(words.clean(str(name)), most)
 
 
 def _duty(member: Mapping[str, Any]) -> Line:
@@ -129,9 +134,9 @@ def _slowness(member: Mapping[str, Any]) -> str:
     return f"{member['slowness']:.3g}" if member.get("slowness") else ""
 
 
-def _figure(member: Mapping[str, Any], text: str) -> Line:
+def _figure(member: Mapping[str, Any], text: str, tone: Tone = Tone.PLAIN) -> Line:
     """What is known only of those that are there."""
-    return line(text if member["state"] in PRESENT else "")
+    return line((text, tone) if member["state"] in PRESENT else "")
 
 
 def _by_state(members: Sequence[Mapping[str, Any]]) -> str:

@@ -27,6 +27,9 @@ LEADS = "★"
 NARROW_GAP, WIDE_GAP, WIDEST_GAP = 4, 11, 15
 """Cells between two boxes: an arrow, or an arrow with what the link carries."""
 
+LEAST_RATE = 5000.0
+"""Bytes per second below which a link carries only gossip, which is not shown."""
+
 LARGEST_SHARE = 0.42
 """Boxes take no more of the height."""
 
@@ -134,7 +137,7 @@ def _joint(sender: Mapping[str, Any], receiver: Mapping[str, Any], form: Form, g
 
 def _sent(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> str:
     rate = ((sender.get("links") or {}).get(receiver.get("node")) or {}).get("bytes_per_second")
-    return words.rate(rate) if rate else ""
+    return words.rate(rate) if rate and rate >= LEAST_RATE else ""
 
 
 def _tall_box(stage: Mapping[str, Any], width: int) -> list[Line]:

@@ -76,8 +76,8 @@ def summary(status: Status, width: int) -> list[str]:
 
 
 def _body(status: Status, width: int, rest: int, events: int) -> list[Line]:
-    """Curve and nodes: three fifths of what is left, or more where there is little to tell of what happened."""
-    room = min(rest - EVENTS_LEAST, max(rest * 3 // 5, rest - events - 1))
+    """Curve and nodes: two thirds of what is left, or more where there is little to tell of what happened."""
+    room = min(rest - EVENTS_LEAST, max(rest * 2 // 3, rest - events - 1))
     if room < CURVE_LEAST:
         return []
     points = [(float(step), float(loss)) for step, loss in status.get("view", {}).get("loss", ())]

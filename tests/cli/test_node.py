@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -15,78 +13,15 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from edged.cli.demo_nodes import DemoNode
 from edged.transport.security import new_cluster_key, read_cluster_key, write_cluster_key
 from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, edged_process, wait_until
+from tests.cli.terminal import ALTERNATE_SCREEN_OFF, CTRL_C, Terminal
 
 LONELY = ["--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1"]
-ALTERNATE_SCREEN_OFF = "\x1b[?1049l"
-CTRL_C = "\x03"
-
-
-class Terminal:
-    """A command whose standard streams are a terminal of 100 x 30. Ctrl-C is the signal that a terminal makes of it."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.raw = ""
-        self._ours, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "edged", *map(str, arguments)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30", "OMP_NUM_THREADS": "1"},
-        )
-        os.close(theirs)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self._ours)
-
-    @property
-    def shown(self) -> str:
-        """All that was shown so far, without escape sequences."""
-        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.raw)
-
-    def wait_for(self, text: str, times: int = 1) -> None:
-        """Read until ``text`` was shown so often."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.shown.count(text) < times:
-            assert time.monotonic() < deadline, self.shown
-            assert self._read(), self.shown
-
-    def type(self, text: str) -> None:
-        if text == CTRL_C:
-            self.process.send_signal(signal.SIGINT)
-        else:
-            os.write(self._ours, text.encode())
-
-    def end(self) -> int:
-        """Read until the command ends; returns its exit status."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._read():
-            assert time.monotonic() < deadline, self.shown
-        return self.process.wait(PATIENCE_SECONDS)
-
-    def _read(self) -> bool:
-        if not select.select([self._ours], [], [], 0.1)[0]:
-            return self.process.poll() is None
-        try:
-            found = os.read(self._ours, 65536)
-        except OSError:  # the other side is closed
-            return False
-        self.raw += found.decode(errors="replace")
-        return bool(found)
 
 
 def own_address(nodes: list[DemoNode]) -> str:
@@ -219,14 +154,6 @@ def test_a_second_interrupt_leaves_at_once_and_gives_the_terminal_back(tmp_path:
         terminal.type(CTRL_C)
         terminal.type(CTRL_C)
         assert terminal.end() in {0, 130}  # it may have left before the second came
-    assert ALTERNATE_SCREEN_OFF in terminal.raw
-
-
-def test_watch_on_a_terminal_goes_on_until_interrupted(desk: Path) -> None:
-    with Terminal("watch", "--home", desk, "--interval", "0.1") as terminal:
-        terminal.wait_for("2 of 2 nodes alive", times=3)
-        terminal.type(CTRL_C)
-        assert terminal.end() == 0
     assert ALTERNATE_SCREEN_OFF in terminal.raw
 
 
