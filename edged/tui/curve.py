@@ -29,7 +29,7 @@ def chart(points: Sequence[tuple[float, float]], width: int, height: int) -> lis
     if not finite or inner < 1:
         return []
     means = _columns(finite, 2 * inner).values()
-    top, bottom = f"{max(means):.3g}", f"{min(means):.3g}"
+    top, bottom = _label(max(means)), _label(min(means))
     has_steps = height >= LEAST_FOR_STEPS
     rows = curve(points, inner, height - has_steps)
     drawn = []
@@ -40,6 +40,12 @@ def chart(points: Sequence[tuple[float, float]], width: int, height: int) -> lis
         first, last = (f"{x:.0f}" for x in (finite[0][0], finite[-1][0]))
         drawn.append(line((f"{'':{MARGIN}}{first}{last:>{max(inner - len(first), 0)}}", Tone.QUIET)))
     return drawn
+
+
+def _label(value: float) -> str:
+    """As many figures, at most three, as there is room for."""
+    texts = [f"{value:.{figures}g}" for figures in (3, 2, 1)]
+    return next((text for text in texts if len(text) < MARGIN), texts[-1][: MARGIN - 1])
 
 
 def curve(points: Sequence[tuple[float, float]], width: int, height: int) -> list[str]:

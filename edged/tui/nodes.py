@@ -51,7 +51,7 @@ def nodes(status: Status, width: int, members: Sequence[Mapping[str, Any]] = ())
             Column("holds", [_figure(member, safety.replicas(member), Tone.QUIET) for member in members]),
             Column("busy", [_figure(member, _busy(member)) for member in members], right=True),
             Column("slowness", [_figure(member, _slowness(member)) for member in members], right=True),
-            Column("free", [_figure(member, words.size(member.get("memory_bytes") or 0)) for member in members], True),
+            Column("free", [_figure(member, _memory(member)) for member in members], True),
             Column("role", [line((_role(member), Tone.QUIET)) for member in members]),
             Column("on", [_figure(member, str(member.get("device") or "")) for member in members]),
         ],
@@ -128,6 +128,10 @@ def _role(member: Mapping[str, Any]) -> str:
 
 def _busy(member: Mapping[str, Any]) -> str:
     return f"{float(member.get('busy') or 0.0) * 100:.0f}%" if member.get("layers") else ""
+
+
+def _memory(member: Mapping[str, Any]) -> str:
+    return words.size(member["memory_bytes"]) if member.get("memory_bytes") else ""
 
 
 def _slowness(member: Mapping[str, Any]) -> str:

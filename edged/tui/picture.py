@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
-from io import StringIO, TextIOWrapper
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from edged.tui.lines_svg import picture
 from edged.tui.view import frame, render
 
 HEIGHT = 48
@@ -18,7 +18,6 @@ HEIGHT = 48
 
 LEAST_HEIGHT = 20
 SVG_SIZE = (120, 36)
-SVG_FONTS = "'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace"
 
 
 def print_once(status: Mapping[str, Any]) -> None:
@@ -32,12 +31,6 @@ def print_once(status: Mapping[str, Any]) -> None:
 
 def write_svg(status: Mapping[str, Any], path: Path) -> None:
     """Draw one status as an SVG picture. Raises ``OSError`` if the file cannot be written."""
-    width, height = SVG_SIZE
-    drawn_height = len(frame(status, width, height))
-    console = Console(record=True, width=width, height=drawn_height, file=StringIO(), force_terminal=True)
-    console.print(render(status, width, height))
-    drawn = console.export_svg(title=f"edged · {status.get('cluster', '')}", unique_id="edged")
-    drawn = re.sub(
-        r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL
-    )  # the reader's own fonts: no web font is fetched
-    path.write_text(drawn.replace("Fira Code, monospace", SVG_FONTS), encoding="utf-8")
+    columns, rows = SVG_SIZE
+    drawn = picture(frame(status, columns, rows), columns, f"edged watch · {status.get('cluster', '')}")
+    path.write_text(drawn, encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,7 +189,7 @@ def test_control_z_gives_the_terminal_back_until_it_goes_on(desk: Path) -> None:
 
 def test_in_the_background_it_waits_without_a_word_until_it_is_brought_to_the_front(desk: Path) -> None:
     with Terminal("--norc", "--noprofile", "-i", command=("bash",), PS1="ready> ", HISTFILE="") as terminal:
-        terminal.wait_to_see("ready> ")
+        terminal.wait_to_see("ready>")
         terminal.type(f"{sys.executable} -m edged watch --home {desk} &" + ENTER)
         terminal.wait(lambda: bool(watching := children(terminal)) and any(reads(each) for each in watching), "it runs")
         terminal.type("jobs" + ENTER)
@@ -262,14 +263,14 @@ def test_a_node_that_sees_only_a_stranger_says_why(alone: Path, tmp_path_factory
         assert terminal.is_as_before
 
 
-def test_a_node_that_breaks_gives_the_terminal_back(tmp_path: Path) -> None:
-    """Its home vanishes under it before it can be locked."""
-    (tmp_path / "home").mkdir(mode=0o700)
-    (tmp_path / "home" / "jobs.json").mkdir()  # where a file should be
-    with Terminal("join", "--home", tmp_path / "home", *LONELY) as terminal:
-        status = terminal.end()
-        assert status != 0
-        assert terminal.is_as_before
+def test_a_node_that_cannot_go_on_gives_the_terminal_back_and_says_why(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with Terminal("join", "--home", tmp_path, "--no-discovery", "--listen", address) as terminal:
+            assert terminal.end() == 2
+            assert f"{address} is in use" in terminal.raw.rpartition(ALTERNATE_SCREEN_OFF)[2]
+            assert ALTERNATE_SCREEN_ON in terminal.raw
+            assert terminal.is_as_before
 
 
 def test_a_picture_is_also_written_where_there_is_no_terminal(desk: Path, tmp_path: Path) -> None:

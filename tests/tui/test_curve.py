@@ -39,3 +39,9 @@ def test_a_low_chart_has_no_steps(height: int) -> None:
 def test_nothing_is_drawn_of_nothing(points: list[tuple[float, float]]) -> None:
     assert chart(points, 40, 8) == []
     assert chart([(1, 1.0)], MARGIN, 8) == []
+
+
+@pytest.mark.parametrize("low", [0.00203, 1.234e-05, -0.002034, 123456.0, -1.5e-10])
+def test_no_value_is_too_long_for_its_place(low: float) -> None:
+    drawn = chart([(1, low + 1e6), (2, low)], 30, 4)
+    assert {line.width for line in drawn} == {30}
