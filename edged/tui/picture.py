@@ -17,7 +17,7 @@ HEIGHT = 48
 """Lines at most where there is no terminal."""
 
 LEAST_HEIGHT = 20
-SVG_SIZE = (120, 36)
+SVG_SIZE = (120, 42)
 
 
 def print_once(status: Mapping[str, Any]) -> None:

@@ -225,6 +225,14 @@ def test_no_colour_is_sent_to_whom_wants_none(desk: Path) -> None:
         assert not COLOUR.search(terminal.raw)
 
 
+def test_a_single_picture_on_a_terminal_has_colours_for_whom_wants_them(desk: Path) -> None:
+    for variables in ({}, {"NO_COLOR": "1"}):
+        with Terminal("watch", "--once", "--home", desk, **variables) as terminal:
+            assert terminal.end() == 0
+        assert "last events" in terminal.shown
+        assert bool(COLOUR.search(terminal.raw)) == (not variables)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--once"]])
 def test_a_terminal_that_cannot_be_drawn_on_gets_one_picture(desk: Path, arguments: list[str]) -> None:
     with Terminal("watch", "--home", desk, *arguments, TERM="dumb") as terminal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -172,14 +171,6 @@ def test_an_interrupt_while_following_asks_whether_to_stop(desk: Path, answer: s
         assert (f"edged attach {job}" if after == "running" else "is stopped") in terminal.shown
     finally:
         edged("stop", job, home=desk)
-
-
-def test_no_colour_is_shown_to_whom_wants_none(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    with Terminal("watch", "--once", "--home", desk) as terminal:
-        assert terminal.end() == 0
-    assert "last events" in terminal.shown
-    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.raw)
 
 
 def test_config_show_tells_where_each_value_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
