@@ -28,7 +28,7 @@ from edged.tui.safety import is_safe
 SLOWDOWNS = (1.0, 1.2, 1.5, 2.0)
 """As fast as a desk, a laptop and two Pis are to each other."""
 
-STEPS_AFTER = 50
+STEPS_AFTER = 30
 """So many steps after the newcomer was given layers all has been measured, ..."""
 
 LOOK_STEPS = 5

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -33,6 +33,9 @@ NODES_LEAST, GAP = 40, 3
 
 BAD_NEWS = re.compile(r"\b(died|failed|expelled|does not answer|cannot|was lost|were lost)\b")
 GOOD_NEWS = re.compile(r"\b(joined|is here|answers again|came back|finished)\b")
+
+ROUTINE = re.compile(r"(kept: )|(epoch )\d+: evaluation")
+"""Of news that come again and again only the newest is told: they would push out what a person has to know."""
 
 Status = Mapping[str, Any]
 
@@ -103,11 +106,24 @@ def _loss(points: list[tuple[float, float]], width: int, height: int) -> list[Li
 def _events(status: Status, width: int) -> list[list[Line]]:
     """Each event, wrapped, the oldest first."""
     told = []
-    for event in status.get("view", {}).get("events", ()):
+    for event in _news(status.get("view", {}).get("events", ())):
         stamp = f"{event['time']}  "
         rows = wrapped(event["text"], max(width - len(stamp), 1), "", _mood(event["text"]))
         told.append([line((stamp if row is rows[0] else " " * len(stamp), Tone.QUIET), row) for row in rows])
     return told
+
+
+def _news(events: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """All events, but of each routine only the newest."""
+    kept: list[Mapping[str, str]] = []
+    seen: set[tuple[str | None, ...]] = set()
+    for event in reversed(events):
+        routine = ROUTINE.match(event["text"])
+        if routine is None or routine.groups() not in seen:
+            kept.insert(0, event)
+        if routine is not None:
+            seen.add(routine.groups())
+    return kept
 
 
 def _mood(text: str) -> Tone:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.tui.sample import status
@@ -37,6 +39,11 @@ def training() -> Status:
         {"time": "12:01:41", "text": "shelf died; its layers 9–11 came back from laptop in 0.8 s; no step lost"},
     ]
     return found
+
+
+def recorded() -> Status:
+    """A real run, kept by ``scripts/picture.py --keep``: one of four was killed, one has joined."""
+    return json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
 
 
 def alone() -> Status:
@@ -144,6 +151,6 @@ def hundred() -> Status:
 SCENES: dict[str, Callable[[], Status]] = {
     scene.__name__: scene
     for scene in (
-        training, alone, idle, recovering, halted, paused, asynchronous, failed, fork, silent, foreign, ten, hundred,
+        training, recorded, alone, idle, recovering, halted, paused, asynchronous, failed, fork, silent, foreign, ten, hundred,
     )
 }  # fmt: skip

@@ -17,7 +17,11 @@ from edged.tui.window import Window
 from tests.tui.scenes import SCENES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "view"
-SIZES = {"training": [(40, 10), (80, 24), (160, 50), (250, 70)], "hundred": [(80, 24), (160, 50)]}
+SIZES = {
+    "recorded": [(80, 24), (120, 42)],
+    "training": [(40, 10), (80, 24), (160, 50), (250, 70)],
+    "hundred": [(80, 24), (160, 50)],
+}
 SHOTS = [(scene, size) for scene in SCENES for size in SIZES.get(scene, [(80, 24)])]
 
 

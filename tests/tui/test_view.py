@@ -222,6 +222,22 @@ def test_further_routes_are_counted() -> None:
     assert "and 2 more routes" in lines(several, 80, 24)
 
 
+def test_what_is_told_again_and_again_does_not_push_out_what_matters() -> None:
+    routine = [
+        {"time": f"12:00:{second:02}", "text": text}
+        for second in range(40)
+        for text in ("kept: no other plan is faster", f"epoch {second}: evaluation loss 0.1")
+    ]
+    long = status()
+    long["view"]["events"] = [{"time": "11:59:59", "text": "pi-4 died: its port refuses"}, *routine]
+    drawn = lines(long, 80, 24)
+    assert drawn[-3:] == [
+        "11:59:59  pi-4 died: its port refuses",
+        "12:00:39  kept: no other plan is faster",
+        "12:00:39  epoch 39: evaluation loss 0.1",
+    ]
+
+
 def test_the_summary_lists_members_in_the_order_of_the_pipeline() -> None:
     named = [line.split()[1] for line in summary(status(4), 100) if line.startswith("●")]
     assert named == ["desk", "laptop", "pi-5", "pi-4"]
