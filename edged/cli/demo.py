@@ -22,7 +22,7 @@ import typer
 
 from edged.cli.demo_faults import Mishaps
 from edged.cli.demo_nodes import DemoNode, add_node, finish, lines_of, run_edged, start_nodes, wait_until_known
-from edged.cli.options import JsonOption, print_json
+from edged.cli.options import JsonOption, can_draw, print_json
 from edged.client import Client
 from edged.errors import ConfigError, JobFailedError
 from edged.tui.words import duration
@@ -80,7 +80,7 @@ def _train(node: DemoNode, arguments: list[str], mishaps: Mishaps | None, *, as_
     events = lines_of(process) if mishaps is None else mishaps.follow(lines_of(process))
     if as_json:
         return _last(_echo(events))
-    if sys.stdout.isatty():
+    if can_draw():
         return _watch(node, events)
     return _last(_spoken(events))
 

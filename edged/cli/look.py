@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edged.cli.options import HomeOption, JsonOption, home, print_json
+from edged.cli.options import HomeOption, JsonOption, can_draw, home, print_json
 from edged.client import Client
 from edged.errors import ConfigError
 
@@ -35,18 +34,18 @@ def watch(
         float, typer.Option(metavar="SECONDS", help="Time between two pictures.", min=0.1, max=60)
     ] = 0.5,
 ) -> None:
-    """Show the whole pipeline live, from any device; Ctrl-C ends it."""
-    from edged.tui import live
+    """Show the whole pipeline live, from any device; q ends it, ? tells the keys."""
+    from edged.tui import live, picture
 
     if svg is not None and not svg.expanduser().absolute().parent.is_dir():
         raise ConfigError(f"--svg {svg}: the folder {svg.expanduser().absolute().parent} does not exist; make it first")
-    client = Client(home(home_flag))
+    folder = home(home_flag)
     if svg is not None:
-        live.write_svg(client.ask("status"), svg)
-    elif once or not sys.stdout.isatty():
-        live.print_once(client.ask("status"))
+        picture.write_svg(Client(folder).ask("status"), svg.expanduser())
+    elif once or not can_draw():
+        picture.print_once(Client(folder).ask("status"))
     else:
-        live.follow(client.stream("watch", interval=interval))
+        live.follow(folder, interval)
 
 
 def events(

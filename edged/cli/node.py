@@ -18,7 +18,7 @@ import typer
 
 from edged.cli.completion import one_of
 from edged.cli.keys import join_line, own_address
-from edged.cli.options import HomeOption, JsonOption, home, print_json
+from edged.cli.options import HomeOption, JsonOption, can_draw, home, print_json
 from edged.config import Setting, Settings, resolve, settings
 from edged.telemetry.logs import LOG_NAME
 
@@ -127,11 +127,11 @@ def join(
         Thread(target=_leave_at_eof, name="starter", daemon=True).start()
     from edged import daemon
 
-    if not (chosen.tui and sys.stdout.isatty()):
+    if not (chosen.tui and can_draw()):
         daemon.run(replace(chosen, tui=False))
     from edged.tui.live import beside_node
 
-    with beside_node(chosen.home, _invitation(chosen)) as give_back:
+    with beside_node(chosen.home, _invitation(chosen), keys=not leave_at_eof) as give_back:
 
         def bid_farewell() -> None:
             give_back()

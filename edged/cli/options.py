@@ -26,6 +26,11 @@ def home(flag: Path | None) -> Path:
     return home_of(flag, os.environ)
 
 
+def can_draw() -> bool:
+    """Whether standard output is a terminal on which a live view can be drawn."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+
+
 def threads_here(home: Path, flag: str | None) -> int:
     """With how many threads a command computes in its own process: as many as a node of this home would."""
     chosen = resolve(home, {"threads": flag}, os.environ)

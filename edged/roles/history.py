@@ -31,6 +31,7 @@ class Story:
         self.ended = False
         self._followers: list[Follower] = []
         self._latest: dict[str, tuple[Any, ...]] = {}
+        self._newest: dict[str, Mapping[str, Any]] = {}
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """Call ``follower`` with every further object; the returned function ends that."""
@@ -48,6 +49,7 @@ class Story:
         self._latest[kind] = place
         self.ended = kind in {"finished", "failed"}
         self.objects.append(document)
+        self._newest[kind] = document
         if len(self.objects) > KEPT_OBJECTS:
             self.thin(KEPT_OBJECTS)
         for follower in tuple(self._followers):
@@ -56,7 +58,7 @@ class Story:
 
     def newest(self, event: str) -> Mapping[str, Any] | None:
         """The newest object of this kind."""
-        return next((item for item in reversed(self.objects) if item["event"] == event), None)
+        return self._newest.get(event)
 
     def thin(self, most: int) -> None:
         """Leave at most ``most`` objects: the first and the last, of the older ones ever fewer."""

@@ -41,6 +41,7 @@ from edged.core.messages import (
 )
 from edged.core.plan import Plan
 from edged.roles.history import KEPT_JOBS, History
+from edged.roles.losses import Losses
 from edged.roles.pump import Table
 from edged.roles.safekeeping import Safekeeping
 from edged.roles.tally import Tally
@@ -49,7 +50,6 @@ from edged.telemetry.logs import LEVELS, topic_logger
 from edged.transport.contacts import Contacts
 
 EVENTS_KEPT = 50
-LOSSES_KEPT = 500
 REPORT_GRACE_SECONDS = 3.0
 """How long a finished job may lack its report (which travels from the source) before it is told without it."""
 
@@ -95,7 +95,7 @@ class Observer:
         self.history = History()
         self.specs: dict[JobId, JobSpec] = {}
         self.plans: dict[JobId, Plan] = {}
-        self.losses: dict[JobId, deque[tuple[int, float]]] = {}
+        self.losses: dict[JobId, Losses] = {}
         self.events: deque[tuple[str, str]] = deque(maxlen=EVENTS_KEPT)
         self.weight_version = 0
         self.election_says = ""
@@ -242,12 +242,10 @@ class Observer:
 
     def _step(self, report: StepReport) -> None:
         """The curve goes on from here: steps that were rolled back leave it as they are done again."""
-        losses = self.losses.setdefault(report.stamp.job, deque(maxlen=LOSSES_KEPT))
-        again = bool(losses) and losses[-1][0] >= report.step
-        self.tally.step(report, self.specs.get(report.stamp.job), again=again)
-        while losses and losses[-1][0] >= report.step:
-            losses.pop()
-        losses.append((report.step, report.loss))
+        losses = self.losses.setdefault(report.stamp.job, Losses())
+        newest = losses.newest()
+        self.tally.step(report, self.specs.get(report.stamp.job), again=newest is not None and newest[0] >= report.step)
+        losses.add(report.step, report.loss)
         self.safekeeping.step(report)
 
     def _learn(self, spec: JobSpec) -> None:
@@ -275,13 +273,13 @@ class Observer:
         self.safekeeping.forget(listed)
 
     def _finish_unreported(self, job: JobId, record: JobRecord) -> None:
-        losses = self.losses.get(job)
+        newest = self.losses.get(job, Losses()).newest()
         self.history.story(job).add(
             (1,),
             {
                 "event": "finished",
                 "steps": record.steps,
-                "loss": losses[-1][1] if losses else None,
+                "loss": newest[1] if newest is not None else None,
                 "seconds": None,
                 "output": f"on {self.name(record.source)}",
                 "state_sha256": "",

@@ -126,12 +126,16 @@ def _links(report: NodeReport | None) -> dict[str, dict[str, float | None]]:
 
 
 def _view(observer: Observer, job: JobRecord | None) -> dict[str, Any]:
-    losses = observer.losses.get(job.job, ()) if job is not None else ()
-    step = (observer.history.story(job.job).newest("step") if job is not None else None) or {}
+    losses = observer.losses.get(job.job) if job is not None else None
+    story = observer.history.story(job.job) if job is not None else None
+    step = (story.newest("step") if story is not None else None) or {}
+    spec = observer.specs.get(job.job) if job is not None else None
     speed = step.get("samples_per_second")
     return {
-        "loss": [[number, loss] for number, loss in losses],
+        "loss": [[number, loss] for number, loss in losses.points()] if losses is not None else [],
         "samples_per_second": speed,
+        "asynchronous": spec is not None and spec.asynchronous,
+        "evaluation": story.newest("eval") if story is not None else None,
         "seconds_left": _seconds_left(observer, job, step.get("step", 0), speed),
         "events": [{"time": moment, "text": text} for moment, text in observer.events],
         "links": {node: _links(report) for node, report in observer.reports.items()},

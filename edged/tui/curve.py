@@ -6,9 +6,46 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from edged.tui.lines import Line, Tone, line
+
 BRAILLE = 0x2800
+BLANK = chr(BRAILLE)
+"""A braille cell without dots: not every font has it, and a space looks the same."""
+
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bit of the dot at (column 0..1, row 0..3 from the top) of a braille character."""
+
+MARGIN = 7
+"""Room for the values beside the curve."""
+
+LEAST_FOR_STEPS = 7
+"""From this height on a line below tells the steps."""
+
+
+def chart(points: Sequence[tuple[float, float]], width: int, height: int) -> list[Line]:
+    """The curve with its highest and lowest value beside it and, if there is room, the first and last step below."""
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    inner = width - MARGIN
+    if not finite or inner < 1:
+        return []
+    means = _columns(finite, 2 * inner).values()
+    top, bottom = _label(max(means)), _label(min(means))
+    has_steps = height >= LEAST_FOR_STEPS
+    rows = curve(points, inner, height - has_steps)
+    drawn = []
+    for number, row in enumerate(rows):
+        side = top if number == 0 else bottom if number == len(rows) - 1 else ""
+        drawn.append(line((f"{side:>{MARGIN - 1}} ", Tone.QUIET), (row.replace(BLANK, " "), Tone.FIGURE)))
+    if has_steps:
+        first, last = (f"{x:.0f}" for x in (finite[0][0], finite[-1][0]))
+        drawn.append(line((f"{'':{MARGIN}}{first}{last:>{max(inner - len(first), 0)}}", Tone.QUIET)))
+    return drawn
+
+
+def _label(value: float) -> str:
+    """As many figures, at most three, as there is room for."""
+    texts = [f"{value:.{figures}g}" for figures in (3, 2, 1)]
+    return next((text for text in texts if len(text) < MARGIN), texts[-1][: MARGIN - 1])
 
 
 def curve(points: Sequence[tuple[float, float]], width: int, height: int) -> list[str]:

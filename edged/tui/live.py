@@ -1,103 +1,94 @@
-"""Keeps a view on the terminal: from a stream of status objects, beside a node that runs, once, or as a picture."""
+"""Keeps the view on the terminal: of a node that is watched, or beside one that runs in this process."""
 
 from __future__ import annotations
 
-import re
+import signal
+import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console, RenderableType
-from rich.live import Live
+from types import FrameType
+from typing import Any, NoReturn
 
 from edged.client import Client
-from edged.errors import UserError
-from edged.tui.view import lines, render
+from edged.errors import NoNodeError, UserError
+from edged.tui.keys import Keyboard
+from edged.tui.screen import Screen
+from edged.tui.window import Window
 
 REFRESH_SECONDS = 0.5
-SVG_SIZE = (112, 32)
-SVG_FONTS = "'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace"
+JOIN_SECONDS = 1.0
 
 Invitation = Callable[[Mapping[str, Any]], str]
 
 
-class View:
-    """A renderable that always fits the terminal, also after it was resized."""
+def follow(home: Path, interval: float) -> None:
+    """Show the node of ``home`` until it ends or the user has seen enough; a picture every ``interval`` seconds.
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self.status: Mapping[str, Any] | None = None
+    Raises ``NoNodeError`` if there is no node, or no more.
+    """
+    client = Client(home)
+    first = client.ask("status")  # before the terminal is touched
+    screen = Screen(reads=True)
+    window = Window(home, screen, Keyboard(quits=True) if screen.reads else None)
+    window.tell(first)
+    gone = threading.Event()
 
-    def __rich_console__(self, console: Console, options: object) -> Iterator[RenderableType]:
-        """Draw the latest status on the whole terminal."""
-        if self.status is None:
-            yield "starting …"
-            return
-        yield render(self.status, console.width, max(console.height - 1, 8))
+    def read() -> None:
+        with suppress(UserError, OSError):
+            for status in client.stream("watch", interval=interval):
+                window.tell(status)
+        gone.set()
+        window.ended.set()
 
-
-def follow(stream: Iterable[Mapping[str, Any]]) -> None:
-    """Show every status of ``stream`` until it ends or the user interrupts."""
-    view = View()
-    with Live(view, screen=True, auto_refresh=False) as live:
-        try:
-            for status in stream:
-                view.status = status
-                live.refresh()
-        except KeyboardInterrupt:
-            return
-
-
-def print_once(status: Mapping[str, Any]) -> None:
-    """Draw one status on standard output."""
-    console = Console(highlight=False)
-    height = console.height if console.is_terminal else 48
-    console.print(render(status, console.width, max(height - 1, 20)))
-
-
-def write_svg(status: Mapping[str, Any], path: Path) -> None:
-    """Draw one status as an SVG picture. Raises ``OSError`` if the file cannot be written."""
-    width, height = SVG_SIZE
-    needed = len([line for line in lines(status, width, height) if line.strip()])
-    with Path("/dev/null").open("w", encoding="utf-8") as sink:
-        console = Console(record=True, width=width, height=max(height, needed), file=sink, force_terminal=True)
-        console.print(render(status, width, height))
-    drawn = console.export_svg(title=f"edged · {status.get('cluster', '')}", unique_id="edged")
-    drawn = re.sub(
-        r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL
-    )  # the reader's own fonts: no web font is fetched
-    path.write_text(drawn.replace("Fira Code, monospace", SVG_FONTS), encoding="utf-8")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        screen.open()
+        threading.Thread(target=read, name="watch", daemon=True).start()
+        window.run()
+    except KeyboardInterrupt:
+        return
+    finally:
+        screen.close()
+    if gone.is_set() and window.leaves:
+        print(f"edged: {first['name']} has left", file=sys.stderr)  # noqa: T201 -- the view was the command's output
+    elif gone.is_set():
+        raise NoNodeError(f"the node in {home} has ended: start it again with `edged join --home {home}`")
 
 
 @contextmanager
-def beside_node(home: Path, invitation: Invitation | None = None) -> Iterator[Callable[[], None]]:
-    """Show the node of ``home``, which runs in this process, from a thread, while the context lasts.
+def beside_node(
+    home: Path, invitation: Invitation | None = None, *, keys: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Show the node of ``home``, which runs in this process, from threads, while the context lasts.
 
     Yields what gives the terminal back; to be called where the process ends without leaving the context.
-    ``invitation`` makes the line for the next device out of a status; it is shown while the node is alone.
+    ``invitation`` makes the line for the next device out of a status; it is shown while the node is alone. ``keys``:
+    whether standard input is the view's.
     """
-    ended = threading.Event()
-    view = View()
+    screen = Screen(reads=keys)
+    window = Window(home, screen, Keyboard(quits=False) if screen.reads else None)
 
-    def refresh(live: Live) -> None:
-        while not ended.wait(REFRESH_SECONDS):
-            try:
+    def read() -> None:
+        while not window.ended.wait(REFRESH_SECONDS):
+            with suppress(UserError, OSError):  # it starts, or is about to end
                 for status in Client(home).stream("watch", interval=REFRESH_SECONDS):
-                    view.status = {**status, "invitation": invitation(status)} if invitation else status
-                    live.refresh()
-                    if ended.is_set():
-                        return
-            except (UserError, OSError):
-                time.sleep(REFRESH_SECONDS)
+                    window.tell({**status, "invitation": invitation(status)} if invitation else status)
 
-    with Live(view, screen=True, auto_refresh=False) as live:
-        thread = threading.Thread(target=refresh, args=(live,), name="live view", daemon=True)
-        thread.start()
-        try:
-            yield live.stop
-        finally:
-            ended.set()
-            thread.join(2 * REFRESH_SECONDS)
+    painter = threading.Thread(target=window.run, name="live view", daemon=True)
+    try:
+        screen.open()
+        threading.Thread(target=read, name="watch", daemon=True).start()
+        painter.start()
+        yield screen.close
+    finally:
+        window.ended.set()
+        screen.close()
+        painter.join(JOIN_SECONDS)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Let a signal that would end the process at once end it with the terminal as it was."""
+    sys.exit(128 + number)

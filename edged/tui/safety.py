@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from edged.core.plan import layer_numbers
 from edged.tui import words
+
+
+def is_safe(status: Mapping[str, Any]) -> bool:
+    """Whether any one node may die without the job's having to wait for it."""
+    protection = status.get("protection") or {}
+    return bool(protection.get("protected")) and all(each["survives"] for each in protection["if_died"])
 
 
 def headline(status: Mapping[str, Any]) -> str:
@@ -38,11 +43,10 @@ def outlook(status: Mapping[str, Any], width: int) -> list[str]:
         protection["samples"]["text"],
         *(each["text"] for each in protection["if_died"]),
     ]
-    lines = [line for each in sentences for line in textwrap.wrap(each, width - 2, subsequent_indent="  ")]
-    return ["what the job would survive", *(f"  {line}" for line in lines)]
+    lines = [line for each in sentences for line in words.wrap(words.clean(each), width - 2, "  ")]
+    return ["", "what the job would survive", *(f"  {line}" for line in lines)]
 
 
 def replicas(member: Mapping[str, Any]) -> str:
-    """The layers that a member holds replicas of: ``holds 7–11``; empty if none. The headline tells their version."""
-    ranges = [each["layers"] for each in member.get("replicas") or ()]
-    return "holds " + ", ".join(layer_numbers(a, b) for a, b in ranges) if ranges else ""
+    """The layers that a member holds replicas of: ``0–2, 7–11``; empty if none. The headline tells their version."""
+    return ", ".join(layer_numbers(*each["layers"]) for each in member.get("replicas") or ())

@@ -14,7 +14,8 @@ import pytest
 from edged.client import Client
 from edged.telemetry.paths import local_socket_path
 from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, wait_until
-from tests.cli.test_node import ALTERNATE_SCREEN_OFF, CTRL_C, LONELY, Terminal
+from tests.cli.terminal import ALTERNATE_SCREEN_OFF, CTRL_C, Terminal
+from tests.cli.test_node import LONELY
 
 
 def family(terminal: Terminal) -> list[psutil.Process]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import re
-import select
 import signal
 import socket
 import subprocess
@@ -15,78 +12,15 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from edged.cli.demo_nodes import DemoNode
 from edged.transport.security import new_cluster_key, read_cluster_key, write_cluster_key
 from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, edged_process, wait_until
+from tests.cli.terminal import ALTERNATE_SCREEN_OFF, CTRL_C, Terminal
 
 LONELY = ["--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1"]
-ALTERNATE_SCREEN_OFF = "\x1b[?1049l"
-CTRL_C = "\x03"
-
-ADOPT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-"""Makes the terminal on standard input that of the session, so that Ctrl-C is a signal, and becomes the command."""
-
-
-class Terminal:
-    """A command whose standard streams, and whose session's terminal, are one of 100 x 30."""
-
-    def __init__(self, *arguments: object, program: tuple[str, ...] = (sys.executable, "-m", "edged")) -> None:
-        self.raw = ""
-        self._ours, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", ADOPT, *program, *map(str, arguments)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30", "OMP_NUM_THREADS": "1"},
-        )
-        os.close(theirs)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self._ours)
-
-    @property
-    def shown(self) -> str:
-        """All that was shown so far, without escape sequences."""
-        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.raw)
-
-    def wait_for(self, text: str, times: int = 1) -> None:
-        """Read until ``text`` was shown so often."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.shown.count(text) < times:
-            assert time.monotonic() < deadline, self.shown
-            assert self._read(), self.shown
-
-    def type(self, text: str) -> None:
-        os.write(self._ours, text.encode())
-
-    def end(self) -> int:
-        """Read until the command ends; returns its exit status."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._read():
-            assert time.monotonic() < deadline, self.shown
-        return self.process.wait(PATIENCE_SECONDS)
-
-    def _read(self) -> bool:
-        if not select.select([self._ours], [], [], 0.1)[0]:
-            return self.process.poll() is None
-        try:
-            found = os.read(self._ours, 65536)
-        except OSError:  # the other side is closed
-            return False
-        self.raw += found.decode(errors="replace")
-        return bool(found)
 
 
 def own_address(nodes: list[DemoNode]) -> str:
@@ -223,14 +157,6 @@ def test_a_second_interrupt_leaves_at_once_and_gives_the_terminal_back(tmp_path:
     assert ALTERNATE_SCREEN_OFF in terminal.raw
 
 
-def test_watch_on_a_terminal_goes_on_until_interrupted(desk: Path) -> None:
-    with Terminal("watch", "--home", desk, "--interval", "0.1") as terminal:
-        terminal.wait_for("2 of 2 nodes alive", times=3)
-        terminal.type(CTRL_C)
-        assert terminal.end() == 0
-    assert ALTERNATE_SCREEN_OFF in terminal.raw
-
-
 @pytest.mark.parametrize(("answer", "after"), [("d\n", "running"), (CTRL_C, "running"), ("s\n", "stopped")])
 def test_an_interrupt_while_following_asks_whether_to_stop(desk: Path, answer: str, after: str) -> None:
     job = edged("train", f"{JOBS}:slow", "--detach", home=desk).out.strip()
@@ -246,14 +172,6 @@ def test_an_interrupt_while_following_asks_whether_to_stop(desk: Path, answer: s
         assert (f"edged attach {job}" if after == "running" else "is stopped") in terminal.shown
     finally:
         edged("stop", job, home=desk)
-
-
-def test_no_colour_is_shown_to_whom_wants_none(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    with Terminal("watch", "--once", "--home", desk) as terminal:
-        assert terminal.end() == 0
-    assert "last events" in terminal.shown
-    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.raw)
 
 
 def test_config_show_tells_where_each_value_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

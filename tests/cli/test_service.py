@@ -23,7 +23,8 @@ from edged.cli.systemd import Systemd, quoted
 from edged.telemetry import paths
 from edged.transport.security import new_cluster_key, write_cluster_key
 from tests.cli.shell import edged, wait_until
-from tests.cli.test_node import LONELY, Terminal
+from tests.cli.terminal import Terminal
+from tests.cli.test_node import LONELY
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 USER = pwd.getpwuid(os.getuid()).pw_name

@@ -8,6 +8,10 @@ from typing import Any
 NAMES = ("desk", "laptop", "pi-5", "pi-4", "jetson", "attic")
 
 
+def name_of(index: int) -> str:
+    return NAMES[index] if index < len(NAMES) else f"pi-{index}"
+
+
 def replicated(index: int, nodes: int) -> list[int]:
     """Layers of the stage before: replicas go to the next node of the ring."""
     before = (index - 1) % nodes
@@ -15,7 +19,7 @@ def replicated(index: int, nodes: int) -> list[int]:
 
 
 def protection(ids: list[str]) -> dict[str, Any]:
-    names = [NAMES[index % len(NAMES)] for index in range(len(ids))]
+    names = [name_of(index) for index in range(len(ids))]
     return {
         "job": "00aa11bb22cc",
         "protected": True,
@@ -42,7 +46,7 @@ def status(nodes: int = 4, *, job: bool = True) -> dict[str, Any]:
     members = [
         {
             "node": node,
-            "name": NAMES[index % len(NAMES)],
+            "name": name_of(index),
             "address": f"tcp://192.168.1.{20 + index}:7077",
             "state": "alive" if index != 4 else "suspect",
             "roles": ["worker"],
@@ -54,14 +58,14 @@ def status(nodes: int = 4, *, job: bool = True) -> dict[str, Any]:
             if job and nodes > 1
             else [],
             "links": {ids[(index + 1) % nodes]: {"round_trip_seconds": 0.0004, "bytes_per_second": 3.1e6}},
-            "busy": 0.9 - 0.1 * index,
+            "busy": max(0.9 - 0.1 * index, 0.05),
             "micro_batch_seconds": 0.012 + 0.001 * index,
             "resident_bytes": 310 * 10**6,
         }
         for index, node in enumerate(ids)
     ]
     hops = [
-        {"node": node, "name": NAMES[index % len(NAMES)], "first_layer": 3 * index, "last_layer": 3 * index + 2}
+        {"node": node, "name": name_of(index), "first_layer": 3 * index, "last_layer": 3 * index + 2}
         for index, node in enumerate(ids)
     ]
     running = {"job": "00aa11bb22cc", "name": "digits", "state": "running", "step": 120, "steps": 400, "reason": ""}

@@ -47,11 +47,11 @@ def test_without_a_job_there_is_nothing_to_protect() -> None:
 
 def test_members_show_what_they_hold_for_others() -> None:
     members = status(3)["members"]
-    assert replicas(members[1]) == "holds 0–2"
+    assert replicas(members[1]) == "0–2"
     several = {"replicas": [*members[1]["replicas"], {"layers": [7, 7], "version": 112}]}
-    assert replicas(several) == "holds 0–2, 7"
+    assert replicas(several) == "0–2, 7"
     assert replicas({"replicas": []}) == ""
-    assert "● laptop       layers 3–5, holds 0–2" in "\n".join(lines(status(4), 80, 24))
+    assert "● laptop ★  3–5     0–2 " in "\n".join(lines(status(4), 80, 24))
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

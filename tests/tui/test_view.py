@@ -1,17 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from edged.core.plan import layer_numbers, layers_in_words
-from edged.tui.curve import curve
-from edged.tui.live import write_svg
+from edged.tui.picture import write_svg
 from edged.tui.view import lines, render, summary
-from edged.tui.words import bar, duration, size
 from tests.tui.sample import status
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "view_80x24.txt"
+from tests.tui.scenes import training
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
@@ -20,12 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "view_80x24.txt"
 def test_the_view_never_outgrows_its_terminal(width: int, height: int, nodes: int) -> None:
     drawn = lines(status(nodes), width, height)
     assert len(drawn) <= height
-    assert max(len(line) for line in drawn) <= width
-
-
-def test_the_view_on_a_small_terminal_matches_its_golden_picture() -> None:
-    drawn = "\n".join(line.rstrip() for line in lines(status(), 80, 24)) + "\n"
-    assert drawn == GOLDEN.read_text(encoding="utf-8")
+    assert max(map(cell_len, drawn)) <= width
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 4])
@@ -43,7 +37,7 @@ def test_without_a_job_members_wait_for_work() -> None:
     drawn = "\n".join(lines(status(2, job=False), 80, 24))
     assert "waiting for work" in drawn
     assert "edged train JOB.py" in drawn
-    assert "─▶" not in drawn.split("nodes and links")[0]
+    assert "─▶" not in drawn.split("nodes  ")[0]
 
 
 def test_a_suspect_member_is_marked_without_colour() -> None:
@@ -92,12 +86,13 @@ def test_a_cluster_without_a_leader_says_why_and_what_follows() -> None:
     ]
 
 
-def test_roles_stand_before_the_layers() -> None:
+def test_the_source_is_named_in_its_box_and_in_its_row() -> None:
     document = status()
-    (of_desk,) = (member for member in document["members"] if member["name"] == "desk")
-    of_desk["roles"] = ["leader", "source", "worker"]
+    document["members"][0]["roles"] = ["leader", "source", "worker"]
+    drawn = lines(document, 160, 30)
+    assert any("layers 0–2        source" in line for line in drawn)
     (desk,) = (line for line in summary(document, 100) if line.startswith("● desk"))
-    assert desk.split(maxsplit=2)[2].startswith("leader, source, layers ")
+    assert desk.split()[-2:] == ["leader,", "source"]
 
 
 def test_svg_holds_the_picture(tmp_path: Path) -> None:
@@ -106,34 +101,6 @@ def test_svg_holds_the_picture(tmp_path: Path) -> None:
     assert text.startswith("<svg")
     assert "laptop" in text
     assert "url(http" not in text
-
-
-def test_a_falling_curve_goes_from_top_left_to_bottom_right() -> None:
-    drawn = curve([(x, -x) for x in range(100)], 10, 4)
-    assert [len(row) for row in drawn] == [10] * 4
-    assert drawn[0][0] != "⠀"
-    assert drawn[-1][-1] != "⠀"
-    assert drawn[0][-1] == drawn[-1][0] == "⠀"
-
-
-@pytest.mark.parametrize("points", [[], [(1, 1)], [(1, float("nan"))], [(1, 2), (2, 2)], [(1, float("inf")), (2, 1)]])
-def test_a_curve_of_odd_points_is_drawn_all_the_same(points: list[tuple[float, float]]) -> None:
-    assert [len(row) for row in curve(points, 8, 2)] == [8, 8]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "–"), (0.0123, "12 ms"), (0.0004, "0.4 ms"), (3.21, "3.2 s"), (83, "1 min 23 s"), (7500, "2 h 5 min")],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_sizes_and_bars() -> None:
-    assert size(512) == "512 B"
-    assert size(3.14e6) == "3.14 MB"
-    assert bar(0.5, 4) == "██░░"
-    assert bar(7, 4) == "████"
 
 
 def test_a_node_that_is_alone_shows_how_others_join() -> None:
@@ -156,7 +123,7 @@ def test_a_node_that_sees_nobody_says_why_and_what_to_do_within_80x24() -> None:
     assert drawn[2].startswith("not met: 192.168.1.20:7077 answers so so")
     assert any("and so on" in line for line in drawn)
     assert any("edged key join-command" in line for line in drawn)
-    assert "last events" in drawn
+    assert any(line.startswith("last events") for line in drawn)
     assert sum("the node at" in line for line in summary(alone, 80)) == 20
     among_others = {**status(2, job=False), "unmet": alone["unmet"]}
     assert "not met" not in "\n".join(lines(among_others, 80, 24))
@@ -167,7 +134,7 @@ def test_a_job_that_is_over_leaves_its_members_waiting_and_its_reason() -> None:
     over = status(2)
     over["job"] = {**over["job"], "state": "failed", "reason": "laptop died"}
     drawn = "\n".join(lines(over, 100, 30))
-    assert "job digits: failed (laptop died)" in drawn
+    assert "✗ job digits: failed (laptop died)" in drawn
     assert "waiting for work" in drawn
 
 
@@ -183,7 +150,8 @@ def test_a_job_that_stands_shows_why(state: str) -> None:
     stands["view"]["waiting"] = "layers 3–5 were lost with node pi-4; the job goes on when it is back"
     drawn = lines(stands, 100, 30)
     label = "waiting: " if state == "waiting" else ""
-    assert drawn[1:3] == [f"job digits: {state}", label + stands["view"]["waiting"]]
+    mark = {"waiting": "!", "paused": "‖"}[state]
+    assert drawn[1:3] == [f"{mark} job digits: {state}", label + stands["view"]["waiting"]]
     assert "samples/s" not in "\n".join(drawn)
     assert "waiting for work" in "\n".join(drawn)
 
@@ -194,7 +162,7 @@ def test_links_that_carry_only_gossip_are_left_out() -> None:
         for link in member["links"].values():
             link["bytes_per_second"] = 900.0
     assert "B/s" not in "\n".join(lines(quiet, 100, 30))
-    assert "3.1 MB/s, 0.4 ms" in "\n".join(lines(status(2), 100, 30))
+    assert "desk ─▶ laptop  3.1 MB/s   0.4 ms" in "\n".join(lines(status(2), 100, 30))
 
 
 def test_measured_figures_of_devices_and_links_are_shown() -> None:
@@ -203,18 +171,71 @@ def test_measured_figures_of_devices_and_links_are_shown() -> None:
         for link in member["links"].values():
             link |= {"latency_seconds": 0.002, "bandwidth_bytes_per_second": 1.25e7}
     drawn = "\n".join(lines(shown, 140, 30))
-    assert "3.1 MB/s of 12.5 MB/s, 2 ms" in drawn
-    assert "slowness 0.4, 2 GB free" in drawn
-    assert "GB free" not in "\n".join(lines(shown, 80, 24))
+    assert "desk ─▶ laptop  3.1 MB/s     2 ms  of 12.5 MB/s" in drawn
+    assert "slowness  free" in drawn
+    assert "slowness  free" not in "\n".join(lines(shown, 72, 24))
 
 
 def test_long_events_are_wrapped_and_the_newest_stands_last() -> None:
     long = status(1)
     long["view"]["events"] = [{"time": "12:00:00", "text": "word " * 40}, {"time": "12:00:09", "text": "the newest"}]
     drawn = lines(long, 80, 40)
-    assert drawn[-1] == "  12:00:09  the newest"
+    assert drawn[-1] == "12:00:09  the newest"
     assert max(map(len, drawn)) <= 80
     assert sum("word" in line for line in drawn) > 2
+    assert drawn[-2].startswith(" " * 10 + "word")
+
+
+def test_what_was_decided_and_evaluated_is_told_where_there_is_room() -> None:
+    document = training()
+    drawn = lines(document, 120, 40)
+    assert "after epoch 3: evaluation loss 0.1092, accuracy 0.9667" in drawn
+    assert any(line.startswith("plan 3.1: 4 of 5 devices; attic is left out") for line in drawn)
+    assert any(line.startswith("12 s ago: kept: pi-4 works 1.3 times slower") for line in drawn)
+    assert "kept" not in "\n".join(lines(document, 120, 24))
+    document["job"]["state"] = "finished"
+    assert "kept" not in "\n".join(lines(document, 120, 40))
+
+
+def test_nobody_in_trouble_is_among_those_that_are_only_counted() -> None:
+    document = status(100)
+    document["members"][90]["state"] = "suspect"
+    document["members"][95] |= {"state": "dead", "layers": None}
+    drawn = "\n".join(lines(document, 80, 24))
+    assert "? pi-90 " in drawn
+    assert re.search(r"… \d+ more: \d+ alive, 1 dead", drawn)
+
+
+def test_only_time_and_share_stay_beside_a_short_bar() -> None:
+    assert next(line for line in lines(status(), 40, 24) if "█" in line).endswith(" 30%  1 min 23 s left")
+
+
+def test_nothing_is_called_complete_before_it_is() -> None:
+    nearly = status()
+    nearly["job"] |= {"step": 399, "steps": 400}
+    assert " 99%  step 399/400" in "\n".join(lines(nearly, 80, 24))
+
+
+def test_further_routes_are_counted() -> None:
+    several = status(2)
+    several["plan"]["routes"] *= 3
+    assert "and 2 more routes" in lines(several, 80, 24)
+
+
+def test_what_is_told_again_and_again_does_not_push_out_what_matters() -> None:
+    routine = [
+        {"time": f"12:00:{second:02}", "text": text}
+        for second in range(40)
+        for text in ("kept: no other plan is faster", f"epoch {second}: evaluation loss 0.1")
+    ]
+    long = status()
+    long["view"]["events"] = [{"time": "11:59:59", "text": "pi-4 died: its port refuses"}, *routine]
+    drawn = lines(long, 80, 24)
+    assert drawn[-3:] == [
+        "11:59:59  pi-4 died: its port refuses",
+        "12:00:39  kept: no other plan is faster",
+        "12:00:39  epoch 39: evaluation loss 0.1",
+    ]
 
 
 def test_the_summary_lists_members_in_the_order_of_the_pipeline() -> None:
