@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import struct
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +15,10 @@ from edged.errors import ConfigError, JobFailedError, KeyRefusedError, NoNodeErr
 from edged.telemetry.paths import local_socket_path
 
 _CONNECT_SECONDS = 5.0
+_CREDENTIALS = struct.Struct("iII")
+"""Process, user and group of a Unix socket's other end, see unix(7)."""
+
+_SUPERUSER = 0
 _ERRORS: dict[int, type[UserError]] = {
     error.exit_status: error for error in (JobFailedError, ConfigError, NoNodeError, KeyRefusedError)
 }
@@ -21,9 +27,10 @@ _ERRORS: dict[int, type[UserError]] = {
 class Client:
     """One home's node, as seen from another process of the same device. Every request takes a connection of its own."""
 
-    def __init__(self, home: Path) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, home: Path, patience_seconds: float | None = None) -> None:
+        """Connect to nothing yet. ``patience_seconds``: of waiting for an answer; ``None``: as long as it takes."""
         self.home = home
+        self._patience_seconds = patience_seconds
 
     def ask(self, command: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return its one answer.
@@ -48,20 +55,23 @@ class Client:
                     yield self._checked(line)
             except (ConnectionError, ValueError) as error:
                 raise self._gone() from error
+            except TimeoutError as error:
+                raise NoNodeError(f"the node in {self.home} does not answer; its log may tell why") from error
 
     def connect(self) -> socket.socket:
-        """A fresh connection. Raises ``NoNodeError``."""
+        """A fresh connection. Raises ``NoNodeError``, and ``ConfigError`` if another user listens there."""
         path = local_socket_path(self.home)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(_CONNECT_SECONDS)
         try:
             connection.connect(str(path))
+            _refuse_other_user(connection, path)
         except OSError as error:
             connection.close()
             raise NoNodeError(
                 f"no node is running in {self.home}: start one with `edged join --home {self.home}`"
             ) from error
-        connection.settimeout(None)
+        connection.settimeout(self._patience_seconds)
         return connection
 
     def _checked(self, line: bytes) -> dict[str, Any]:
@@ -72,3 +82,14 @@ class Client:
 
     def _gone(self) -> NoNodeError:
         return NoNodeError(f"the node in {self.home} went away: start it again with `edged join --home {self.home}`")
+
+
+def _refuse_other_user(connection: socket.socket, path: Path) -> None:
+    """The short path of a socket lies in a folder that all users share: who listens there may be anybody."""
+    user = path.stat().st_uid
+    if hasattr(socket, "SO_PEERCRED"):
+        known = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        user = _CREDENTIALS.unpack(known)[1]
+    if os.geteuid() not in {user, _SUPERUSER} and user != _SUPERUSER:
+        connection.close()
+        raise ConfigError(f"{path} is the socket of another user (number {user}): choose another --home")

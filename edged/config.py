@@ -34,7 +34,8 @@ class Settings:
     many times slower. ``replicas``: how many nodes besides the leader keep copies of a node's layers, where this one
     leads.
     ``forks``: whether a minority that hears only silence goes on as a fork (``--minority``). ``metrics``: where metrics
-    are served, if they are. ``journal_bytes``: room for the journal on the disk.
+    are served, if they are. ``journal_bytes``: room for the journal on the disk. ``unattended``: nobody sits in front
+    of this node.
     """
 
     home: Path
@@ -54,6 +55,7 @@ class Settings:
     log_format: str
     metrics: tuple[str, int] | None = None
     journal_bytes: int = 2**24
+    unattended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("log-format", _one_of("text", "json"), "text", "log lines as `text` or as `json` (`docs/metrics.md#logs`)"),
     Option("journal", _journal, 2**24, "room for the journal on the disk; the oldest half is overwritten"),
     Option("metrics-port", _metrics, None, _METRICS, unset="off"),
+    Option("unattended", _flag, False, "for services: no live view, no key in the log, a start waits for a network"),
 )
 
 
@@ -279,10 +282,11 @@ def settings(home: Path, flags: Mapping[str, Any], environment: Mapping[str, str
         slowdown=value["slowdown"],
         replicas=value["replicas"],
         forks=value["minority"] == "fork",
-        tui=value["tui"],
+        tui=value["tui"] and not value["unattended"],
         log_format=value["log-format"],
         metrics=value["metrics-port"],
         journal_bytes=value["journal"],
+        unattended=value["unattended"],
     )
 
 

@@ -11,10 +11,10 @@ torch is not imported here: the compute thread does that once the node has been 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -28,10 +28,9 @@ from edged.compute.thread import ComputeThread
 from edged.config import Settings
 from edged.core.beginning import Beginning
 from edged.core.electorate import SavedVote
-from edged.core.events import JobSubmitted, LeaveAsked
+from edged.core.events import JobSubmitted
 from edged.core.expelling import EXPELLED
 from edged.core.ids import PROTOCOL_VERSION
-from edged.core.leaving import PATIENCE_SECONDS
 from edged.core.messages import MemberRecord
 from edged.errors import BrokenInvariantError, ConfigError, ExpelledError, KeyRefusedError, UserError
 from edged.replication.policy import interval
@@ -45,6 +44,7 @@ from edged.roles.device import Device
 from edged.roles.disk import Disk
 from edged.roles.endpoint import Endpoint
 from edged.roles.engine import Engine
+from edged.roles.farewell import AT_ONCE, Farewell
 from edged.roles.freeing import release
 from edged.roles.intake import Intake
 from edged.roles.keeper import Keeper
@@ -60,6 +60,7 @@ from edged.roles.reporter import Reporter
 from edged.roles.shelf import Shelf
 from edged.roles.source import Source
 from edged.roles.status import address
+from edged.roles.supervision import Supervision, sentence
 from edged.roles.survey import Survey
 from edged.roles.worker import Worker
 from edged.strategies import PLANNERS
@@ -67,8 +68,10 @@ from edged.telemetry.counters import Counters
 from edged.telemetry.journal import Journal
 from edged.telemetry.logs import LOG_NAME, configure, name_node, topic_logger
 from edged.telemetry.paths import local_socket_path
+from edged.telemetry.supervisor import Supervisor
 from edged.transport.banned import is_shut_out, mark_shut_out
 from edged.transport.identity import load_identity
+from edged.transport.interfaces import await_network
 from edged.transport.network import ZmqTransport
 from edged.transport.notices import Notice
 from edged.transport.search import read_names
@@ -81,8 +84,8 @@ except ImportError:  # Windows has none; asyncio's own loop does the same, slowe
 else:
     LOOP_FACTORY = new_event_loop
 
-LEAVE_SECONDS = 1.2
-"""A node that nothing holds any more is gone after this long, whatever its peers say."""
+NETWORK_SECONDS = 60.0
+"""How long a node that nobody sits in front of waits at its start for the network, which may come up after it."""
 
 DOOR_SECONDS = 10.0
 """How long a node to which one seed showed another key waits for another seed to let it in."""
@@ -103,7 +106,6 @@ SEED_BITS = 53
 """As many as any reader of the journal's JSON keeps."""
 
 INTERRUPTED = 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _ignore(_result: object) -> None:
@@ -122,12 +124,15 @@ def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> NoRet
     terminal, say). Raises ``UserError`` (``ConfigError``, ``KeyRefusedError``) for what the user can mend.
     """
     configure(settings.log_format)
+    os.umask((os.umask(0o077) | 0o022) & 0o077)  # others write into no file of a node, whatever its user's umask
     sys.setswitchinterval(SWITCH_SECONDS)
     lock = HomeLock(settings.home)
     thread = ComputeThread()
     try:
         if settings.tui:  # a log line would tear the live view
             configure(settings.log_format, file=settings.home / LOG_NAME)
+        if settings.unattended:
+            faulthandler.enable()  # a watchdog ends a loop that hangs by SIGABRT: the log is to say where it hung
         with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
             status = runner.run(_run(settings, thread, before_exit))
             thread.stop(THREAD_SECONDS)
@@ -176,7 +181,8 @@ class Daemon:
         self._disk = Disk()
         self._server: LocalServer | None = None
         self._endpoint: Endpoint | None = None
-        self._asked_to_leave = False
+        self._farewell = Farewell(self._tell_person, self._abandon)
+        self._supervision = Supervision(Supervisor.from_environment(os.environ, os.getpid()))
         self._begun = asyncio.get_running_loop().time()
         self.journal = Journal(settings.home / "journal", settings.journal_bytes // 2)
         identity = load_identity(settings.home)
@@ -199,6 +205,10 @@ class Daemon:
     async def open(self) -> None:
         """Bind everything, join core and roles, say that the node can be used. Raises ``ConfigError``."""
         settings = self._settings
+        self._farewell.open()
+        if settings.unattended:
+            self._supervision.say(STATUS="waiting for a network")
+            await await_network(settings.listen[0], NETWORK_SECONDS, lambda: self._farewell.asked)
         ballot = Ballot(settings.home / "vote.json")
         vote = ballot.load()
         register = Register(settings.home / "jobs.json")
@@ -265,8 +275,9 @@ class Daemon:
         commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post)
         self._server = LocalServer(path, commands)
         await self._server.open()
+        meter = Meter(settings.cluster, settings.seeds, observer, counters, engine, self.transport, node)
+        self._sentence = lambda: sentence(meter.why_not_ready(), observer)
         if settings.metrics is not None:
-            meter = Meter(settings.cluster, settings.seeds, observer, counters, engine, self.transport, node)
             self._endpoint = Endpoint(settings.metrics, meter.pages())
             await self._endpoint.open()
             topic_logger("daemon").info("metrics and health: %s", self._endpoint.url)
@@ -281,8 +292,6 @@ class Daemon:
             node.membership.round_trips,
             source.waiting,
         )
-        for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
         self._disk.start()
         self._thread.start()
         worker.start(device.measure, device.free_memory, lambda reason: self._refuse(ConfigError(reason)))
@@ -298,9 +307,11 @@ class Daemon:
         """Run until the node leaves; returns why. Raises what broke it, or ``KeyRefusedError``."""
         loop = asyncio.get_running_loop()
         pumping, reporting = loop.create_task(self.pump.run()), loop.create_task(self._reporter.run())
+        supervised = self._supervision.start(self._sentence)
+        self._farewell.serve(self.pump, self._leaving)
         ends: set[asyncio.Future[Any]] = {pumping, reporting, self._refused}
         try:
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*ends, supervised}, return_when=asyncio.FIRST_COMPLETED)
             for end in done - {pumping}:
                 end.result()
             return await pumping
@@ -315,6 +326,7 @@ class Daemon:
 
     async def close(self) -> None:
         """Close everything that was opened, once what is held is on the disk; safe after a failed ``open``."""
+        self._supervision.stop("leaving: what is held goes to the disk")
         for server in (self._server, self._endpoint):
             if server is not None:
                 await server.close()
@@ -327,15 +339,15 @@ class Daemon:
         await asyncio.to_thread(self._disk.stop)
         await self.transport.close()
         self.journal.close()
-        for number in SIGNALS:  # until now a second one ends the wait for the disk
-            asyncio.get_running_loop().remove_signal_handler(number)
+        await self._supervision.close()  # until now the loop had to go round ...
+        self._farewell.close()  # ... and a second signal ended the wait for the disk
 
     def _announce(self, own: MemberRecord) -> None:
         door = address(own)
         if self._key_is_new and not self._settings.tui:
             seed = door.removeprefix("tcp://")
             cluster = "" if self._settings.cluster == "edged" else f" --cluster {self._settings.cluster}"
-            if self._settings.log_format == "json":  # a machine reads this: the key does not belong into its logs
+            if self._settings.log_format == "json" or self._settings.unattended:  # no key belongs into a log
                 topic_logger("daemon").info("made a cluster key; `edged key join-command` prints the line to share")
             else:
                 _tell(f"join from another device with:  edged join{cluster} --key {self._token} --seed {seed}")
@@ -377,18 +389,6 @@ class Daemon:
         if not self._refused.done():
             self._refused.set_exception(error)
 
-    def _signalled(self) -> None:
-        """The first signal leaves gracefully, the second at once."""
-        if self._asked_to_leave:
-            self._abandon()
-        self._asked_to_leave = True
-        self.pump.post(LeaveAsked())
-        seconds = LEAVE_SECONDS
-        if self._leaving.asked and not self._leaving.goes:
-            seconds += PATIENCE_SECONDS
-            self._tell_person("leaving: moving layers first; press Ctrl-C again to leave at once")
-        asyncio.get_running_loop().call_later(seconds, self.pump.stop, "its time to say goodbye was over")
-
     def _tell_person(self, text: str) -> None:
         """Say something to whoever sits in front of this node."""
         if self._settings.tui or self._settings.log_format == "json":
@@ -405,6 +405,10 @@ class Daemon:
             local_socket_path(self._settings.home).unlink(missing_ok=True)
         self.journal.close()
         self._before_exit()
+        if self._settings.log_format == "json" and not self._settings.tui:
+            topic_logger("daemon").warning("%s", AT_ONCE)
+        else:
+            _tell(AT_ONCE)
         os._exit(INTERRUPTED)
 
 

@@ -21,6 +21,14 @@ Expected failures (a peer that dies, a transfer that breaks off) are events, not
 
 from __future__ import annotations
 
+from typing import Final
+
+UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What taking a foreign JSON document apart raises, where it is none, or not of the form that it should have.
+
+A wrong type, a field that is missing, ``Infinity`` for a whole number, a thousand brackets in each other.
+"""
+
 
 class EdgedError(Exception):
     """Anything that edged raises on purpose."""

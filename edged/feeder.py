@@ -38,7 +38,7 @@ from edged.compute.prefetch import Prefetcher
 from edged.compute.rows import RowReader, WantRows
 from edged.compute.sampling import Sampler
 from edged.core.job import Work
-from edged.errors import JobError, MalformedError, UserError
+from edged.errors import UNREADABLE, JobError, MalformedError, UserError
 from edged.job import Job
 from edged.replication.samples import read_copy
 from edged.roles.spool import Submitted, read_submitted, spec_from_json
@@ -158,7 +158,7 @@ def _feed_copy(folder: Path) -> Feed:
     try:
         copy = read_copy(folder)
         sampler = CopySampler(spec_from_json(copy.spec), copy.layouts, copy.files)
-    except (MalformedError, OSError, ValueError, KeyError, TypeError) as error:
+    except (MalformedError, OSError, *UNREADABLE) as error:
         raise JobError(f"the copy of the samples in {folder} cannot be read: {error}") from error
     return lambda connection, stream, on_closed: _feed(connection, stream, sampler, sampler, on_closed)
 

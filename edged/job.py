@@ -55,6 +55,10 @@ _UNFIT = {
 }
 _EXAMPLES = {"optimizer": "AdamW", "scheduler": "CosineAnnealingLR"}
 _UNFIT_ARGUMENTS = ("capturable", "differentiable")
+
+REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
+"""What torch raises for numbers that an optimizer or a scheduler does not take: ``betas=()``, ``step_size_up=0``."""
+
 FAST_PATHS = ("foreach", "fused")
 """Arguments of optimizers that only change how torch computes, and in places the bits; they are left out."""
 
@@ -330,7 +334,7 @@ def _check_optimizer(optimizer: object) -> torch.optim.Optimizer:
     probe = type(kind.__name__, (kind,), plain)
     try:
         built: torch.optim.Optimizer = probe([nn.Parameter(torch.zeros(2, 2))], **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except REFUSALS as error:
         raise JobError(f"optimizer: {optimizer.func.__name__}: {error}; mend the arguments of the partial") from error
     return built
 
@@ -346,7 +350,7 @@ def _check_scheduler(scheduler: object, optimizer: torch.optim.Optimizer) -> Non
     arguments = checked_arguments("scheduler", scheduler)
     try:
         scheduler.func(optimizer, **arguments)
-    except (TypeError, ValueError, KeyError) as error:
+    except REFUSALS as error:
         raise JobError(f"scheduler: {scheduler.func.__name__}: {error}; mend the arguments of the partial") from error
 
 

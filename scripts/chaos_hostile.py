@@ -1,7 +1,8 @@
 """A member that has lost its mind: it joins a cluster properly, then sends frames that nobody honest sends.
 
 Used by the scenarios ``flipped-bit`` (sound frames in which one bit is wrong) and ``malformed-storm`` (noise, truncated
-and endless frames, unknown kinds, pieces of parcels that were never opened), on control and bulk connections alike. It
+and endless frames, unknown kinds, pieces of parcels that were never opened), on control and bulk connections alike.
+With ``--rounds`` it knocks again when it has been cut off, as a process that was just started would, and goes on. It
 prints ``{"sent": n, "refused": n}`` when it is done: how many frames the nodes took in, and how many not any more.
 """
 
@@ -13,6 +14,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +103,10 @@ def storm(rng: random.Random) -> Iterator[tuple[Kind, list[bytes]]]:
 ATTACKS = {"flipped-bit": flips, "malformed-storm": storm}
 
 
-async def join(identity: Identity, key: str, seeds: list[tuple[str, int]]) -> list[MemberRecord]:
+async def join(identity: Identity, cluster: str, key: str, seeds: list[tuple[str, int]]) -> list[MemberRecord]:
     """Be admitted by every seed; their records."""
     transport = ZmqTransport(
-        identity, name="mallory", cluster="testbed", key=key, listen=("127.0.0.1", 0), seeds=seeds, discovery=False
+        identity, name="mallory", cluster=cluster, key=key, listen=("127.0.0.1", 0), seeds=seeds, discovery=False
     )
     await transport.open()
     met: dict[NodeId, MemberRecord] = {}
@@ -152,6 +154,11 @@ class Sender:
                 self._in_vain = 0
             return
 
+    def close(self) -> None:
+        """Hang up; what is on its way may still arrive."""
+        for made in self._sockets.values():
+            made.close(linger=200)
+
     def _connected(self, kind: Kind) -> zmq.Socket[bytes]:
         record = self._record
         port = record.control_port if kind is CONTROL_KIND else record.bulk_port
@@ -168,18 +175,24 @@ def main() -> None:
     parser.add_argument("nodes", nargs="+", help="HOST:PORT of each node")
     parser.add_argument("--key-file", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--frames", type=int, default=400, help="for each node")
+    parser.add_argument("--frames", type=int, default=400, help="for each node, in each round")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--cluster", default="testbed")
     options = parser.parse_args()
     seeds = [(host, int(port)) for host, _, port in (node.rpartition(":") for node in options.nodes)]
-    identity = new_identity()
-    records = asyncio.run(join(identity, options.key_file.read_text(encoding="utf-8").strip(), seeds))
-    context = new_context()
-    senders = [Sender(context, identity, record) for record in records]
+    key = options.key_file.read_text(encoding="utf-8").strip()
+    identity, context, senders = new_identity(), new_context(), []
     frames = ATTACKS[options.attack](random.Random(options.seed))
-    for _ in range(options.frames):
-        kind, message = next(frames)
-        for sender in senders:
-            sender.send(kind, message)
+    for boot in range(1, options.rounds + 1):
+        records = asyncio.run(join(replace(identity, boot=boot), options.cluster, key, seeds))
+        fresh = [Sender(context, identity, record) for record in records]
+        senders += fresh
+        for _ in range(options.frames):
+            kind, message = next(frames)
+            for sender in fresh:
+                sender.send(kind, message)
+        for sender in fresh:
+            sender.close()
     context.destroy(linger=200)
     print(json.dumps({"sent": sum(s.sent for s in senders), "refused": sum(s.refused for s in senders)}))
 

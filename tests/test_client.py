@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +91,36 @@ def test_the_package_exports_what_it_promises() -> None:
     assert all(getattr(edged, name) for name in dir(edged))
     with pytest.raises(AttributeError, match="has no attribute 'pipeline'"):
         _ = edged.pipeline
+
+
+@contextmanager
+def being(user: int) -> Iterator[None]:
+    """Another user, as far as files and sockets go."""
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be several users")
+def test_the_socket_of_another_user_is_refused_before_anything_is_said() -> None:
+    """Who makes the folder of a short socket's path first could answer in the node's place."""
+    mine, other = 65534, 65533
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as trap:
+        home = Path(folder)
+        home.chmod(0o777)
+        with being(other):
+            trap.bind(str(home / "node.sock"))
+            trap.listen()
+        (home / "node.sock").chmod(0o777)
+        with (
+            being(mine),
+            pytest.raises(ConfigError, match=f"the socket of another user .number {other}.: choose another"),
+        ):
+            Client(home).ask("submit", job="abc")
+        near, _ = trap.accept()
+        with near:
+            assert near.recv(100) == b""
+        with being(other):
+            Client(home).connect().close()

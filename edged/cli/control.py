@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edged.cli import completion
 from edged.cli.jobs import JobArgument
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
@@ -22,7 +23,10 @@ EXPEL_SECONDS = 15.0
 LOOK_SECONDS = 0.2
 PRESENT = {"alive", "suspect"}
 
-NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name or id (see `edged status`).")]
+NodeArgument = Annotated[
+    str,
+    typer.Argument(metavar="NODE", help="A node's name or id (see `edged status`).", autocompletion=completion.nodes),
+]
 
 
 def pause(job: JobArgument, home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -46,7 +50,12 @@ def resume(job: JobArgument, home_flag: HomeOption = None, as_json: JsonOption =
 
 def leave(
     node: Annotated[
-        str | None, typer.Argument(metavar="[NODE]", help="Another node, by name or id; default: this home's.")
+        str | None,
+        typer.Argument(
+            metavar="[NODE]",
+            help="Another node, by name or id; default: this home's.",
+            autocompletion=completion.nodes,
+        ),
     ] = None,
     home_flag: HomeOption = None,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edged.cli import completion
 from edged.cli.options import JsonOption, home, print_json, threads_here
 from edged.compute.job_reference import parse_overrides
 from edged.compute.loading import collector_paused
@@ -53,7 +54,10 @@ def plan(
     job_file: Annotated[str, typer.Argument(metavar="JOB.py[:function]", help="The file with the job.")],
     cluster: ClusterOption,
     strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Show this strategy's plan, not the best.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Show this strategy's plan, not the best.", autocompletion=completion.strategies
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for `edged train`.")

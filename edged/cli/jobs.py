@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from edged.cli import completion
 from edged.cli.options import HomeOption, JsonOption, home, print_json, threads_here
 from edged.client import Client
 from edged.compute.job_reference import parse_overrides, split
@@ -24,7 +26,10 @@ _ACTIVE = {"queued", "preparing", "running", "waiting"}
 _SET = "Change an argument of the function, a field, or a number of the optimizer (optimizer.lr=0.01); repeatable."
 
 JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="A job's id, its beginning, or name (see `edged jobs`).")
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job's id, its beginning, or name (see `edged jobs`).", autocompletion=completion.jobs
+    ),
 ]
 
 
@@ -64,8 +69,8 @@ def train(
             print(job)
         return
     written = _follow(client, job, as_json=as_json)
-    if target not in {None, written}:
-        print(f"edged: the weights are not in {target}: the node's log tells why", file=sys.stderr)
+    if target is not None and written != target:
+        _fetch(Path(written), Path(target))
 
 
 def _hand_over(
@@ -177,6 +182,19 @@ def _follow(client: Client, job: str, *, as_json: bool) -> str:
     if not as_json:
         print(last["output"])
     return str(last["output"])
+
+
+def _fetch(result: Path, target: Path) -> None:
+    """Copy the weights to where the node could not write them: as a service it may write to its home only."""
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        shutil.copyfile(result, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        why = f"{error.filename}: {error.strerror}"
+        print(f"edged: the weights are not in {target}: {why}; the node's log tells more", file=sys.stderr)
 
 
 def _why(job: str, failed: Mapping[str, Any]) -> str:

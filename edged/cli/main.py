@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli import control, demo, doctor, foresight, jobs, keys, look, node
+from edged.cli import control, demo, doctor, foresight, init, jobs, keys, look, node, service
 from edged.errors import UserError
 
 INTERRUPTED = 130
@@ -35,6 +35,8 @@ app.command()(control.leave)
 app.command()(control.expel)
 app.add_typer(keys.app, name="key")
 app.add_typer(node.config_app, name="config")
+app.add_typer(service.app, name="service")
+app.command()(init.init)
 app.command()(jobs.train)
 app.command("jobs")(jobs.list_jobs)
 app.command()(jobs.attach)

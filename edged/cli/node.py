@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edged.cli.completion import one_of
 from edged.cli.keys import join_line, own_address
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.config import Setting, Settings, resolve, settings
@@ -49,7 +50,12 @@ def join(
         str | None, typer.Option(metavar="N", help="Compute threads; 0: OMP_NUM_THREADS, else all cores.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute; default: auto.")
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda|mps",
+            help="Where to compute; default: auto.",
+            autocompletion=one_of("auto", "cpu", "cuda", "mps"),
+        ),
     ] = None,
     slowdown: Annotated[str | None, typer.Option(metavar="X", help="Emulate a device X times slower.")] = None,
     replicas: Annotated[
@@ -59,12 +65,17 @@ def join(
     minority: Annotated[
         str | None,
         typer.Option(
-            metavar="fork|wait", help="What nodes do that reach no majority: go on as a fork (default), or wait."
+            metavar="fork|wait",
+            help="What nodes do that reach no majority: go on as a fork (default), or wait.",
+            autocompletion=one_of("fork", "wait"),
         ),
     ] = None,
     tui: Annotated[bool | None, typer.Option("--tui/--no-tui", help="The live view (only on a terminal).")] = None,
     log_format: Annotated[
-        str | None, typer.Option(metavar="text|json", help="How log lines look; default: text.")
+        str | None,
+        typer.Option(
+            metavar="text|json", help="How log lines look; default: text.", autocompletion=one_of("text", "json")
+        ),
     ] = None,
     journal: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Room for the journal on the disk; default: 16MiB.")
@@ -72,6 +83,12 @@ def join(
     metrics_port: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Serve /metrics, /healthz and /readyz; on 127.0.0.1 without HOST."),
+    ] = None,
+    unattended: Annotated[
+        bool | None,
+        typer.Option(
+            "--unattended/--attended", help="For services: no live view, no key in the log; wait for a network."
+        ),
     ] = None,
     leave_at_eof: Annotated[
         bool, typer.Option("--leave-at-eof", hidden=True, help="Leave when standard input ends.")
@@ -100,6 +117,7 @@ def join(
         "log-format": log_format,
         "journal": journal,
         "metrics-port": metrics_port,
+        "unattended": unattended,
     }
     chosen = settings(home(home_flag), flags, os.environ)
     if key:

@@ -26,7 +26,7 @@ import torch
 from edged.compute.rows import Rows, WantRows
 from edged.compute.tensors import to_wire
 from edged.core.job import Phase, Work
-from edged.errors import MalformedError
+from edged.errors import UNREADABLE, MalformedError
 
 _LENGTH: Final = struct.Struct(">I")
 _LARGEST_HEADER_BYTES: Final = 1 << 20
@@ -50,7 +50,7 @@ def read_request(stream: BinaryIO) -> Work | WantRows | None:
             return WantRows(Phase(phase), int(first_row))
         version, phase, micro_batch = document["draw"]
         return Work(int(version), Phase(phase), int(micro_batch))
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"a request that asks for no micro-batch: {text[:100]!r}") from error
 
 

@@ -11,6 +11,7 @@ parameters over nodes gives the same bits. The *training document*, JSON, is wha
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +21,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from edged.compute.plain_numbers import plain, restored
-from edged.errors import JobError
-from edged.job import FAST_PATHS, OPTIMIZERS, SCHEDULERS, Job, check_choice, checked_arguments
+from edged.errors import UNREADABLE, JobError
+from edged.job import FAST_PATHS, OPTIMIZERS, REFUSALS, SCHEDULERS, Job, check_choice, checked_arguments
 
 _HOST_KEYS: Final = frozenset({"step", "mu_product", "eta", "mu"})
 """Counters without dimensions, which torch's plain forms keep on the CPU."""
@@ -72,21 +73,14 @@ def read(document: str) -> Training:
         found = json.loads(document)
         optimizer = _choice("optimizer", found["optimizer"])
         scheduler = found.get("scheduler")
-        clip_norm = found.get("clip_norm")
         return Training(
             optimizer,
             None if scheduler is None else _choice("scheduler", scheduler),
-            None if clip_norm is None else float(clip_norm),
+            _norm(found.get("clip_norm")),
             _steps(found.get("average_every", 0)),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise JobError(f"the training document is malformed ({type(error).__name__}: {error})") from error
-
-
-def _steps(number: object) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise TypeError(f"a number of steps, not {number!r}")
-    return number
 
 
 class Optimizer:
@@ -170,7 +164,7 @@ class Optimizer:
                 if name not in self._parameters:
                     continue
                 self._optimizer.state[self._parameters[name]].update(restored(entry))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNREADABLE as error:
             raise JobError(f"the optimizer's numbers do not fit ({type(error).__name__}: {error})") from error
         for name, found in tensors.items():
             if name not in self._parameters:
@@ -214,7 +208,23 @@ def _describe(what: str, call: partial[Any]) -> dict[str, Any]:
 
 def _choice(what: str, found: Mapping[str, Any]) -> _Choice:
     check_choice(what, found["name"])
-    return _Choice(found["name"], restored(found["arguments"]))
+    arguments = restored(found["arguments"])
+    if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
+        raise TypeError(f"the arguments of the {what} have no names")
+    return _Choice(found["name"], arguments)
+
+
+def _steps(number: object) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise TypeError(f"a number of steps, not {number!r}")
+    return number
+
+
+def _norm(found: Any) -> float | None:
+    norm = None if found is None else float(found)
+    if norm is not None and not 0.0 < norm < math.inf:
+        raise ValueError(f"clip_norm is {norm}")
+    return norm
 
 
 def _forms(choice: _Choice) -> dict[str, Any]:
@@ -226,5 +236,5 @@ def _forms(choice: _Choice) -> dict[str, Any]:
 def _built(what: str, kind: Any, first: Any, arguments: Mapping[str, Any]) -> Any:
     try:
         return kind(first, **arguments)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+    except REFUSALS as error:
         raise JobError(f"{what}: {kind.__name__}: {error}; mend the numbers of the {what}") from error

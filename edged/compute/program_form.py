@@ -23,6 +23,8 @@ VERSION: Final = 1
 """Number of the form; another one is refused."""
 MAX_ITEMS: Final = 200_000
 """Most operations, state entries, or items of any list."""
+MAX_ARGUMENTS: Final = 64
+"""Most arguments of an operation; no overload of ATen takes half as many."""
 MAX_TEXT: Final = 1_000
 """Longest name or string, in characters."""
 MAX_DEPTH: Final = 4
@@ -87,7 +89,7 @@ def load(data: bytes | memoryview) -> Program:
     if not isinstance(document, dict) or set(document) != set(fields):
         raise ProgramRefusedError(f"a program has the fields {', '.join(fields)}")
     if document["version"] != VERSION:
-        raise ProgramRefusedError(f"the program has form {document['version']!r}; this node reads form {VERSION}")
+        raise ProgramRefusedError(f"the program has form {_short(document['version'])}; this node reads form {VERSION}")
     values = {name: read(document[name]) for name, read in fields.items() if name != "version"}
     program = Program(**values)
     check_structure(program)
@@ -191,7 +193,16 @@ def _metric(value: Any) -> tuple[str, str]:
 def _operation(value: Any) -> Operation:
     operation = Operation(
         *_record(
-            value, _text, _list(_argument), _list(_keyword), _list(_text), _truth, _truth, _truth, _list(_change), _text
+            value,
+            _text,
+            _list(_argument, MAX_ARGUMENTS),
+            _list(_keyword, MAX_ARGUMENTS),
+            _list(_text),
+            _truth,
+            _truth,
+            _truth,
+            _list(_change, MAX_ARGUMENTS),
+            _text,
         )
     )
     if operation.name not in SCALAR_OPERATIONS:

@@ -227,7 +227,8 @@ def _write_spool(folder: Path, program: bytes, captured: Captured, document: Map
     """
     partial = folder.with_name(f".{folder.name}.partial")
     try:
-        partial.mkdir(parents=True, mode=0o700)
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial.mkdir(mode=0o700)
         (partial / "program.msgpack").write_bytes(program)
         (partial / "job.json").write_text(json.dumps(document), encoding="utf-8")
         for name in ("program.msgpack", "job.json"):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from edged.core.ids import NodeId, Stamp
 
+SHOWN = 16
+"""Most micro-batches that a refusal names: a peer's plan may have sixty thousand, and its refusal is logged."""
+
 
 class PlanError(ValueError):
     """A plan that no cluster can run; the message says which rule it breaks."""
@@ -64,7 +67,8 @@ class Plan:
             raise PlanError("a plan needs at least one route")
         dealt = sorted(m for route in self.routes for m in route.micro_batches)
         if dealt != list(range(self.micro_batches)):
-            raise PlanError(f"micro-batches 0..{self.micro_batches - 1} must each follow one route, got {dealt}")
+            got = f"{dealt}" if len(dealt) <= SHOWN else f"{len(dealt)} numbers: {dealt[:SHOWN]}..."
+            raise PlanError(f"micro-batches 0..{self.micro_batches - 1} must each follow one route, got {got}")
         for route in self.routes:
             _check_route(route, self.layers)
 

@@ -28,7 +28,7 @@ from typing import Any, Final
 from edged.core.ids import JobId
 from edged.core.job import Phase
 from edged.core.messages import TensorSpec
-from edged.errors import MalformedError
+from edged.errors import UNREADABLE, MalformedError
 from edged.replication.tensor_file import OtherFormError, sync_folder, write_file
 
 CHECK_BYTES: Final = 32 * 2**20
@@ -70,7 +70,8 @@ class Incoming:
         """Add rows, one buffer for each input. Raises ``OSError``."""
         if not self._digests:
             shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir(parents=True, mode=0o700)
+            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.mkdir(mode=0o700)
         for number, buffer in enumerate(rows):
             path = _path(self._folder, phase, number)
             self._digests.setdefault(path.name, hashlib.sha256()).update(buffer)
@@ -116,7 +117,7 @@ def read_copy(folder: Path) -> SampleCopy:
         spec = dict(document["spec"])
         digests = {folder / str(name): str(each) for name, each in document["digests"].items()}
         wanted = {Phase.TRAIN: int(spec["samples"]), Phase.EVALUATE: int(spec["eval_samples"])}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"{path} is damaged: {error}") from error
     files = {}
     for phase, specs in layouts.items():

@@ -25,7 +25,7 @@ from typing import Any, Final
 from edged.core.ids import JobId
 from edged.core.job import JobSpec
 from edged.core.messages import Holding
-from edged.errors import EdgedError, MalformedError
+from edged.errors import UNREADABLE, EdgedError, MalformedError
 from edged.replication.snapshots import HeldState, cut
 from edged.replication.tensor_file import (
     OtherFormError,
@@ -90,7 +90,8 @@ class Store:
         if not folder.exists():
             if sum(any(self._files(JobId(other.name))) for other in self._folders()) >= MOST_JOBS:
                 raise FullError(f"{MOST_JOBS} other jobs that are not over lie in {self._folder}")
-            folder.mkdir(parents=True, mode=0o700)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(mode=0o700)
             sync_folder(self._folder)
         document = json.dumps({"spec": asdict(spec)}).encode()
         if _content(folder / "job.json") != document:
@@ -212,6 +213,6 @@ def _program_named(folder: Path) -> str:
 def _spec_in(folder: Path) -> dict[str, Any] | None:
     try:
         spec = json.loads(_content(folder / "job.json") or b"")["spec"]
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return None
     return spec if isinstance(spec, dict) else None

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Final
 
 from edged.core.ids import JobId
 from edged.core.messages import Holding, HoldingKind, TensorSpec
-from edged.errors import MalformedError
+from edged.errors import UNREADABLE, MalformedError
 from edged.replication.snapshots import HeldState
 
 _FORM: Final = 1
@@ -174,7 +174,7 @@ def _header(file: BinaryIO) -> tuple[str, str]:
     try:
         metadata = json.loads(file.read(size))["__metadata__"]
         return str(metadata["edged"]), str(metadata["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"{file.name} is damaged or not edged's: {error}") from error
 
 
@@ -182,7 +182,7 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
         form = document["form"]
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"{path} is damaged: {error}") from error
     if form != _FORM or not isinstance(document, dict):
         raise OtherFormError(f"{path} was written by another version of edged")
@@ -195,7 +195,7 @@ def _tensors(document: dict[str, Any]) -> tuple[TensorSpec, ...]:
             TensorSpec(str(name), str(dtype), tuple(map(int, shape)), tuple(map(int, strides)), int(size), int(offset))
             for name, dtype, shape, strides, size, offset in document["tensors"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"a damaged description of tensors: {error}") from error
 
 
@@ -204,7 +204,7 @@ def _holding(document: dict[str, Any]) -> Holding:
         first, last, version = (int(document[key]) for key in ("first_layer", "last_layer", "version"))
         if not (isinstance(document["job"], str) and isinstance(document["extra"], str) and 0 <= first <= last):
             raise MalformedError("a damaged description of layers")
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"a damaged description of layers: {error}") from error
     return Holding(first, last, version, HoldingKind.DISK)
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from edged.core.effects import SaveVote
 from edged.core.ids import NodeId
 from edged.core.messages import Ancestor, Electorate
-from edged.errors import ConfigError
+from edged.errors import UNREADABLE, ConfigError
 from edged.roles.pump import Table
 
 ROOM_BYTES: Final = 4096
@@ -66,7 +66,7 @@ class Ballot:
                     tuple(map(_ancestor, electorate.get("ancestors", ()))),
                 ),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise ConfigError(
                 f"{self._path} is damaged ({error}); restore it, or remove it if this node was never a voter"
             ) from error

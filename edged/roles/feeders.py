@@ -25,7 +25,7 @@ from typing import Any
 
 from edged.core.job import Phase, Work
 from edged.core.messages import TensorSpec
-from edged.errors import MalformedError
+from edged.errors import UNREADABLE, MalformedError
 from edged.transport.buffers import aligned
 
 HEADER_BYTES = 2**20
@@ -146,7 +146,7 @@ class FeederLink:
 def _parse(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise MalformedError(f"a header that is no JSON ({error})") from error
     if not isinstance(document, dict):
         raise MalformedError("a header that is no object")
@@ -164,7 +164,7 @@ def _header(document: dict[str, Any]) -> tuple[Work | tuple[Phase, int, int], tu
             version, phase, micro_batch = (int(number) for number in document["work"])
             place = Work(version, Phase(phase), micro_batch)
         specs = tuple(_spec(tensor) for tensor in document["tensors"])
-    except (KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"a header that lacks something ({error})") from error
     if sum(spec.size_bytes for spec in specs) > SAMPLE_BYTES:
         raise MalformedError(f"a micro-batch above {SAMPLE_BYTES} bytes")
@@ -174,7 +174,7 @@ def _header(document: dict[str, Any]) -> tuple[Work | tuple[Phase, int, int], tu
 def _layouts(document: dict[str, Any]) -> tuple[TensorSpec, ...]:
     try:
         return tuple(_spec(tensor) for tensor in document["layouts"])
-    except (KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise MalformedError(f"a header that lacks something ({error})") from error
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edged.errors import ConfigError, UserError
+from edged.transport.private import private_folder
 
 LINE_BYTES = 2**20
 MOST_WAITING = 10_000
@@ -57,12 +60,11 @@ class LocalServer:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Bind. Raises ``ConfigError`` if the folder cannot be written."""
+        """Bind. Raises ``ConfigError`` if the folder cannot be written, or others could."""
+        private_folder(self._path.parent)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._accept, str(self._path), limit=LINE_BYTES)
-            self._path.chmod(MODE)
+            self._server = await asyncio.start_unix_server(self._accept, sock=_bound(self._path), limit=LINE_BYTES)
         except OSError as error:
             why = error.strerror or error
             raise ConfigError(f"cannot listen on {self._path}: {why}; choose another --home") from error
@@ -114,7 +116,7 @@ class LocalServer:
         try:
             line = await reader.readline()
             request = json.loads(line) if line else None
-        except ValueError:
+        except (ValueError, RecursionError):
             request = ()
         if request is None or isinstance(request, dict):
             return request
@@ -189,6 +191,21 @@ class _Outbox:
             self._news.clear()
             await self._news.wait()
         return self._waiting.popleft()
+
+
+def _bound(path: Path) -> socket.socket:
+    """A socket that nobody else can open, not even between its birth and a later change of its mode."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with suppress(OSError):  # Linux makes the file with the mode of the socket; macOS wants to have it changed
+            os.fchmod(made.fileno(), MODE)
+        made.bind(str(path))
+        path.chmod(MODE)
+    except OSError:
+        made.close()
+        raise
+    made.setblocking(False)
+    return made
 
 
 def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:

@@ -7,17 +7,18 @@ import os
 from pathlib import Path
 
 from edged.errors import ConfigError
+from edged.transport.private import private_folder
 
 
 class HomeLock:
     """An exclusive lock on ``home/node.lock``, which also names the process that holds it."""
 
     def __init__(self, home: Path) -> None:
-        """Take the lock. Raises ``ConfigError`` naming the process that has it, or a folder that cannot be written."""
+        """Take the lock. Raises ``ConfigError`` naming the process that has it, or a folder that cannot be used."""
         path = home / "node.lock"
         try:
-            home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            private_folder(home)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}; choose another --home") from error
         try:

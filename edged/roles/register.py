@@ -13,6 +13,7 @@ from pathlib import Path
 from edged.core.effects import SaveJobs
 from edged.core.ids import JobId, NodeId
 from edged.core.messages import JobRecord, JobState
+from edged.errors import UNREADABLE
 from edged.replication.tensor_file import write_file
 from edged.roles.pump import Table
 from edged.telemetry.logs import topic_logger
@@ -37,7 +38,7 @@ class Register:
             return tuple(_record(**fields) for fields in document["jobs"])
         except FileNotFoundError:
             return ()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *UNREADABLE) as error:
             topic_logger("register").warning(
                 "%s cannot be read (%s): this node has forgotten its jobs", self._path, error
             )

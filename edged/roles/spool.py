@@ -26,10 +26,12 @@ from typing import Any, Protocol, get_type_hints
 
 from edged.core.ids import JobId
 from edged.core.job import JobSpec, LayerProfile
-from edged.errors import JobError
+from edged.core.messages import Submit
+from edged.errors import UNREADABLE, BrokenInvariantError, JobError
 from edged.replication.tensor_file import sync_folder, write_file
 from edged.roles.samples import Kind
 from edged.telemetry.logs import topic_logger
+from edged.transport.codec import encode
 
 LONGEST_ID = 64
 _ID_DIGITS = frozenset("0123456789abcdef")
@@ -126,7 +128,7 @@ class Spool:
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))["inputs"]
             return tuple(Kind(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in entries)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
 
     def take_over(self, spec: JobSpec, program: bytes, kinds: Sequence[Kind]) -> None:
@@ -134,7 +136,8 @@ class Spool:
         inputs = [[kind.name, kind.dtype, kind.shape] for kind in kinds]
         document = {"spec": asdict(spec), "feeder": None, "output": None, "inputs": inputs}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(exist_ok=True, mode=0o700)
             self.program.write_bytes(program)
             (self.folder / "job.json").write_text(json.dumps(document), encoding="utf-8")
             sync_folder(self.folder.parent)  # the result will lie in it
@@ -188,17 +191,15 @@ def open_jobs(home: Path) -> list[JobId]:
 def read_spec(path: Path) -> tuple[JobSpec, Feeder | None, Path | None]:
     """Read ``job.json``. Raises ``JobError`` where it is missing or not what ``edged train`` writes."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise JobError(f"cannot read {path}: {error.strerror}; submit the job again with `edged train`") from error
-    try:
-        document = json.loads(text)
+        document = json.loads(path.read_text(encoding="utf-8"))
         spec = spec_from_json(document["spec"])
         feeder = feeder_from_json(document["feeder"])
-        output = document["output"]
-    except (ValueError, KeyError, TypeError) as error:
+        output = None if document["output"] is None else Path(document["output"])
+    except OSError as error:
+        raise JobError(f"cannot read {path}: {error.strerror}; submit the job again with `edged train`") from error
+    except UNREADABLE as error:
         raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
-    return spec, feeder, Path(output) if output is not None else None
+    return spec, feeder, output
 
 
 def read_submitted(folder: Path) -> Submitted:
@@ -208,24 +209,32 @@ def read_submitted(folder: Path) -> Submitted:
         document = json.loads(path.read_text(encoding="utf-8"))
         data = {str(name): str(digest) for name, digest in document["data"].items()}
         return Submitted(spec_from_json(document["spec"]), data, str(document["text"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
 
 
 def spec_from_json(document: dict[str, Any]) -> JobSpec:
-    """A ``JobSpec`` from its JSON object. Raises ``ValueError`` naming the field that is missing or of a wrong type."""
+    """A ``JobSpec`` from its JSON object, within the bounds that the wire sets.
+
+    Raises one of ``UNREADABLE``, which names the field that is missing, of a wrong type or out of its bounds.
+    """
     fields = _typed(JobSpec, document, skip="layers")
     layers = tuple(
         LayerProfile(**_typed(LayerProfile, layer, skip="inputs"), inputs=_ints(layer)) for layer in document["layers"]
     )
-    return JobSpec(**fields, layers=layers)
+    spec = JobSpec(**fields, layers=layers)
+    try:
+        encode(Submit(spec))
+    except BrokenInvariantError as error:
+        raise ValueError(f"no node would take it: {error}") from error
+    return spec
 
 
 def known_spec(job: JobId, document: dict[str, Any] | None) -> JobSpec | None:
     """The spec of ``job`` as it was written beside copies of it; ``None`` if that is not one of this version."""
     try:
         spec = None if document is None else spec_from_json(document)
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return None
     return spec if spec is not None and spec.job == job else None
 
@@ -249,7 +258,7 @@ def copy_file(origin: Path, target: Path) -> None:
 
 
 def feeder_from_json(document: dict[str, Any] | None) -> Feeder | None:
-    """How to start a feeder, from its JSON object. Raises ``KeyError``, ``TypeError`` or ``AttributeError``."""
+    """How to start a feeder, from its JSON object. Raises one of ``UNREADABLE``."""
     if document is None:
         return None
     overrides = tuple((str(key), str(value)) for key, value in document.get("set", {}).items())

@@ -49,13 +49,16 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """``12:34:56 election: this node leads (term 3)``; warnings and errors name their level."""
+    """``12:34:56 election: this node leads (term 3)``; warnings and errors name their level.
+
+    A record stays one line, and moves no cursor: what others call themselves may hold anything.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        text = f"{clock} {level}{_topic(record)}: {record.getMessage()}"
+        text = f"{clock} {level}{_topic(record)}: {_visible(record.getMessage().rstrip())}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
@@ -96,6 +99,11 @@ def _give(logger: logging.Logger, handler: logging.Handler) -> None:
 def topic_logger(topic: str) -> logging.Logger:
     """The logger of one topic ("transport", "election")."""
     return logging.getLogger(f"{LOGGER_NAME}.{topic}")
+
+
+def _visible(text: str) -> str:
+    """The text with line ends, escapes and the like written out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _topic(record: logging.LogRecord) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord
-from edged.errors import ConfigError, MalformedError
+from edged.errors import UNREADABLE, ConfigError, MalformedError
 from edged.transport.codec import compile_form
 from edged.transport.private import read_private, write_private
 
@@ -32,7 +32,7 @@ def read_expelled(home: Path) -> tuple[MemberRecord, ...]:
         return ()
     try:
         return tuple(map(compile_form(MemberRecord).unpack, list(json.loads(data))))
-    except (ValueError, TypeError, MalformedError) as problem:
+    except (*UNREADABLE, MalformedError) as problem:
         raise ConfigError(
             f"{path} is damaged; without it nodes that were expelled could join here: copy it from another node's "
             "home, or remove it and expel them again"

@@ -60,14 +60,7 @@ class Discovery:
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._service = service
-        self._info = AsyncServiceInfo(
-            service,
-            f"{own.node}-{own.door_port}.{service}",
-            port=own.door_port,
-            properties={"tag": own.tag, "protocol": str(own.protocol), "node": own.node},
-            server=f"edged-{own.node}-{own.door_port}.local.",
-            parsed_addresses=list(own.addresses),
-        )
+        self._info = announced(own, service)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
@@ -122,6 +115,18 @@ class Discovery:
                 if len(self._known) < MOST_KNOWN:
                     self._known[name] = announcement
                 self._heard(announcement)
+
+
+def announced(own: Announcement, service: str) -> AsyncServiceInfo:
+    """The service record of what a node says of itself."""
+    return AsyncServiceInfo(
+        service,
+        f"{own.node}-{own.door_port}.{service}",
+        port=own.door_port,
+        properties={"tag": own.tag, "protocol": str(own.protocol), "node": own.node},
+        server=f"edged-{own.node}-{own.door_port}.local.",
+        parsed_addresses=list(own.addresses),
+    )
 
 
 def parse_announcement(info: AsyncServiceInfo) -> Announcement | None:

@@ -40,6 +40,9 @@ CALLERS = 256
 KNOCKS_OF_ONE = 16
 """Most knocks of one connection; an honest joiner needs two."""
 
+LONGEST_HOST = 255
+"""Characters of a name, see RFC 1035; it is told to people."""
+
 KNOCKS_PER_SECOND = 40.0
 BURST = 80.0
 
@@ -120,7 +123,8 @@ def _body(data: bytes, protocol: int) -> list[object]:
 def sound_record(record: MemberRecord) -> bool:
     """Whether a record's id belongs to its key, and it can be dialled."""
     ports = (record.control_port, record.bulk_port, record.door_port)
-    return node_of(record.public_key) == record.node and all(ports) and bool(record.addresses)
+    hosts = record.addresses and all(0 < len(host) <= LONGEST_HOST for host in record.addresses)
+    return node_of(record.public_key) == record.node and all(ports) and bool(hosts)
 
 
 def judge(

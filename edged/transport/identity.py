@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import zmq
+from zmq.utils import z85
 
 from edged.core.ids import NodeId
-from edged.errors import ConfigError
+from edged.errors import UNREADABLE, ConfigError
 from edged.transport.private import read_private, write_private
 
 FILE_NAME = "identity.json"
 KEY_LENGTH = 40
 """Characters of a CURVE key in Z85."""
+
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,15 @@ class Identity:
 def node_of(public_key: str) -> NodeId:
     """The id that belongs to a public key (Z85): the first 16 hexadecimal digits of its SHA-256."""
     return NodeId(hashlib.sha256(public_key.encode()).hexdigest()[:16])
+
+
+def is_key_of(node: NodeId, public_key: str) -> bool:
+    """Whether this is a CURVE key (Z85), and the node's own: what members tell of each other may be anything."""
+    try:
+        decoded = z85.decode(public_key.encode())
+    except (ValueError, KeyError, struct.error):
+        return False
+    return len(public_key) == KEY_LENGTH and len(decoded) == KEY_BYTES and node_of(public_key) == node
 
 
 def new_identity(boot: int = 1) -> Identity:
@@ -61,7 +74,7 @@ def _parse(path: Path, data: bytes) -> Identity:
         secret, boot = document["secret_key"], document["boot"]
         sound = isinstance(secret, str) and len(secret) == KEY_LENGTH and type(boot) is int and boot >= 0
         public = zmq.curve_public(secret.encode()).decode() if sound else ""
-    except (ValueError, KeyError, TypeError, zmq.ZMQError) as problem:
+    except (*UNREADABLE, zmq.ZMQError) as problem:
         raise _damaged(path) from problem
     if not sound:
         raise _damaged(path)

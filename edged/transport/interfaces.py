@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
@@ -13,6 +15,10 @@ IGNORED = ("docker", "veth", "br-", "utun", "awdl", "llw", "lo", "virbr", "cni",
 """Beginnings of the names of interfaces behind which there is no other device."""
 
 MEGABIT = 10**6
+
+EVERYWHERE = ("0.0.0.0", "::", "*", "")  # noqa: S104 -- compared, not bound
+
+LOOK_SECONDS = 0.5
 
 
 def is_loopback(host: str) -> bool:
@@ -64,9 +70,33 @@ def reachable_addresses(listen_host: str) -> tuple[str, ...]:
     A specific address is itself. For "all addresses": the IPv4 addresses of the interfaces that are up and lead
     somewhere, private ones first; loopback where there is none.
     """
-    if listen_host not in ("0.0.0.0", "::", "*", ""):  # noqa: S104  # compared, not bound
+    if listen_host not in EVERYWHERE:
         return (LOOPBACK if listen_host == "localhost" else listen_host,)
     used = (ipaddress.ip_address(each) for found in survey() if not found.skipped for each in found.addresses)
     usable = [address for address in used if not address.is_loopback]
     usable.sort(key=lambda address: (address.is_link_local, not address.is_private))
     return tuple(str(address) for address in usable) or (LOOPBACK,)
+
+
+async def await_network(listen_host: str, patience_seconds: float, has_enough: Callable[[], bool]) -> bool:
+    """Wait until this device has the address that a node shall listen on, or any; whether it has one in time.
+
+    ``has_enough``: whether nobody wants to wait any more.
+    """
+    deadline = asyncio.get_running_loop().time() + patience_seconds
+    while not _has(listen_host):
+        if has_enough() or asyncio.get_running_loop().time() >= deadline:
+            return False
+        await asyncio.sleep(LOOK_SECONDS)
+    return True
+
+
+def _has(listen_host: str) -> bool:
+    """Whether there is such an address now; of what is no IPv4 address that is not asked."""
+    if listen_host in EVERYWHERE:
+        return reachable_addresses(listen_host) != (LOOPBACK,)
+    try:
+        number = ipaddress.IPv4Address(listen_host)
+    except ValueError:
+        return True
+    return number.is_loopback or any(listen_host in found.addresses for found in survey())

@@ -21,7 +21,7 @@ from edged.transport.codec import encode
 from edged.transport.contacts import Contacts
 from edged.transport.control import ControlInbound
 from edged.transport.entrance import Entrance, Surroundings
-from edged.transport.identity import Identity
+from edged.transport.identity import Identity, is_key_of
 from edged.transport.inbox import Inbox
 from edged.transport.interface import Incoming, LinkStatistics, Received, ReceivedParcel
 from edged.transport.interfaces import reachable_addresses
@@ -36,6 +36,9 @@ from edged.transport.zap import Gate
 STRIKES = 8
 STRIKE_SECONDS = 60.0
 """A peer that sends so many bad frames within so long loses its connections."""
+
+SHOWN = 160
+"""Most characters of what was wrong with a frame that people are told."""
 
 FAREWELL_SECONDS = 0.5
 """How long an expelled node may still be told so; what it sends is not heard any more."""
@@ -187,6 +190,9 @@ class ZmqTransport:
         node = record.node
         if node == self._identity.node or node in self._entrance.expelled:
             return
+        if not is_key_of(node, record.public_key):
+            self._notices.add("peer", node, f"what members tell of node {node} is not true: that key is not its own")
+            return
         known = self._newest.get(node)
         if known is not None and known.boot > record.boot:
             record = known
@@ -321,9 +327,15 @@ class ZmqTransport:
         if len(strikes) == STRIKES and now - strikes[0] < STRIKE_SECONDS:
             self.dismiss(sender)
             self._inbox.put(LinkLost(sender))
-            self._notices.add(
-                "peer", sender, f"node {sender} was cut off: it sends frames that break the protocol ({text})"
-            )
+            self._notices.add("peer", sender, self._cut_off(sender, text))
+
+    def _cut_off(self, sender: NodeId, text: str) -> str:
+        """What a person should hear of a peer that broke the protocol. Its name is whatever it has told: quoted."""
+        name = self._newest[sender].name if sender in self._newest else "?"
+        return (
+            f"node {name!r} ({sender}) was cut off: it sends frames that break the protocol ({text[:SHOWN]}); if it "
+            f"goes on, update edged there, or shut it out: `edged expel {sender}`"
+        )
 
     def _known(self, node: NodeId) -> bool:
         """Whether no door needs to be tried for this node."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from edged.errors import ConfigError
+from edged.errors import UNREADABLE, ConfigError
 from edged.transport.private import read_private, write_private
 
 Bound = TypeVar("Bound")
@@ -48,7 +48,7 @@ def read_ports(home: Path) -> Ports:
     try:
         data = read_private(home / FILE_NAME)
         ports = Ports(**json.loads(data)) if data is not None else Ports()
-    except (ConfigError, ValueError, TypeError):
+    except (ConfigError, *UNREADABLE):
         return Ports()
     return ports if all(type(port) is int and 0 < port < 1 << 16 for port in ports) else Ports()
 

@@ -19,7 +19,7 @@ async def reach(address: tuple[str, int]) -> Reach:
         return Reach.CLOSED
     except TimeoutError:
         return Reach.SILENT
-    except socket.gaierror:
+    except (socket.gaierror, ValueError):  # what stands in a record may be no name at all: ``a..b``
         return Reach.UNKNOWN_NAME
     except OSError:
         return Reach.NO_ROUTE

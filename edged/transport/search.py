@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edged.core.ids import NodeId
 from edged.core.messages import MemberRecord
-from edged.errors import ConfigError
+from edged.errors import UNREADABLE, ConfigError
 from edged.transport.knocking import Finding, Finished, Knocking
 from edged.transport.private import read_private, write_private
 
@@ -153,7 +153,7 @@ async def resolve(address: Address) -> list[str]:
     """The numeric hosts behind a name, IPv4 first; none if it is unknown."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(*address, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, ValueError):  # what stands in a record may be no name at all: ``a..b``
         return []
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -169,7 +169,7 @@ def read_peers(home: Path) -> tuple[tuple[NodeId, Address], ...]:
             for entry in entries
             if 0 < int(entry["port"]) < 1 << 16
         )[:MOST_REMEMBERED]
-    except (ConfigError, ValueError, KeyError, TypeError):
+    except (ConfigError, *UNREADABLE):
         return ()
 
 
@@ -179,7 +179,7 @@ def read_names(home: Path) -> dict[NodeId, str]:
         data = read_private(home / FILE_NAME)
         entries = json.loads(data) if data is not None else []
         return {NodeId(str(entry["node"])): str(entry["name"]) for entry in entries if "name" in entry}
-    except (ConfigError, ValueError, KeyError, TypeError):
+    except (ConfigError, *UNREADABLE):
         return {}
 
 

@@ -64,6 +64,11 @@ def slow(name: str = "slow") -> Job:
     return make(name=name, data=Points(seconds=0.001), epochs=100_000)
 
 
+def sleepy() -> Job:
+    """A step takes more than a second: nothing that waits for its end happens at once."""
+    return make(name="sleepy", data=Points(seconds=0.05), epochs=1000)
+
+
 def broken_sample(broken: int = 1000, steps: int = 64) -> Job:
     data = Points(2048, broken=broken)
     return make(name="broken", data=data, shuffle=False, max_steps=steps, replicate_every=4)

@@ -31,12 +31,19 @@ def test_every_command_has_its_section() -> None:
     assert set(listed) == set(SECTIONS)
 
 
-@pytest.mark.parametrize("command", [name for name in SECTIONS if name not in {"key", "config"}])
+@pytest.mark.parametrize("command", [name for name in SECTIONS if name not in {"key", "config", "service"}])
 def test_every_option_is_explained_and_none_is_invented(command: str) -> None:
     explained = set(re.findall(r"`(--[a-z-]+)", SECTIONS[command]))
     title = re.search(rf"^## edged {command}.*", COMMANDS, re.MULTILINE)
     explained |= set(re.findall(r"--[a-z-]+", title[0] if title else ""))
     assert explained - EVERYWHERE == options_of(command)
+
+
+def test_every_command_of_a_service_is_explained_with_its_options() -> None:
+    commands = re.findall(r"^  ([a-z]+) ", edged("service", "--help").out.partition("Commands:")[2], re.MULTILINE)
+    assert re.findall(r"^- `edged service ([a-z]+)`", SECTIONS["service"], re.MULTILINE) == commands
+    options = set().union(*(options_of("service", command) for command in commands))
+    assert options == set(re.findall(r"`(--[a-z-]+)", SECTIONS["service"]))
 
 
 def test_the_options_of_a_home_are_those_of_join() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edged.cli import jobs
 from tests.cli.shell import JOBS, Outcome, edged, wait_until
 
 PROMISED = {
@@ -251,3 +252,28 @@ def test_a_wrong_output_is_told_before_anything_is_done(
     desk: Path, command: list[str], output: str, words: list[str]
 ) -> None:
     assert edged(*command, "--output", output, home=desk).refuses(2, "--output", *words)
+
+
+@pytest.mark.parametrize("place_is_there", [True, False])
+def test_weights_that_the_node_could_not_place_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place_is_there: bool
+) -> None:
+    result, target = tmp_path / "result.safetensors", tmp_path / "place" / "mine.safetensors"
+    result.write_bytes(b"weights")
+    target.parent.mkdir()
+
+    def follow(*_: object, **__: object) -> str:
+        if not place_is_there:
+            target.parent.rmdir()
+        return str(result)
+
+    monkeypatch.setattr(jobs.Client, "ask", lambda *_, **__: {"node": "a" * 16})
+    monkeypatch.setattr(jobs, "_hand_over", lambda *_, **__: "aa11")
+    monkeypatch.setattr(jobs, "_follow", follow)
+    told = edged("train", JOBS, "--output", target, home=tmp_path)
+    assert told.status == 0
+    if place_is_there:
+        assert (told.err, target.read_bytes(), len(list(target.parent.iterdir()))) == ("", b"weights", 1)
+    else:
+        assert told.err.startswith(f"edged: the weights are not in {target}: ")
+        assert "No such file or directory" in told.err

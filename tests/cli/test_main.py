@@ -13,8 +13,8 @@ from edged.client import Client
 from edged.errors import ConfigError, JobError, JobFailedError, KeyRefusedError, NoNodeError
 from tests.cli.shell import JOBS, edged
 
-COMMANDS = ["join", "leave", "expel", "key", "config", "train", "jobs", "attach", "pause", "resume", "stop", "export",
-            "status", "watch", "events", "replay", "doctor", "demo", "plan", "simulate"]  # fmt: skip
+COMMANDS = ["join", "leave", "expel", "key", "config", "service", "init", "train", "jobs", "attach", "pause", "resume",
+            "stop", "export", "status", "watch", "events", "replay", "doctor", "demo", "plan", "simulate"]  # fmt: skip
 
 
 def test_help_names_every_command() -> None:
@@ -47,6 +47,7 @@ def test_the_version_is_printed() -> None:
         (["demo", "--nodes", "99"], ["--nodes", "16"]),
         (["key", "lose"], ["lose", "`edged key --help`"]),
         (["replay"], ["missing argument 'FILE'", "`edged replay --help`"]),
+        (["service", "start"], ["start", "`edged service --help`"]),
     ],
 )
 def test_a_mistyped_command_is_told_in_one_line(arguments: list[str], words: list[str]) -> None:
@@ -56,7 +57,7 @@ def test_a_mistyped_command_is_told_in_one_line(arguments: list[str], words: lis
     assert len(outcome.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["key"], ["config"]])
+@pytest.mark.parametrize("arguments", [[], ["key"], ["config"], ["service"]])
 def test_a_command_without_its_arguments_shows_help(arguments: list[str]) -> None:
     outcome = edged(*arguments)
     assert outcome.status == 2
@@ -118,7 +119,9 @@ def test_a_file_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch)
     assert edged("status").refuses(1, "/disk/file: No space left on device")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["status"], ["jobs"], ["config", "show"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["status"], ["jobs"], ["config", "show"], ["service", "show"]]
+)
 def test_quick_commands_import_nothing_slow(tmp_path: Path, arguments: list[str]) -> None:
     code = (
         "import sys; from edged.cli.main import run; run(sys.argv[1:]); "

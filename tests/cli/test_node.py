@@ -27,15 +27,18 @@ LONELY = ["--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1"]
 ALTERNATE_SCREEN_OFF = "\x1b[?1049l"
 CTRL_C = "\x03"
 
+ADOPT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""Makes the terminal on standard input that of the session, so that Ctrl-C is a signal, and becomes the command."""
+
 
 class Terminal:
-    """A command whose standard streams are a terminal of 100 x 30. Ctrl-C is the signal that a terminal makes of it."""
+    """A command whose standard streams, and whose session's terminal, are one of 100 x 30."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, program: tuple[str, ...] = (sys.executable, "-m", "edged")) -> None:
         self.raw = ""
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edged", *map(str, arguments)],
+            [sys.executable, "-c", ADOPT, *program, *map(str, arguments)],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -66,10 +69,7 @@ class Terminal:
             assert self._read(), self.shown
 
     def type(self, text: str) -> None:
-        if text == CTRL_C:
-            self.process.send_signal(signal.SIGINT)
-        else:
-            os.write(self._ours, text.encode())
+        os.write(self._ours, text.encode())
 
     def end(self) -> int:
         """Read until the command ends; returns its exit status."""

@@ -143,6 +143,9 @@ def test_what_cannot_travel_is_refused_in_a_sentence(optimizer, scheduler, word:
         describe(optimizer, scheduler)
 
 
+NORMS = ("1" + "0" * 400, "-1", "0", "NaN", "Infinity")
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -156,6 +159,11 @@ def test_what_cannot_travel_is_refused_in_a_sentence(optimizer, scheduler, word:
         '{"optimizer": {"name": "SGD", "arguments": {}}, "average_every": true}',
         '{"optimizer": {"name": "SGD"}}',
         '{"optimizer": {"name": "SGD", "arguments": {"lr": 0.1}}, "scheduler": {"name": "os", "arguments": {}}}',
+        "[" * 100_000,
+        '{"optimizer": {"name": "SGD", "arguments": {"lr": ' + "[" * 600 + "]" * 600 + "}}}",
+        '{"optimizer": {"name": "SGD", "arguments": []}}',
+        '{"optimizer": {"name": "SGD", "arguments": {"pairs": [[1, 2]]}}}',
+        *('{"optimizer": {"name": "SGD", "arguments": {}}, "clip_norm": ' + norm + "}" for norm in NORMS),
     ],
 )
 def test_malformed_documents_are_refused(document: str) -> None:
@@ -183,3 +191,18 @@ def test_numbers_of_another_optimizer_are_refused() -> None:
         optimizer.restore({"group": {}, "scheduler": None, "entries": []}, {})
     with pytest.raises(JobError, match="do not fit"):
         optimizer.restore({}, {})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"),
+    [
+        ('{"name": "Adam", "arguments": {"betas": {"tuple": []}}}', "null"),
+        ('{"name": "SGD", "arguments": {"lr": 0.1}}',
+         '{"name": "CyclicLR", "arguments": {"base_lr": 0.1, "max_lr": 0.2, "step_size_up": 0}}'),
+    ],
+    ids=["betas", "step_size_up"],
+)  # fmt: skip
+def test_whatever_torch_raises_for_numbers_is_told_in_a_sentence(optimizer: str, scheduler: str) -> None:
+    training = read(f'{{"optimizer": {optimizer}, "scheduler": {scheduler}}}')
+    with pytest.raises(JobError, match="mend the numbers"):
+        Optimizer(training, parameters(two_dimensional=False))

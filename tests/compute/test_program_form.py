@@ -115,3 +115,19 @@ def test_a_value_of_evaluation_cannot_be_used_in_training() -> None:
     bad = replace(good, operations=(*good.operations, early, late), layers=((0, 6),))
     with pytest.raises(ProgramRefusedError, match="which training does not make"):
         load(dump(bad))
+
+
+def test_a_refusal_does_not_repeat_what_it_refuses() -> None:
+    with pytest.raises(ProgramRefusedError) as refusal:
+        load(document(version=["x" * 900] * 900))
+    assert len(str(refusal.value)) < 200
+
+
+def test_an_operation_has_no_more_arguments_than_can_be_looked_through() -> None:
+    """Each change that evaluation makes is looked up among them: 200,000 of both would take hours."""
+    good = msgpack.unpackb(dump(linear_program()))["operations"]
+    for position, many in ((1, [1] * 65), (2, [["out", 1]] * 65), (7, [[0, 1]] * 65)):
+        operations = [list(operation) for operation in good]
+        operations[0][position] = many
+        with pytest.raises(ProgramRefusedError, match="at most 64 items"):
+            load(document(operations=operations))

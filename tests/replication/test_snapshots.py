@@ -114,3 +114,12 @@ def test_what_is_let_go_is_gone_and_nothing_else() -> None:
     snapshots.drop_job(JOB)
     assert snapshots.size_bytes == held().size_bytes
     assert len(snapshots.at(other, 2)) == 1
+
+
+@pytest.mark.parametrize(
+    "extra", [b"[" * 100_000, b'{"entries": ' * 5000, b"\xff\xfe", b""], ids=["[", "{", "bytes", "none"]
+)
+def test_what_is_buried_in_brackets_is_malformed(extra: bytes) -> None:
+    """A member may send it as a replica; it must not end the node that was to hold it."""
+    with pytest.raises(MalformedError):
+        held_of(replace(held(), extra=extra).parcel(Stamp(JOB, 1, 1), replica=True), held().buffers)

@@ -167,3 +167,20 @@ async def test_whoever_waits_for_a_process_may_give_up(tmp_path: Path) -> None:
     async with asyncio.timeout(60):
         assert "killed by signal 9" in await second
     assert first.cancelled()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b'{"work": [Infinity, 1, 0], "tensors": []}',
+        b'{"rows": [1, NaN, 2], "tensors": [], "layouts": []}',
+        b'{"work": [1, 1, 0], "tensors": [{"name": "x", "dtype": "x", "shape": [Infinity]}]}',
+        b'{"work": [1, 1, 0], "tensors": 5}',
+        b'{"rows": [1, 0, 2], "tensors": [], "layouts": [[]]}',
+    ],
+)
+async def test_a_header_of_any_content_ends_the_connection_and_nothing_else(header: bytes) -> None:
+    line = await Line().open()
+    line.writer.write(len(header).to_bytes(4, "big") + header)
+    assert (await line.close()).startswith("it sent what is no frame")

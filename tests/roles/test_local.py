@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -80,12 +82,54 @@ async def test_only_its_user_can_open_it(server) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+async def test_it_is_never_open_to_others_not_even_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int
+) -> None:
+    """Whoever may connect between the birth of a socket and a change of its mode stays connected."""
+    born: list[int] = []
+    real = Path.chmod
+
+    def chmod(path: Path, mode: int) -> None:
+        born.append(path.lstat().st_mode & 0o777)
+        real(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    before = os.umask(mask)
+    try:
+        server = LocalServer(tmp_path / "node.sock", Echo())
+        await server.open()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "node.sock").lstat().st_mode & 0o777 == 0o600
+    if sys.platform == "linux":
+        assert born == [0o600]
+    await server.close()
+
+
+async def test_a_folder_that_everybody_may_write_into_is_no_place_for_it(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    with pytest.raises(ConfigError, match="others may write into it"):
+        await LocalServer(tmp_path / "shared" / "node.sock", Echo()).open()
+
+
+async def test_a_link_in_its_place_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "node.sock").symlink_to(tmp_path / "victim")
+    server = LocalServer(tmp_path / "node.sock", Echo())
+    await server.open()
+    assert len(await ask(tmp_path / "node.sock", b'{"command": "one"}')) == 1
+    await server.close()
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
 async def test_errors_carry_what_to_do_and_the_exit_status(server) -> None:
     path, _ = server
     assert await ask(path, b'{"command": "fail"}') == [{"error": "do this instead", "status": 3}]
 
 
-@pytest.mark.parametrize("line", [b"", b"nonsense", b"[1]", b'"text"', b"\xff\xfe"])
+@pytest.mark.parametrize("line", [b"", b"nonsense", b"[1]", b'"text"', b"\xff\xfe", b"[" * 100_000])
 async def test_what_is_no_request_is_told_so(server, line: bytes) -> None:
     path, _ = server
     (answer,) = await ask(path, line)

@@ -27,3 +27,22 @@ def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="--home"):
         HomeLock(tmp_path / "file")
+
+
+def test_a_home_that_others_could_write_into_is_taken_from_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    HomeLock(home).release()
+    assert home.stat().st_mode & 0o777 == 0o755
+    assert "could write into" in caplog.text
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "node.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(ConfigError, match="node.lock"):
+        HomeLock(tmp_path)
+    assert (tmp_path / "victim").read_text() == "precious"

@@ -50,7 +50,10 @@ def test_an_id_that_could_leave_the_home_is_refused(tmp_path: Path, job: str) ->
         Spool(tmp_path, JobId(job))
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"spec": {}, "feeder": null, "output": null}', "[1]"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", '{"spec": {}, "feeder": null, "output": null}', "[1]", "[" * 100_000, b"\xff".decode("latin-1")],
+)
 def test_a_damaged_document_says_what_to_do(tmp_path: Path, write_spool: Callable[..., Path], content: str) -> None:
     (write_spool(spec_of()) / "job.json").write_text(content)
     with pytest.raises(JobError, match="submit it again"):
@@ -166,3 +169,44 @@ def test_the_folder_of_a_job_that_was_handed_in_elsewhere_survives_a_loss_of_pow
     spool = Spool(tmp_path, spec_of().job)
     spool.take_over(spec_of(), b"program", ())
     assert spool.folder.name in synced[spool.folder.parent.stat().st_ino]
+
+
+@pytest.mark.parametrize(
+    "feeder",
+    [[], "x", {"path": "/a.py", "function": "job", "set": []}, {"function": "job"}],
+    ids=["list", "text", "set", "path"],
+)
+def test_a_damaged_feeder_says_what_to_do(tmp_path: Path, write_spool: Callable[..., Path], feeder: object) -> None:
+    folder = write_spool(spec_of())
+    document = json.loads((folder / "job.json").read_text())
+    (folder / "job.json").write_text(json.dumps({**document, "feeder": feeder}))
+    with pytest.raises(JobError, match="submit it again"):
+        Spool(tmp_path, spec_of().job).read()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch_size": -1}, {"micro_batches": 0}, {"steps": 1 << 70}, {"source": "me"}, {"source_slowness": float("nan")},
+     {"source_slowness": 10**400}, {"name": "x" * 70_000}],
+    ids=["batch_size", "micro_batches", "steps", "source", "nan", "large", "name"],
+)  # fmt: skip
+def test_a_job_that_no_node_would_take_never_reaches_the_core(
+    tmp_path: Path, write_spool: Callable[..., Path], changes: dict[str, object]
+) -> None:
+    """It would be sent to the leader, and what cannot be sent is a broken promise: the node would stop."""
+    folder = write_spool(spec_of())
+    document = json.loads((folder / "job.json").read_text())
+    document["spec"] |= changes
+    (folder / "job.json").write_text(json.dumps(document))
+    with pytest.raises(JobError, match="submit it again"):
+        Spool(tmp_path, spec_of().job).read()
+
+
+def test_folders_of_jobs_are_their_users_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Spool(tmp_path, spec_of().job).take_over(spec_of(), b"program", ())
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "jobs", tmp_path / "jobs" / spec_of().job):
+        assert folder.stat().st_mode & 0o777 == 0o700

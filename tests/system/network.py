@@ -42,6 +42,7 @@ class Network:
         self._stack = stack
         self._hosts: list[str] = []
         self._switch = self._namespace("switch")
+        run("ip", "-n", self._switch, "link", "set", "lo", "up")
         run("ip", "-n", self._switch, "link", "add", "bridge", "type", "bridge", "stp_state", "0")
         run("ip", "-n", self._switch, "link", "set", "bridge", "up")
 
@@ -56,6 +57,10 @@ class Network:
         run("ip", "-n", host, "link", "set", "lo", "up")
         run("ip", "-n", host, "link", "set", "eth0", "up")
         return ["ip", "netns", "exec", host]
+
+    def at_switch(self) -> list[str]:
+        """The words to put before a command that shall run where all traffic passes."""
+        return ["ip", "netns", "exec", self._switch]
 
     def plug(self, name: str, state: str) -> None:
         """Set a host's link ``up`` or ``down``."""

@@ -29,6 +29,14 @@ def test_text_names_the_level_only_where_it_matters() -> None:
     assert second.endswith(" warning: jobs: not so well")
 
 
+def test_a_name_that_holds_line_ends_and_escapes_forges_no_line_and_moves_no_cursor() -> None:
+    stream = io.StringIO()
+    configure("text", stream)
+    topic_logger("transport").warning("node %s joins", "pi\n00:00:00 daemon: all is well\x1b[2J\u202e é")
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith("node pi\\n00:00:00 daemon: all is well\\x1b[2J\\u202e é joins")
+
+
 def test_a_logged_exception_keeps_its_traceback() -> None:
     for log_format in ("json", "text"):
         stream = io.StringIO()

@@ -106,6 +106,16 @@ def test_a_plan_that_cannot_run_is_refused():
         decode(bytes([PROTOCOL_VERSION]) + msgpack.packb(values))
 
 
+def test_the_refusal_of_a_plan_does_not_repeat_all_of_it():
+    """It is told to people, and logged, when the member is cut off."""
+    route = Route((Hop(NodeId("a" * 16), 0, 0, 1),), (0,))
+    values = msgpack.unpackb(encode(m.PlanChosen(Plan(STAMP, "auto", "", 1, 1, (route,), 0.0), spec()))[1:])
+    values[1][5] = [[values[1][5][0][0], list(range(1, 60_000))]]
+    with pytest.raises(MalformedError, match="each follow one route") as refusal:
+        decode(bytes([PROTOCOL_VERSION]) + msgpack.packb(values))
+    assert len(str(refusal.value)) < 300
+
+
 def spec(**changes):
     values = {
         "job": JobId("0" * 12), "name": "n", "source": NodeId("a" * 16), "strategy": "auto", "mode": "sync",

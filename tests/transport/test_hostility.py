@@ -132,8 +132,8 @@ async def test_an_unknown_key_is_not_let_in_at_control_and_bulk():
 
 
 async def test_a_member_that_breaks_the_protocol_is_cut_off_and_others_are_not():
-    member = new_identity()
-    async with pair() as (left, right):
+    member, notices = new_identity(), []
+    async with pair(on_notice=notices.append) as (left, right):
         record = right.own_record()
         await admit_stranger(right, member)
         raw = Raw(CONTROL_KIND, member, record.public_key, record.control_port)
@@ -143,6 +143,9 @@ async def test_a_member_that_breaks_the_protocol_is_cut_off_and_others_are_not()
             await raw.send(b"\x01nonsense" if number % 2 else encode(activation(1)))
         assert await next_of(right, LinkLost) == LinkLost(member.node)
         assert right.malformed == STRIKES
+        assert [notice.kind for notice in notices] == ["peer"]
+        assert f"'node' ({member.node}) was cut off" in notices[0].text
+        assert f"edged expel {member.node}" in notices[0].text
         assert not right._gate.admits(member.node)
         await until(lambda: raw.socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT == 0)
         await exchange(left, right)

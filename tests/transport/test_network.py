@@ -17,6 +17,7 @@ from edged.transport import pieces
 from edged.transport.credit import LARGEST_BYTES
 from edged.transport.inbox import MOST_BYTES
 from edged.transport.interface import Received, ReceivedParcel
+from edged.transport.search import resolve
 from tests.transport.nodes import (
     KEY,
     activation,
@@ -356,6 +357,31 @@ async def test_a_peer_that_is_admitted_later_can_be_reached():
         await until(lambda: right._gate.refused)
         right.admit(left.own_record())
         assert (await next_of(right, Received)).message == message(1)
+
+
+@pytest.mark.parametrize("key", ["x" * 40, " " * 40, "", "é" * 40, "#" * 40, "another's"])
+async def test_a_key_that_is_not_the_members_own_is_not_believed(key):
+    """Members tell of each other. One could shut another out, or have this node dial with what is no key at all."""
+    notices = []
+    async with running(build(on_notice=notices.append), build(), build()) as (left, right, third):
+        true = right.own_record()
+        false = replace(true, public_key=third.own_record().public_key if key == "another's" else key, boot=99)
+        left.admit(true)
+        left.admit(false)
+        assert [notice.kind for notice in notices] == ["peer"]
+        assert true.node in notices[0].text
+        right.admit(left.own_record())
+        await exchange(left, right)
+
+
+async def test_an_address_that_is_none_is_no_more_than_unreachable():
+    """Whatever stands in a record: an empty label is no name, and the system's resolver raises what is no OSError."""
+    async with running(build()) as (left,):
+        for host in ("a..b", ".", "x" * 300, "\x00", "é..é", ""):
+            odd = replace(build().own_record(), addresses=(host,), control_port=1)
+            left.probe(odd)
+            assert await next_of(left, PortProbed) == PortProbed(odd.node, refused=False)
+            assert await resolve((host, 1)) == [] or host == ""
 
 
 async def test_a_dismissed_peer_is_cut_off_and_can_be_admitted_again():
