@@ -20,7 +20,7 @@ import fuzz_seeds
 import msgpack
 from fuzz_forms import packed, written
 from fuzz_target import Target, refused
-from zeroconf import DNSAddress, DNSIncoming, DNSOutgoing, DNSService, DNSText
+from zeroconf import DNSAddress, DNSIncoming, DNSOutgoing, DNSService, DNSText  # type: ignore[attr-defined]
 from zeroconf.asyncio import AsyncServiceInfo
 
 from edged.core.ids import PROTOCOL_VERSION
@@ -120,7 +120,7 @@ def door() -> Target:
                 refused(ValueError(judge(said, own, (), known)[1]))
         return sound > 0
 
-    said = [
+    said: list[Knock | Answer] = [
         Knock("edged", nonce, b"", own),
         Knock("edged", nonce, bytes(32), own),
         Answer(Verdict.CHALLENGE, "", nonce, bytes(32), own),
@@ -144,11 +144,11 @@ def beacon() -> Target:
 
     def read(data: bytes) -> bool:
         answers = DNSIncoming(data).answers()
-        ports = [each.port for each in answers if isinstance(each, DNSService)] or [None]
+        ports: list[int | None] = [each.port for each in answers if isinstance(each, DNSService)]
         texts = [each.text for each in answers if isinstance(each, DNSText)] or [b""]
         hosts = [each.address for each in answers if isinstance(each, DNSAddress)]
         found = None
-        for port, text in zip(ports, texts, strict=False):
+        for port, text in zip(ports or [None], texts, strict=False):
             found = parse_announcement(
                 AsyncServiceInfo(SERVICE, f"x.{SERVICE}", port, properties=text, addresses=hosts)
             )
