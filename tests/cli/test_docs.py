@@ -41,7 +41,7 @@ def test_every_option_is_explained_and_none_is_invented(command: str) -> None:
 
 def test_every_command_of_a_service_is_explained_with_its_options() -> None:
     commands = re.findall(r"^  ([a-z]+) ", edged("service", "--help").out.partition("Commands:")[2], re.MULTILINE)
-    assert re.findall(r"^- `edged service ([a-z]+)`", SECTIONS["service"], re.MULTILINE) == commands
+    assert re.findall(r"^`edged service ([a-z]+)`", SECTIONS["service"], re.MULTILINE) == commands
     options = set().union(*(options_of("service", command) for command in commands))
     assert options == set(re.findall(r"`(--[a-z-]+)", SECTIONS["service"]))
 
