@@ -15,7 +15,7 @@ from edged.cli.main import app
 from tests.cli.documents import LANGUAGES, PAGES, PROGRAMS, ROOT, agrees, blocks, commands, links
 from tests.cli.following import Follower
 
-ALWAYS = {"--help", "--version", "--debug"}
+ALWAYS = {"--help", "--version", "--debug", "--install-completion", "--show-completion"}
 PATHS = re.compile(r"(?<![\w/.-])((?:tests|scripts|examples|docs|edged)/[\w./-]*\w)")
 FOLLOWED = [page for page in PAGES if any(block.is_run for block in blocks(page))]
 
