@@ -40,9 +40,8 @@ def _pictures(size: int) -> dict[str, Tensor]:
 
 
 def _class_of_text(model: nn.Module, batch: Any) -> Tensor:
-    return functional.cross_entropy(
-        model(input_ids=batch["words"], attention_mask=batch["mask"]).logits, batch["label"]
-    )
+    scores = model(input_ids=batch["words"], attention_mask=batch["mask"]).logits
+    return functional.cross_entropy(scores, batch["label"])
 
 
 def _class_of_picture(model: nn.Module, batch: Any) -> Tensor:
