@@ -151,6 +151,7 @@ def hundred() -> Status:
 SCENES: dict[str, Callable[[], Status]] = {
     scene.__name__: scene
     for scene in (
-        training, recorded, alone, idle, recovering, halted, paused, asynchronous, failed, fork, silent, foreign, ten, hundred,
+        training, recorded, alone, idle, recovering, halted, paused, asynchronous, failed, fork, silent, foreign, ten,
+        hundred,
     )
 }  # fmt: skip
