@@ -169,7 +169,7 @@ def state() -> Target:
             refused(error)
         try:
             found = read_state(whole, [(header, copy.buffers)], host)
-            built()[1].restore(found.numbers, found.kept)
+            built()[1].restore(found.numbers or {}, found.kept)
             sound += 1
         except (MalformedError, JobError) as error:
             refused(error)

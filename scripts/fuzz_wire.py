@@ -20,7 +20,9 @@ import fuzz_seeds
 import msgpack
 from fuzz_forms import packed, written
 from fuzz_target import Target, refused
-from zeroconf import DNSAddress, DNSIncoming, DNSOutgoing, DNSService, DNSText
+from zeroconf._dns import DNSAddress, DNSService, DNSText
+from zeroconf._protocol.incoming import DNSIncoming
+from zeroconf._protocol.outgoing import DNSOutgoing
 from zeroconf.asyncio import AsyncServiceInfo
 
 from edged.core.ids import PROTOCOL_VERSION
@@ -104,10 +106,11 @@ def parcel() -> Target:
 def door() -> Target:
     """What joiners and keepers of a door say: ``transport/door.py``."""
     own, nonce = fuzz_seeds.record(), bytes(NONCE_BYTES)
+    readers: tuple[Callable[[bytes, int], Knock | Answer], ...] = (unpack_knock, unpack_answer)
 
     def read(data: bytes) -> bool:
         sound = 0
-        for unpack in (unpack_knock, unpack_answer):
+        for unpack in readers:
             try:
                 said = unpack(data, PROTOCOL_VERSION)
             except MalformedError as error:
@@ -120,7 +123,7 @@ def door() -> Target:
                 refused(ValueError(judge(said, own, (), known)[1]))
         return sound > 0
 
-    said = [
+    said: list[Knock | Answer] = [
         Knock("edged", nonce, b"", own),
         Knock("edged", nonce, bytes(32), own),
         Answer(Verdict.CHALLENGE, "", nonce, bytes(32), own),
@@ -144,11 +147,11 @@ def beacon() -> Target:
 
     def read(data: bytes) -> bool:
         answers = DNSIncoming(data).answers()
-        ports = [each.port for each in answers if isinstance(each, DNSService)] or [None]
+        ports: list[int | None] = [each.port for each in answers if isinstance(each, DNSService)]
         texts = [each.text for each in answers if isinstance(each, DNSText)] or [b""]
         hosts = [each.address for each in answers if isinstance(each, DNSAddress)]
         found = None
-        for port, text in zip(ports, texts, strict=False):
+        for port, text in zip(ports or [None], texts, strict=False):
             found = parse_announcement(
                 AsyncServiceInfo(SERVICE, f"x.{SERVICE}", port, properties=text, addresses=hosts)
             )
