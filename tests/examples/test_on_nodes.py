@@ -89,3 +89,16 @@ def test_a_fine_tuned_model_is_exported_as_a_folder_that_hugging_face_loads(clus
     again = edged("export", job.job, "--output", folder, "--pretrained", home=cluster["a"].home)
     assert again.out == f"{folder}\n"
     assert AutoTokenizer.from_pretrained(folder)("good")["input_ids"] == [2, 5, 3]
+
+
+@pytest.mark.slow
+def test_a_folder_is_exported_while_the_job_runs(cluster: Cluster, tmp_path: Path) -> None:
+    changes = EXAMPLES["huggingface"] | write_data("huggingface", tmp_path) | {"epochs": "100000", "name": "endless"}
+    job = cluster["a"].submit(ROOT / "examples" / "huggingface" / "job.py", **changes)
+    job.wait("step", 2)
+    told = edged("export", "endless", "--output", tmp_path / "now", "--pretrained", "--json", home=cluster["a"].home)
+    edged("stop", "endless", home=cluster["a"].home)
+    assert told.object["step"] >= 2
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "now", local_files_only=True)
+    assert state_sha256(loaded.state_dict()) == told.object["state_sha256"]
+    job.end(60)
