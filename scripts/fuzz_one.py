@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fuzz_target import Target
 
 MISSING = 2
-INPUT_SECONDS = 10
+INPUT_SECONDS = 30
 """A single input that takes longer is a finding."""
 
 MEMORY_MB = 4096
