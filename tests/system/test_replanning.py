@@ -1,6 +1,6 @@
 """Devices change while a job runs: the plan follows, and the weights are those of a run in which nothing happened.
 
-The jobs run for as long as it takes; the weights that the changed plan has made are compared, and the jobs are stopped.
+The weights that the changed plan has made are compared, and the jobs are stopped: they have more steps than it takes.
 """
 
 from __future__ import annotations
