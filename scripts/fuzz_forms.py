@@ -131,7 +131,7 @@ def changed(value: Any, rng: random.Random, other: Callable[[], Any], mutate_byt
         return rng.choice(ODD)
     inside, key = rng.choice(there)
     inner = inside[key]
-    match rng.randrange(9):
+    match rng.randrange(10):
         case 0:
             inside[key] = rng.choice(ODD)
         case 1:
@@ -143,8 +143,7 @@ def changed(value: Any, rng: random.Random, other: Callable[[], Any], mutate_byt
         case 4:
             inside[key] = PLACE
         case 5:
-            taken, where = rng.choice(places(other()) or [([None], 0)])
-            inside[key] = taken[where]
+            _borrow(inside, key, places(other()), rng)
         case 6:
             taken, where = rng.choice(there)
             inside[key], taken[where] = taken[where], inner
@@ -177,6 +176,20 @@ def _add(inside: Any, item: Any, rng: random.Random) -> None:
         inside.insert(rng.randrange(len(inside) + 1), item)
     else:
         inside[rng.choice(["", "x", "tuple", "pairs", "ref"])] = item
+
+
+def _borrow(inside: Any, key: Any, others: Sequence[Place], rng: random.Random) -> None:
+    """Take a value of another input: in the place of one, or beside it, as it stands there, with its key."""
+    alike = [(taken, where) for taken, where in others if type(taken) is type(inside)]
+    if alike and rng.randrange(2):
+        taken, where = rng.choice(alike)
+        if isinstance(inside, list):
+            inside.insert(key, taken[where])
+        else:
+            inside[where] = taken[where]
+    else:
+        taken, where = rng.choice(others or [([None], 0)])
+        inside[key] = taken[where]
 
 
 def _repeat(inside: Any, key: Any, rng: random.Random) -> None:

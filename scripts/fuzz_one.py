@@ -55,6 +55,7 @@ def fuzz(options: argparse.Namespace) -> None:
     flags = {
         "max_total_time": options.seconds, "seed": options.seed, "max_len": fuzzed.most_bytes, "timeout": INPUT_SECONDS,
         "rss_limit_mb": MEMORY_MB, "print_final_stats": 1, "artifact_prefix": f"{options.folder / 'found'}/",
+        "reduce_inputs": 0,  # a smaller input that reaches as much has lost what the next change needs
     }  # fmt: skip
     arguments = [f"-{name}={value}" for name, value in flags.items()]
     arguments += [str(options.folder / "corpus"), str(folder)]

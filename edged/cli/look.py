@@ -34,7 +34,7 @@ def watch(
         float, typer.Option(metavar="SECONDS", help="Time between two pictures.", min=0.1, max=60)
     ] = 0.5,
 ) -> None:
-    """Show the whole pipeline live, from any device; q ends it, ? tells the keys."""
+    """Show the whole pipeline live, from any device; q ends it."""
     from edged.tui import live, picture
 
     if svg is not None and not svg.expanduser().absolute().parent.is_dir():

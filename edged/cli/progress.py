@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edged.core.plan import layer_numbers
-from edged.tui import words
+from edged.tui import cells, words
 
 QUIET_SECONDS = 5.0
 REASON_WIDTH = 40
@@ -101,5 +101,5 @@ class _Bar:
         elif event["event"] == "plan":
             self._progress.update(self._task, description="preparing", pace="")
         elif event["event"] == "waiting":
-            self._progress.update(self._task, description="waiting", pace=words.shorten(event["reason"], REASON_WIDTH))
+            self._progress.update(self._task, description="waiting", pace=cells.shorten(event["reason"], REASON_WIDTH))
         self._progress.console.print(in_words(event))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edged.tui import safety, words
+from edged.tui import cells, safety, words
 from edged.tui.lines import Line, Tone, apart, bar, line, wrapped
 from edged.tui.nodes import fate
 from edged.tui.pipeline import LEADS
@@ -97,7 +97,7 @@ def unmet(status: Status, width: int) -> list[Line]:
 def _cluster(status: Status, alive: int, members: int, width: int) -> Line:
     names = {member["node"]: member["name"] for member in status.get("members", ())}
     leader = status.get("leader")
-    name = words.shorten(str(names.get(leader, leader)), max(width // 4, 8))
+    name = cells.shorten(str(names.get(leader, leader)), max(width // 4, 8))
     term = f", term {status.get('term', 0)}" if width >= NARROW else ""
     leads = line(f"{name} leads (", (LEADS, Tone.WARN), f"{term})")
     count = (f"{alive} of {members} nodes alive", Tone.GOOD if alive == members else Tone.BAD)

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from edged.tui import words
+from edged.tui import cells, words
 
 
 class Tone(Enum):
@@ -54,11 +54,11 @@ class Line:
         kept: list[Span] = []
         room = width - 1
         for text, tone in self.spans:
-            cells = cell_len(text)
-            if cells > room:
-                return Line((*kept, (set_cell_size(text, room) + words.CUT, tone)))
+            wide = cell_len(text)
+            if wide > room:
+                return Line((*kept, (set_cell_size(text, room) + cells.CUT, tone)))
             kept.append((text, tone))
-            room -= cells
+            room -= wide
         return Line(tuple(kept))
 
     def padded(self, width: int) -> Line:
@@ -93,7 +93,7 @@ def bar(share: float, width: int) -> Line:
 
 def wrapped(text: str, width: int, indent: str = "", tone: Tone = Tone.PLAIN) -> list[Line]:
     """A sentence in one tone, in as many lines as it needs; those after the first begin with ``indent``."""
-    return [line((each, tone)) for each in words.wrap(words.clean(text), width, indent)]
+    return [line((each, tone)) for each in cells.wrap(words.clean(text), width, indent)]
 
 
 def apart(left: Line, right: Line, width: int) -> Line | None:

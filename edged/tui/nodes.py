@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edged.core.plan import layer_numbers
-from edged.tui import safety, words
+from edged.tui import cells, safety, words
 from edged.tui.lines import Column, Line, Tone, line, table
 from edged.tui.pipeline import LEADS, LEAST_RATE
 
@@ -110,7 +110,7 @@ def _named(status: Status, member: Mapping[str, Any]) -> Line:
 
 
 def _short(name: object, most: int) -> str:
-    return words.shorten(words.clean(str(name)), most)
+    return cells.shorten(words.clean(str(name)), most)
 
 
 def _duty(member: Mapping[str, Any]) -> Line:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edged.core.plan import layer_numbers, layers_in_words
-from edged.tui import words
+from edged.tui import cells, words
 from edged.tui.lines import Line, Tone, bar, line
 
 LEADS = "★"
@@ -174,7 +174,7 @@ def _framed(stage: Mapping[str, Any], rows: Sequence[tuple[Line, Line]], width: 
     inner = width - 4
     frame = Tone.BAD if stage.get("state", "alive") != "alive" else Tone.QUIET
     star = f" {LEADS}" if stage["leads"] else ""
-    name = words.shorten(words.clean(str(stage.get("name") or stage["node"])), inner - 1 - len(star))
+    name = cells.shorten(words.clean(str(stage.get("name") or stage["node"])), inner - 1 - len(star))
     title = line((name, Tone.STRONG), (star, Tone.WARN), " ")
     lines = [line(("╭ ", frame), title, ("─" * (width - 3 - title.width) + "╮", frame))]
     for left, right in rows:
@@ -212,7 +212,7 @@ def _chain(stages: Sequence[Mapping[str, Any]], width: int, *, works: bool) -> l
 def _link(stage: Mapping[str, Any]) -> Line:
     name = words.clean(str(stage.get("name") or stage["node"]))
     star = f" {LEADS}" if stage["leads"] else ""
-    called = line((words.shorten(name, CHAIN_NAME), Tone.STRONG), (star, Tone.WARN))
+    called = line((cells.shorten(name, CHAIN_NAME), Tone.STRONG), (star, Tone.WARN))
     if (wrong := _state(stage)) is not None:
         return line(called, " ", wrong)
     if "first_layer" not in stage:

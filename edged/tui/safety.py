@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edged.core.plan import layer_numbers
-from edged.tui import words
+from edged.tui import cells, words
 
 
 def is_safe(status: Mapping[str, Any]) -> bool:
@@ -43,7 +43,7 @@ def outlook(status: Mapping[str, Any], width: int) -> list[str]:
         protection["samples"]["text"],
         *(each["text"] for each in protection["if_died"]),
     ]
-    lines = [line for each in sentences for line in words.wrap(words.clean(each), width - 2, "  ")]
+    lines = [line for each in sentences for line in cells.wrap(words.clean(each), width - 2, "  ")]
     return ["", "what the job would survive", *(f"  {line}" for line in lines)]
 
 

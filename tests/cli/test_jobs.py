@@ -78,7 +78,7 @@ def test_attaching_from_another_device_tells_the_same_story(trained: Outcome, la
 
 
 def test_a_person_is_told_the_end_and_gets_the_path(trained: Outcome, desk: Path, weights: Path) -> None:
-    outcome = edged("attach", "small", home=desk)
+    outcome = edged("attach", trained.objects[0]["job"], home=desk)
     assert outcome.out == f"{weights}\n"
     assert "plan" in outcome.err
     assert "epoch 2: evaluation loss" in outcome.err

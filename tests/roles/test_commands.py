@@ -65,7 +65,7 @@ async def test_submitting_needs_a_spool_folder_of_this_node(desk: Desk, write_sp
     write_spool(SPEC)
     assert await desk.ask("submit", job=SPEC.job) == {"job": SPEC.job}
     assert desk.posted == [JobSubmitted(SPEC)]
-    other = spec_of("112233", source=NodeId("b" * 16))
+    other = spec_of("112233445566", source=NodeId("b" * 16))
     write_spool(other)
     with pytest.raises(JobError, match="as its source"):
         await desk.ask("submit", job=other.job)

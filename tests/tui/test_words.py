@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from edged.tui.words import bar, clean, duration, shorten, size, wrap
+from edged.tui.cells import shorten, wrap
+from edged.tui.words import bar, clean, duration, size
 
 TEXTS = st.text(st.sampled_from("ab cde 書斎é　─🚀"), max_size=60)
 
