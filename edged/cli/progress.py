@@ -71,11 +71,18 @@ def in_words(event: Mapping[str, Any]) -> str:
     return f"{kind}: " + ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")
 
 
+def is_news(event: Mapping[str, Any]) -> bool:
+    """Whether a person wants to hear of it: that a plan was looked at and kept is told by the live view."""
+    return event["event"] != "decision" or bool(event["changes"])
+
+
 class _Lines:
     def __init__(self) -> None:
         self._last = 0.0
 
     def show(self, event: Mapping[str, Any]) -> None:
+        if not is_news(event):
+            return
         if event["event"] != "step":
             print(in_words(event), file=sys.stderr, flush=True)
         elif time.monotonic() - self._last > QUIET_SECONDS:
@@ -102,4 +109,5 @@ class _Bar:
             self._progress.update(self._task, description="preparing", pace="")
         elif event["event"] == "waiting":
             self._progress.update(self._task, description="waiting", pace=cells.shorten(event["reason"], REASON_WIDTH))
-        self._progress.console.print(in_words(event))
+        if is_news(event):
+            self._progress.console.print(in_words(event))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,12 @@ PORTS = 3
 EXAMPLE_PORT = 7077
 ECHO_SECONDS = 3.0
 NFT_SECONDS = 1.0
+USUAL_CHAIN = "inet filter input"
+INPUT_CHAIN = re.compile(
+    r"^table (\S+ \S+) \{(?:(?!^\}).)*?^\s*chain (\S+) \{\s*type filter hook input", re.DOTALL | re.MULTILINE
+)
+"""In what `nft list ruleset` prints; with iptables the chain is ``ip filter INPUT``."""
+
 UFW = Path("/etc/ufw/ufw.conf")
 FIREWALLD = Path("/run/firewalld")
 MACOS = Path("/usr/libexec/ApplicationFirewall/socketfilterfw")
@@ -33,7 +40,8 @@ class NetworkFacts:
 
     ``discovery``: whether mDNS is wanted; ``seeds``: whether any was named. ``listen``: host and port, 0 for any.
     ``taken``: ports of those wanted that cannot be had, and by whom they are held; ``last_ports``: those of the last
-    run. ``firewall``: "ufw", "firewalld", "nftables", "macos", or empty where none was seen.
+    run. ``firewall``: "ufw", "firewalld", "nftables", "macos", or empty where none was seen; ``chain``: the family,
+    table and name of the chain of nftables that hears what comes in.
     """
 
     interfaces: tuple[Interface, ...]
@@ -44,6 +52,7 @@ class NetworkFacts:
     taken: tuple[tuple[int, str], ...]
     last_ports: tuple[int, ...]
     firewall: str
+    chain: str = USUAL_CHAIN
 
 
 def measure_network(
@@ -60,6 +69,7 @@ def measure_network(
         taken=() if running or not listen[1] else taken_ports(*listen),
         last_ports=tuple(port for port in read_ports(home) if port),
         firewall=firewall(),
+        chain=input_chain(),
     )
 
 
@@ -98,9 +108,20 @@ def firewall() -> str:
         return "firewalld"
     if sys.platform == "darwin" and "enabled" in _said(str(MACOS), "--getglobalstate"):
         return "macos"
-    nft = shutil.which("nft")
-    rules = _said(nft, "list", "ruleset") if nft else ""  # empty for who is not root
+    rules = _rules()
     return "nftables" if "hook input" in rules and ("drop" in rules or "reject" in rules) else ""
+
+
+def input_chain() -> str:
+    """The chain of nftables that a rule must be put into to let something in."""
+    chain = INPUT_CHAIN.search(_rules())
+    return f"{chain[1]} {chain[2]}" if chain else USUAL_CHAIN
+
+
+def _rules() -> str:
+    """The rules of nftables; empty for who is not root."""
+    nft = shutil.which("nft")
+    return _said(nft, "list", "ruleset") if nft else ""
 
 
 def _said(*command: str) -> str:
@@ -120,19 +141,26 @@ def _text(path: Path) -> str:
         return ""
 
 
-def opening(kind: str, first: int) -> str:
+def opening(kind: str, first: int, chain: str = USUAL_CHAIN) -> str:
     """The commands that let a node's ports, from ``first`` on, and mDNS in; empty for a firewall that is not known."""
     last = first + PORTS - 1
     return {
-        "ufw": f"sudo ufw allow {first}:{last}/tcp && sudo ufw allow 5353/udp",
+        "ufw": f"sudo ufw allow {first}:{last}/tcp && {opening_to_mdns(kind)}",
         "firewalld": (
             f"sudo firewall-cmd --permanent --add-port={first}-{last}/tcp --add-service=mdns && "
             "sudo firewall-cmd --reload"
         ),
-        "nftables": (
-            f"sudo nft insert rule inet filter input tcp dport {first}-{last} accept && "
-            "sudo nft insert rule inet filter input udp dport 5353 accept"
-        ),
+        "nftables": (f"sudo nft insert rule {chain} tcp dport {first}-{last} accept && {opening_to_mdns(kind, chain)}"),
+        "macos": opening_to_mdns(kind),
+    }.get(kind, "")
+
+
+def opening_to_mdns(kind: str, chain: str = USUAL_CHAIN) -> str:
+    """The commands that let mDNS in, which is all that nodes need to hear of each other."""
+    return {
+        "ufw": "sudo ufw allow 5353/udp",
+        "firewalld": "sudo firewall-cmd --permanent --add-service=mdns && sudo firewall-cmd --reload",
+        "nftables": f"sudo nft insert rule {chain} udp dport 5353 accept",
         "macos": f"sudo {MACOS} --add {shutil.which('python3') or sys.executable}, then allow it in System Settings",
     }.get(kind, "")
 
@@ -170,7 +198,7 @@ def _multicast(facts: NetworkFacts) -> list[Finding]:
     if not deaf:
         return [Finding("multicast", Level.OK, f"heard on {', '.join(heard)}")]
     what = "; ".join(deaf.values())
-    opens = _opening(facts) or "let UDP port 5353 through the firewall of this device"
+    opens = opening_to_mdns(facts.firewall, facts.chain) or "let UDP port 5353 through the firewall of this device"
     level = Level.WARNING if heard or facts.seeds or all(map(is_loopback, deaf)) else Level.PROBLEM
     return [Finding("multicast", level, what, f"{opens}; or name another node: `edged join --seed HOST:PORT`")]
 
@@ -189,14 +217,10 @@ def _ports(facts: NetworkFacts) -> Finding:
 def _firewall(facts: NetworkFacts) -> Finding:
     if not facts.firewall:
         return Finding("firewall", Level.OK, "none is seen at work (some show themselves only to root)")
-    remedy = _opening(facts)
+    remedy = opening(facts.firewall, facts.listen[1] or EXAMPLE_PORT, facts.chain)
     if not facts.listen[1]:
         remedy = f"edged join --listen 0.0.0.0:{EXAMPLE_PORT}, so that the ports stay the same, and: {remedy}"
     return Finding("firewall", Level.NOTE, f"{facts.firewall} is at work; what it lets in was not asked", remedy)
-
-
-def _opening(facts: NetworkFacts) -> str:
-    return opening(facts.firewall, facts.listen[1] or EXAMPLE_PORT)
 
 
 def speed_of(interfaces: Sequence[Interface]) -> float:

@@ -49,6 +49,21 @@ def test_without_a_terminal_steps_are_told_now_and_then(capsys: pytest.CaptureFi
     assert "step 3  loss 1.2500  1.23 k samples/s" in shown.err
 
 
+def test_that_a_plan_was_looked_at_and_kept_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = {"event": "decision", "changes": False, "text": "kept: it is still the best plan"}
+    changed = {"event": "decision", "changes": True, "text": "changed: pi-4 is to take part"}
+    with following() as follower:
+        follower.show(kept)
+        follower.show(changed)
+    with Progress(TextColumn("{task.description}"), console=Console(width=200, stderr=True)) as progress:
+        bar = _Bar(progress)
+        bar.show(kept)
+        bar.show(changed)
+    shown = capsys.readouterr().err
+    assert "kept" not in shown
+    assert shown.count("changed: pi-4 is to take part") == 2
+
+
 def test_the_bar_says_that_it_waits_and_why_and_goes_back_with_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(TextColumn("{task.description}"), console=Console(width=200)) as progress:
         bar = _Bar(progress)

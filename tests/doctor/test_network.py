@@ -78,7 +78,9 @@ def test_each_firewall_is_opened_by_its_own_command(kind: str, words: list[str])
     assert finding.level is Level.NOTE
     assert "edged join --listen 0.0.0.0:7077" in finding.remedy  # any ports could not be opened
     assert all(word in finding.remedy for word in words)
-    assert words[-1] in found(replace(FACTS, firewall=kind, echoes=DEAF))["multicast"].remedy
+    heard = found(replace(FACTS, firewall=kind, echoes=DEAF))["multicast"].remedy
+    assert words[-1] in heard
+    assert "7077" not in heard  # to hear of others, no port of the node's own must be open
     fixed = found(replace(FACTS, firewall=kind, listen=("0.0.0.0", 9000)))["firewall"]
     assert "edged join" not in fixed.remedy
 
@@ -119,6 +121,35 @@ def test_only_rules_that_drop_what_comes_in_are_a_firewall(monkeypatch: pytest.M
     assert network.firewall() == "nftables"
     monkeypatch.setattr(network, "_said", lambda *_: "chain forward { policy drop; }")
     assert network.firewall() == ""
+
+
+IPTABLES = """table ip raw {
+	chain PREROUTING {
+		type filter hook prerouting priority raw; policy accept;
+	}
+}
+table ip filter {
+	chain FORWARD {
+		type filter hook forward priority filter; policy accept;
+	}
+
+	chain INPUT {
+		type filter hook input priority filter; policy accept;
+		udp dport 5353 counter packets 0 bytes 0 drop
+	}
+}
+"""
+
+
+@pytest.mark.parametrize(("rules", "chain"), [(IPTABLES, "ip filter INPUT"), ("", "inet filter input")])
+def test_a_rule_goes_into_the_chain_that_is_there(rules: str, chain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network.shutil, "which", lambda name: f"/usr/sbin/{name}")
+    monkeypatch.setattr(network, "_said", lambda *_: rules)
+    assert network.input_chain() == chain
+    facts = replace(FACTS, firewall="nftables", chain=chain, echoes=DEAF)
+    opened = f"sudo nft insert rule {chain} udp dport 5353 accept"
+    assert found(facts)["multicast"].remedy.startswith(f"{opened}; or name")
+    assert found(facts)["firewall"].remedy.endswith(opened)
 
 
 def test_the_speed_is_that_of_an_interface_in_use() -> None:
