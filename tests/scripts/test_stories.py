@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import stories
 from story_window import KEY, shortened
+from testbed_network import no_network
 
 from tests.cli.documents import agrees, blocks
 
@@ -45,6 +46,38 @@ def test_the_story_of_the_wrong_key_goes_as_the_page_says(figure: list[str]) -> 
     assert not any(KEY.search(block) or "/tmp/" in block for block in played.values())
     label = played["wrong-key/right-key"].splitlines()[0]
     figure.append(f"the story of the wrong key was played again, up to two nodes that know each other: {label}")
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.root
+def test_the_story_of_blocked_multicast_goes_as_the_page_says() -> None:
+    if why := no_network():
+        pytest.skip(why)
+    played = stories.play("multicast-blocked")
+    assert set(played) == {name for name in ON_PAGE if name.startswith("multicast-blocked/")}
+    for told in (ON_PAGE, played):
+        for scene in ("laptop-tells", "desk-tells"):
+            assert "not met: multicast is blocked" in told[f"multicast-blocked/{scene}"]
+        assert "problem  multicast: " in told["multicast-blocked/doctor"]
+        assert "2 of 2 nodes alive" in told["multicast-blocked/mended"]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.root
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+def test_the_story_of_two_devices_goes_as_the_page_says() -> None:
+    if why := no_network():
+        pytest.skip(why)
+    played = stories.play("two-devices")
+    assert set(played) == {name for name in ON_PAGE if name.startswith("two-devices/")}
+    for told in (ON_PAGE, played):
+        alone, together = re.findall(r"^[0-9a-f]{64}(?=  \w+\.safetensors$)", told["two-devices/equal"], re.MULTILINE)
+        assert alone == together
+        assert "laptop died; its layers" in told["two-devices/trained"]
+        assert "laptop joined; it runs layers" in told["two-devices/trained"]
 
 
 def test_a_story_that_takes_another_turn_says_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
