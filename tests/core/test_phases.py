@@ -19,7 +19,6 @@ DRAWN = """
     adopt    TOLD      resume
     adopt    SHELVED   over
     transfer PREPARED  resume
-    transfer DRAINED   fence
     resume   PROGRESS  run
     run      PROGRESS  run
     run      CHANGE    drain
