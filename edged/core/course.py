@@ -229,6 +229,8 @@ class Course:
         searching = stage in {Stage.FENCE, Stage.PLAN}
         if stage is Stage.OVER or (searching and self.record.state is JobState.WAITING):
             return
+        if self._pausing and self.record.state is JobState.PAUSED:  # it stands; who leaves hands on what it holds
+            return
         queued = searching and not self._begun
         doing = "" if stage in {Stage.RESUME, Stage.RUN, Stage.ADOPT} or not self._begun else self._headline()
         self.record = replace(self.record, state=JobState.QUEUED if queued else STANDING[stage], reason=doing)

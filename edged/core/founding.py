@@ -38,9 +38,10 @@ class Founding(Course):
         """Go on once everyone has had time to answer and those who did hold all that is needed."""
         if now < self._calm_at or not gathering.due(now):
             return []
-        if self._pausing:
+        deserted = set(self._present()) <= {*self._lead.leavers, *self._conduct.doubted}
+        if self._pausing and (deserted or not self._hands_on()):
             return self._pause(now)
-        if set(self._present()) <= {*self._lead.leavers, *self._conduct.doubted}:
+        if deserted:
             return self._shelve(JobState.QUEUED, "all nodes leave; the job goes on when they are back", now)
         stock = take_stock(
             self._spec(),
@@ -59,6 +60,8 @@ class Founding(Course):
             if self._hopeless(now):
                 return self._end(JobState.FAILED, lack, now)
             self._conduct.forgive(now)
+        if self._pausing and lack:
+            return self._pause(now)
         if isinstance(stock, str) or lack:
             silent = gathering.silent()
             return self._wait(
@@ -102,8 +105,16 @@ class Founding(Course):
     def _pause(self, now: float) -> list[Effect]:
         """Let the job stand at the newest version that those who answered hold: they write that to disk."""
         version = newest_complete(len(self._spec().layers), self._inventories)
-        self.record = self.record if version is None else replace(self.record, step=version)
+        if version is not None and self.record.state is not JobState.PAUSED:
+            self.record = replace(self.record, step=version)
         return self._shelve(JobState.PAUSED, "", now)
+
+    def _hands_on(self) -> bool:
+        """Whether those who leave hold a part of the newest version that nobody who stays does, and can be relieved."""
+        leaving = set(self._lead.leavers) - self._needed
+        staying = {node: its for node, its in self._inventories.items() if node not in leaving}
+        layers = len(self._spec().layers)
+        return newest_complete(layers, staying) != newest_complete(layers, self._inventories)
 
     def _draw_from(self, source: NodeId) -> list[Effect]:
         """Let this node be the source from now on."""

@@ -229,7 +229,7 @@ class JobBoard:
                 self._close(job, JobState.STOPPED, reason)
             case PauseRequest(job) if not self._in_hand(job):
                 self._close(job, JobState.PAUSED, "")
-            case ResumeRequest(job):
+            case ResumeRequest(job) if not self._in_hand(job):
                 record = self.jobs.records.get(job)
                 if record is not None and record.state is JobState.PAUSED:
                     self.jobs.put(replace(record, state=JobState.QUEUED))
@@ -334,8 +334,8 @@ class JobBoard:
         if self.procedure is not None and self._queue.yields(self.procedure.record, now):
             self._causes.setdefault(self.procedure.record.job, "leader" if self.procedure.record.step else "")
             self.procedure = None
-        deserted = bool(self._leavers) and self._leavers.are_all(present(self._members))
-        while self.procedure is None and not deserted and (record := self._queue.next()) is not None:
+        deserted = self._deserted()
+        while self.procedure is None and not deserted and (record := self._queue.next() or self._held()) is not None:
             effects += self._take_up(record, now)
             self._settle()
         return effects + self._broadcast(now)
@@ -347,6 +347,7 @@ class JobBoard:
         self._version = self.procedure.version
         self.jobs.put(self.procedure.record)
         if self.procedure.stage is Stage.OVER:
+            self._leavers.relieve(self.procedure.record)
             self.procedure = None
 
     def _take_up(self, record: JobRecord, now: float) -> list[Effect]:
@@ -369,7 +370,16 @@ class JobBoard:
 
     def _spares(self, node: NodeId) -> bool:
         """Whether nothing of any job hangs on this node."""
-        return self.procedure is None or self.procedure.spares(node)
+        return self._held() is None if self.procedure is None else self.procedure.spares(node)
+
+    def _held(self) -> JobRecord | None:
+        """Return a job that stands, and of which whoever leaves may hold what nobody who stays does."""
+        held = (r for r in self.jobs.unended() if r.state is JobState.PAUSED and r.step and self._leavers.hold(r.job))
+        return None if self._deserted() else next((r for r in held if self._spec_of(r.job) is not None), None)
+
+    def _deserted(self) -> bool:
+        """Whether all who are there want to leave."""
+        return self._leavers.are_all(present(self._members))
 
     def _broadcast(self, now: float) -> list[Effect]:
         """Tell everyone the list and the plan that runs: on a change, and when it is time."""

@@ -185,12 +185,14 @@ class Keeping:
             case JobSubmitted(spec):
                 kept = self._job(spec.job)
                 kept.spec, kept.home = spec, True
+            case LeaderChanged(leader):
+                return self._led_by(leader, now)
             case _:
                 self._notice(event, now)
         return []
 
     def _notice(self, event: Event, now: float) -> None:
-        """Who is there, who leads, what was lost."""
+        """Who is there, what was lost."""
         match event:
             case ParcelLost(node, parcel):
                 self._lost(node, parcel, now)
@@ -199,10 +201,6 @@ class Keeping:
             case MemberChanged() | MembersCame():
                 for record in event.records:
                     self._member_changed(record)
-            case LeaderChanged(leader):
-                self._leader, self._tell_at = leader, now
-                for kept in self._jobs.values():
-                    kept.unheard()
             case LineageChanged(discarded=discarded) if discarded:
                 for kept in self._jobs.values():
                     kept.stamp = kept.halted_by = kept.sending = None
@@ -261,6 +259,17 @@ class Keeping:
         job = kept.stamp.job
         inventory = Inventory(kept.stamp, kept.listed(), self._has_program(job), self._has_data(job))
         return [SendMessage(kept.halted_by, inventory)]
+
+    def _led_by(self, leader: NodeId | None, now: float) -> list[Effect]:
+        """Whoever leads now has been told nothing, and may not know that an earlier leader has halted a plan."""
+        self._leader, self._tell_at = leader, now
+        effects: list[Effect] = []
+        for kept in self._jobs.values():
+            kept.unheard()
+            if leader is not None and kept.halted_by is not None:
+                kept.halted_by = leader
+                effects += self._inventory(kept)
+        return effects
 
     def _snapshot_taken(self, taken: SnapshotTaken, now: float) -> list[Effect]:
         job, piece = taken.stamp.job, (taken.first_layer, taken.last_layer, taken.version)
@@ -321,7 +330,7 @@ class Keeping:
         if (kept.committed, kept.counted) != (word.version, lying):
             kept.committed, kept.counted, self._tell_at = word.version, lying, self._tell_at or now
         if kept.sending is not None:
-            kept.sending.commit(word.version)
+            kept.sending.commit(word)
         return effects + self._let_go(job, kept.holdings.commit(word.version))
 
     def _serve(self, sender: NodeId, want: WantSnapshot) -> list[Effect]:

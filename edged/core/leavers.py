@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from edged.core.effects import Effect, SendMessage
-from edged.core.events import Event, MemberChanged, MessageReceived
-from edged.core.ids import NodeId
-from edged.core.messages import LeaveGranted, LeaveRequest
+from edged.core.events import Event, LeaderChanged, MemberChanged, MessageReceived
+from edged.core.ids import JobId, NodeId
+from edged.core.messages import JobRecord, JobState, LeaveGranted, LeaveRequest
 from edged.core.watch import GONE
 
 FORGET_SECONDS = 10.0
@@ -21,6 +21,7 @@ class Leavers(AbstractSet[NodeId]):
     def __init__(self) -> None:
         """Nobody wants to leave."""
         self._asked: dict[NodeId, float] = {}
+        self._relieved: set[tuple[NodeId, JobId]] = set()
 
     def handle(self, event: Event, now: float, spared: Callable[[NodeId], bool]) -> list[Effect]:
         """Take in one fact. ``spared``: whether nothing of any job hangs on a node."""
@@ -30,11 +31,23 @@ class Leavers(AbstractSet[NodeId]):
                 return [SendMessage(node, LeaveGranted(node))] if spared(node) else []
             case MemberChanged(record) if record.state in GONE:
                 self._asked.pop(record.node, None)
+            case LeaderChanged():
+                self._relieved.clear()
             case _:
                 pass
         for node in [node for node, asked in self._asked.items() if now >= asked + FORGET_SECONDS]:
             del self._asked[node]
+        self._relieved = {(node, job) for node, job in self._relieved if node in self._asked}
         return []
+
+    def relieve(self, record: JobRecord) -> None:
+        """If this job stands now, what those who want to leave hold of it has gone to others, as far as it can."""
+        if record.state is JobState.PAUSED:
+            self._relieved |= {(node, record.job) for node in self._asked}
+
+    def hold(self, job: JobId) -> bool:
+        """Whether somebody wants to leave that has not been relieved of this job, which stands."""
+        return any((node, job) not in self._relieved for node in self._asked)
 
     def deadline(self) -> float | None:
         """Return when the first of them is forgotten."""

@@ -325,7 +325,8 @@ class Node:
 
     def _moving_seconds(self) -> float:
         """How long the layers that move just now are granted; 0.0 if none do."""
-        moving = {record.job for record in self.board.jobs.unended() if record.state is JobState.PREPARING}
+        states = {JobState.PREPARING, JobState.PAUSED}
+        moving = {record.job for record in self.board.jobs.unended() if record.state in states}
         granted = (transfer_seconds(known.spec) for job, known in self.board.plans.items() if job in moving)
         return max(granted, default=0.0)
 

@@ -15,7 +15,8 @@
 ``TABLE`` is the truth of this picture: what is not listed cannot happen. The start of a job, a death, a departure, a
 newcomer, a device that has changed, a pause and a change of leader all go through these stages. A planned change comes
 by DRAIN, so that all nodes stand between two steps and nothing is rolled back; any trouble at any stage goes to FENCE,
-with one version more.
+with one version more. Before a job stands, what only leaving nodes hold of it goes to others: from TRANSFER, where all
+are prepared and nobody has begun, back to FENCE (drained).
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ TABLE: Mapping[Stage, Mapping[Turn, Stage]] = {
     Stage.PLAN: {Turn.PLANNED: Stage.TRANSFER, Turn.UNPLANNED: Stage.WAIT, **_PLANNED},
     Stage.WAIT: {Turn.RETRY: Stage.FENCE, Turn.SHELVED: Stage.OVER, **_ANYWHERE},
     Stage.ADOPT: {Turn.TOLD: Stage.RESUME, Turn.SHELVED: Stage.OVER, **_PLANNED},
-    Stage.TRANSFER: {Turn.PREPARED: Stage.RESUME, **_PLANNED},
+    Stage.TRANSFER: {Turn.PREPARED: Stage.RESUME, Turn.DRAINED: Stage.FENCE, **_PLANNED},
     Stage.RESUME: {Turn.PROGRESS: Stage.RUN, **_PLANNED},
     Stage.RUN: {Turn.PROGRESS: Stage.RUN, Turn.CHANGE: Stage.DRAIN, **_PLANNED},
     Stage.DRAIN: {Turn.PROGRESS: Stage.DRAIN, Turn.DRAINED: Stage.FENCE, Turn.LAST: Stage.RUN, **_PLANNED},

@@ -9,8 +9,8 @@ PLAN      the planner answers always
 WAIT      tries again each second, and whenever a member changes
 ADOPT     30 s for the source to tell the plan; then the job goes back to the queue, or to FENCE if its spec is known
 TRANSFER  60 s and the bytes on a slow link; who is not ready by then has failed once
-RESUME    the source tells who does not answer (``Stuck``); an adopted plan has 15 s and ten steps, others may know a
-          newer one
+RESUME    the source tells who does not answer (``Stuck``); an adopted plan has 15 s and ten steps: others may know a
+          newer one, or have been halted for one, and say so
 DRAIN     60 s and ten steps since the last progress; then FENCE all the same
 ========  ==========================================================================================================
 """
@@ -28,7 +28,7 @@ from edged.core.course import (
 )
 from edged.core.effects import Effect, Log
 from edged.core.events import Event, MemberChanged, MembersCame, MessageReceived, PlanMade, PortProbed
-from edged.core.ids import NodeId
+from edged.core.ids import NodeId, Stamp
 from edged.core.inventory import transfer_seconds
 from edged.core.job import JobSpec
 from edged.core.messages import (
@@ -64,17 +64,19 @@ class Procedure(Replanning):
     # ---------------------------------------------------------------------------------------- beginnings
 
     def begin(self, spec: JobSpec, told: Committed | None, now: float, cause: str = "") -> list[Effect]:
-        """Take the job from the queue.
+        """Take the job from the queue; one that is paused, only to hand on what leaving nodes hold of it.
 
         ``told`` is what an earlier leader has told of copies; ``cause`` says why a job that has run before does not run
         now (see ``Recovery``).
         """
+        self._pausing = self.record.state is JobState.PAUSED
+        cause = "paused" if self._pausing else cause
         self.spec = replace(spec, source=self.record.source)
         self._since, self._measured_by, self._possible_by = now, now + MEASURE_SECONDS, now + IMPOSSIBLE_SECONDS
         self._committed = max(self._committed, -1 if told is None else told.version)
         if cause:
             self._recovery = Recovery(cause, {}, self._before, self.record.step, now)
-        return self._enter(Stage.FENCE, now)
+        return self._enter(Stage.FENCE, now, calm=self._pausing)
 
     def adopt(
         self, known: PlanChosen | None, version: int, told: Committed | None, spec: JobSpec | None, now: float
@@ -139,7 +141,7 @@ class Procedure(Replanning):
             effects += self._overdue(now)
         elif self._pausing and self.stage is Stage.WAIT:
             effects += self._pause(now)
-        elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER}:
+        elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER} and not self._hands_on():
             effects += self._turn(Turn.TROUBLE, now)
         elif self._lead.links.pairs and self.stage in {Stage.TRANSFER, *IN_FORCE} and (torn := self._tear(now)):
             effects += torn
@@ -159,7 +161,7 @@ class Procedure(Replanning):
             case StopRequest(job, reason) if job == self.record.job:
                 return self._end(JobState.STOPPED, reason, now)
             case PauseRequest(job) | ResumeRequest(job) if job == self.record.job:
-                self._pausing = isinstance(message, PauseRequest)
+                self._want(stands=isinstance(message, PauseRequest))
             case Learned(job) if job == self.record.job and sender not in self._conduct.doubted:
                 self._newcomers.learned(sender, self._members)
             case Inventory() if self.stage is Stage.FENCE and self._gathering is not None:
@@ -173,6 +175,10 @@ class Procedure(Replanning):
             case _:
                 return self._hear_of_plan(sender, message, now)
         return []
+
+    def _has_halted(self, node: NodeId, stamp: Stamp) -> bool:
+        """Whether an earlier leader has let this node of the plan stop, for a newer plan that came to nothing."""
+        return stamp.job == self.record.job and node in self._watch.nodes and stamp > self._plan().stamp
 
     def _may_tell(self, node: NodeId) -> bool:
         """Whether a new leader learns the plan from this node: from the source; from anybody if that is gone."""
@@ -199,8 +205,16 @@ class Procedure(Replanning):
                 return self._blame(sender, node, "does not answer", "", now)
             case Drained(stamp, version) if stamp == self.stamp and sender == self.record.source:
                 return self._drained(version, now)
+            case Inventory(stamp) if self._adopted and self._has_halted(sender, stamp):
+                return self._trouble("leader", {}, now)
             case _:
                 return []
+
+    def _want(self, *, stands: bool) -> None:
+        """Somebody wants the job to stand, or to go on; one that was taken up while it stood is shown to go on now."""
+        self._pausing = stands
+        if self.record.state is JobState.PAUSED:
+            self._stand(self.stage)
 
     def _progress(self, step: int, now: float) -> list[Effect]:
         if self.stage not in IN_FORCE:
@@ -227,7 +241,8 @@ class Procedure(Replanning):
         if problem:
             return self._unready([sender], "could not prepare", f": {problem}", now)
         self._unanswered.discard(sender)
-        return [] if self._unanswered else self._turn(Turn.PREPARED, now)
+        ready = Turn.DRAINED if self._pausing else Turn.PREPARED  # what was handed on is copied at the fence
+        return [] if self._unanswered else self._turn(ready, now)
 
     def _drained(self, version: int, now: float) -> list[Effect]:
         """All stand: for this leader's change of plan, or for an earlier one's, of which nothing else is known."""

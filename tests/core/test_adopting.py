@@ -23,7 +23,7 @@ from edged.core.messages import (
 )
 from edged.core.phases import Stage
 from tests.core.council import Council, inventory, messages, receivers
-from tests.core.job_sample import A, B, C, D, plan, stamp
+from tests.core.job_sample import OTHER_JOB, A, B, C, D, plan, stamp
 
 
 @pytest.fixture
@@ -94,6 +94,23 @@ def test_an_adopted_plan_without_progress_is_replaced_in_time():
     council.step(6)
     assert council.told(RecoveryReport)[0][1].cause == "leader"
     council.wait(ADOPTED_SECONDS * 2)
+    assert council.stage is Stage.RUN
+
+
+def test_an_adopted_plan_that_an_earlier_leader_has_halted_is_replaced_at_once():
+    council, of, old = follower()
+    council.hear(C, PlanChosen(old.plan, old.board.procedure.spec))
+    council.handle(LeaderChanged(D, 2))
+    council.hear(B, inventory(of))
+    council.hear(B, inventory(stamp(version=of.version + 1, job=OTHER_JOB)))
+    council.hear(D, inventory(stamp(version=of.version + 1)))  # it has no part in the plan
+    assert not council.told(Halt)
+    council.hear(B, inventory(stamp(version=of.version + 1)))
+    assert council.stage is Stage.RESUME
+    assert council.stamp == stamp(term=2)
+    council.step(6)
+    assert council.told(RecoveryReport)[0][1].cause == "leader"
+    council.hear(B, inventory(stamp(version=of.version + 1)))
     assert council.stage is Stage.RUN
 
 

@@ -9,19 +9,25 @@ from edged.core.events import PortProbed
 from edged.core.messages import (
     Drain,
     Drained,
+    Halt,
+    Jobs,
     JobState,
     Learn,
     Learned,
     LeaveGranted,
     LeaveRequest,
+    MemberState,
     PauseRequest,
     Prepare,
+    Prepared,
     RecoveryReport,
+    ResumeRequest,
+    Start,
     Unwritten,
 )
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
-from tests.core.council import Council, E, messages, receivers
+from tests.core.council import Council, E, messages, receivers, replica, snapshot
 from tests.core.job_sample import JOB, A, B, C, D
 
 
@@ -209,7 +215,132 @@ def test_a_death_while_draining_is_what_is_told(council):
     assert report.pause_seconds == pytest.approx(0.5)
 
 
+# ------------------------------------------------------------------------------- leaving a job that stands
+
+
+class Standing(Council):
+    """A job that is paused at step 5, at which nobody holds more than its own layers.
+
+    Whoever prepares copies what it begins with, as nodes do, and says that it is prepared if it is ``quick``.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.quick = True
+        self.run()
+        self.keep(0)
+        self.hear(A, PauseRequest(JOB))
+        self.hold(B, snapshot(0, 1, 5))
+        self.hold(C, snapshot(2, 3, 5))
+        self.hear(A, Drained(self.stamp, 5))
+        assert self.stands_at(5)
+        self.since = len(self.sent)
+
+    def hold(self, node, *pieces):
+        self.holdings[node] = (*self.holdings.get(node, ()), *pieces)
+
+    def stands_at(self, step):
+        return (self.record.state, self.record.step, self.stage) == (JobState.PAUSED, step, None)
+
+    def answers(self, to, message):
+        if isinstance(message, Prepare):
+            hops = [hop for *_, hop in message.plan.hops_of(to)]
+            self.hold(to, *(snapshot(hop.first_layer, hop.last_layer, message.version) for hop in hops))
+        return () if isinstance(message, Prepare) and not self.quick else super().answers(to, message)
+
+    def asks(self, node):
+        """This node wants to leave; returns whether it may."""
+        return messages(self.hear(node, LeaveRequest(node)), LeaveGranted) == [(node, LeaveGranted(node))]
+
+
+def test_what_only_a_leaving_node_holds_of_a_paused_job_goes_to_others_first():
+    council = Standing()
+    assert not council.asks(C)
+    assert council.stands_at(5)
+    prepared = dict(council.told(Prepare, council.since))[B]
+    assert (prepared.plan.nodes(), prepared.version) == ((B,), 5)
+    assert {(move.first_layer, move.holder) for move in prepared.transfers} == {(0, B), (2, C)}
+    assert not council.told(Start, council.since)
+    assert {each.state for _, told in council.told(Jobs, council.since) for each in told.jobs} <= {JobState.PAUSED}
+    halts = len(council.told(Halt))
+    assert council.asks(C)
+    assert len(council.told(Halt)) == halts
+    council.lose(C, MemberState.LEFT)
+    council.hear(A, ResumeRequest(JOB))
+    council.step(6)
+    report = council.told(RecoveryReport)[0][1]
+    assert (report.cause, report.rolled_back_to, report.lost_steps) == ("paused", 5, 0)
+
+
+def test_a_node_that_holds_nothing_alone_leaves_a_paused_job_as_it_is():
+    council = Standing()
+    council.hold(B, replica(2, 3, 5))
+    assert not council.asks(C)
+    assert council.told(Halt, council.since)
+    assert not council.told(Prepare, council.since)
+    assert council.asks(C)
+    assert council.stands_at(5)
+
+
+def test_layers_of_a_paused_job_that_nobody_else_can_run_hold_nobody():
+    council = Standing()
+    council.workers = [C]
+    assert not council.asks(C)
+    assert council.stands_at(5)
+    assert council.asks(C)
+
+
+def test_who_asks_while_another_is_relieved_is_relieved_as_well():
+    council = Standing()
+    council.workers = [B, C, D]
+    council.quick = False
+    council.asks(C)
+    assert council.stage is Stage.TRANSFER
+    council.asks(B)
+    council.quick = True
+    council.hear(B, Prepared(council.stamp, ""))
+    council.hear(D, Prepared(council.stamp, ""))
+    council.hear(A, Prepared(council.stamp, ""))
+    assert council.stands_at(5)
+    assert dict(council.told(Prepare, council.since))[D].plan.nodes() == (D,)
+    assert council.asks(B)
+    assert council.asks(C)
+
+
+def test_a_paused_job_stands_again_where_the_leaving_node_dies_before_it_is_relieved():
+    council = Standing()
+    council.quick = False
+    council.asks(C)
+    assert council.stage is Stage.TRANSFER
+    council.lose(C)
+    council.wait(2.0)
+    assert council.stands_at(5)
+
+
+def test_a_job_that_is_to_go_on_while_layers_move_does_so():
+    council = Standing()
+    council.quick = False
+    council.asks(C)
+    assert (council.stage, council.record.state) == (Stage.TRANSFER, JobState.PAUSED)
+    council.hear(A, ResumeRequest(JOB))
+    assert (council.stage, council.record.state) == (Stage.TRANSFER, JobState.PREPARING)
+    council.hear(A, Prepared(council.stamp, ""))
+    council.hear(B, Prepared(council.stamp, ""))
+    assert council.stage is Stage.RESUME
+    council.step(6)
+    assert council.told(RecoveryReport)[0][1].text.startswith("the job was resumed; ")
+
+
 # ------------------------------------------------------------------------------------------ all leave
+
+
+def test_where_all_leave_a_paused_job_stays_as_it_is():
+    council = Standing()
+    council.workers = []
+    for node in (A, B, C, D):
+        council.asks(node)
+    assert all(council.asks(node) for node in (A, B, C, D))
+    assert council.stands_at(5)
 
 
 def test_where_all_leave_the_job_is_put_down_and_they_are_granted_it(council):

@@ -424,6 +424,15 @@ def test_a_newer_halt_while_a_copy_is_made_gets_the_only_answer(scene):
     assert effect == SendMessage(D, Inventory(newest, (snapshot(7),), program=True, data=False))
 
 
+def test_a_new_leader_hears_of_a_halt_that_no_plan_has_followed(scene):
+    scene.halt()
+    scene.handle(LeaderChanged(None, 1))
+    (told,) = [each for each in scene.handle(LeaderChanged(A, 2)) if isinstance(each, SendMessage)]
+    assert told == SendMessage(A, Inventory(stamp(version=2), (), program=True, data=False))
+    scene.choose(stamp(version=2))
+    assert not inventories(scene.handle(LeaderChanged(C, 3)))
+
+
 def test_a_snapshot_that_was_under_way_at_the_halt_is_told_afterwards(scene):
     assert [answer.holdings for answer in inventories(scene.halt())] == [()]
     assert [answer.holdings for answer in inventories(scene.taken(4))] == [(snapshot(4),)]

@@ -19,6 +19,7 @@ DRAWN = """
     adopt    TOLD      resume
     adopt    SHELVED   over
     transfer PREPARED  resume
+    transfer DRAINED   fence
     resume   PROGRESS  run
     run      PROGRESS  run
     run      CHANGE    drain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edged.core.effects import SendHeld
-from edged.core.messages import Start
+from edged.core.messages import Committed, Lying, Start
 from edged.core.sending import DOUBT_SECONDS, RESEND_SECONDS, Sending
 from tests.core.job_sample import A, B, C, stamp
 
@@ -16,6 +16,10 @@ def start(*holders):
 
 def copy(to, version=0):
     return SendHeld(to, stamp(), *LAYERS, version, replica=True)
+
+
+def committed(version, *holders):
+    return Committed(stamp(), version, 4, (Lying(*LAYERS, holders),), "")
 
 
 def test_every_holder_gets_each_version_once():
@@ -68,5 +72,19 @@ def test_what_is_not_committed_for_long_goes_again_ever_more_rarely():
         moments.append(sending.resend_at)
         assert sending.due({LAYERS: 0}, (), sending.resend_at) == [copy(B)]
     assert moments == [DOUBT_SECONDS, 3 * DOUBT_SECONDS, 7 * DOUBT_SECONDS]
-    sending.commit(0)
+    sending.commit(committed(0, B))
+    assert sending.resend_at is None
+
+
+def test_a_holder_that_was_started_anew_is_sent_a_committed_version_until_it_is_named():
+    sending = Sending(start(A, C))
+    sending.due({LAYERS: 4}, (), 0.0)
+    sending.commit(committed(4, B, A, C))
+    assert sending.resend_at is None
+    sending.forget(C)
+    assert sending.due({LAYERS: 4}, (), 10.0) == [copy(C, 4)]  # which its new process has not heard of yet, and refuses
+    sending.commit(committed(4, B, A))
+    assert sending.resend_at == 10.0 + DOUBT_SECONDS
+    assert sending.due({LAYERS: 4}, (), 10.0 + DOUBT_SECONDS) == [copy(C, 4)]
+    sending.commit(committed(4, B, A, C))
     assert sending.resend_at is None

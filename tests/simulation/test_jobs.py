@@ -113,6 +113,24 @@ def test_a_node_that_leaves_costs_no_step(seed):
     assert (first.cause, first.lost_steps) == ("left", 0)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_nodes_that_leave_while_the_job_is_paused_cost_no_step(seed):
+    cluster = begin(seed, "abcde", layers=5, steps=60)
+    run_to(cluster, 5, JOB)
+    cluster.sim.post(C, PauseAsked(JOB))
+    wait(cluster, lambda: record_of(cluster, JOB).state is JobState.PAUSED, 20.0, "the pause")
+    step = record_of(cluster, JOB).step
+    for victim in [node for node in plan_of(cluster).nodes() if node != A][:2]:
+        cluster.sim.post(victim, LeaveAsked())
+        wait(cluster, lambda node=victim: node not in cluster.alive, 40.0, "the leave")
+        stands = [(record.state, record.step) for record in cluster.records_of(JOB).values()]
+        assert set(stands) == {(JobState.PAUSED, step)}, cluster.picture()
+    cluster.sim.run_for(5.0)
+    cluster.sim.post(A, ResumeAsked(JOB))
+    assert finish(cluster, JOB).state is JobState.FINISHED
+    assert [(report.cause, report.lost_steps) for report in cluster.reports.values()] == [("paused", 0)]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_what_came_to_stand_for_a_leader_that_died_goes_on_under_the_next(seed):
     cluster = begin(seed, "abcde", source=E, layers=1, steps=6)
