@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from edged.compute.job_reference import split
+from edged.compute.sampling import own_random_state
 from edged.compute.user_code import UserCode, last_line
 from edged.errors import JobError
 from edged.job import Job
@@ -33,13 +34,19 @@ def load(reference: str, overrides: Mapping[str, str] | None = None) -> Job:
     """Run the file's function and return its job.
 
     An override names, in this order: an argument of the function; a number, flag or text field of ``Job``; or a number
-    of the optimizer or scheduler (``optimizer.lr``). Raises ``JobError`` for every mistake, in one sentence.
+    of the optimizer or scheduler (``optimizer.lr``). Raises ``JobError`` for every mistake, in one sentence. Samples
+    that other threads draw wait meanwhile: drawing seeds the random state, which belongs to the process.
     """
+    with own_random_state():
+        return _loaded(reference, overrides or {})
+
+
+def _loaded(reference: str, overrides: Mapping[str, str]) -> Job:
     path, name = split(reference)
     function = _function(_module(path), path, name)
     parameters = inspect.signature(function).parameters
     arguments, fields = {}, {}
-    for key, text in (overrides or {}).items():
+    for key, text in overrides.items():
         if key in parameters:
             arguments[key] = _typed(text, parameters[key].default)
         else:

@@ -20,7 +20,7 @@ from edged.compute.interpreter import synchronize
 from edged.compute.layers import interface
 from edged.compute.optimizer import Optimizer, read, training_of
 from edged.compute.result import Result, state_sha256
-from edged.compute.sampling import Sampler
+from edged.compute.sampling import Sampler, preserved_random_state
 from edged.compute.stage import Output, Stage
 from edged.compute.state import own, state_dict, write_tensors
 from edged.compute.submission import capture_job
@@ -191,5 +191,5 @@ class _Run:
                 )
             if spec.name in self._stage.interface.inputs:
                 inputs[spec.name] = tensor.to(self._device)
-        with self._computing.held():
+        with self._computing.held(), preserved_random_state():
             return self._stage.forward(work, inputs, weight)

@@ -210,8 +210,18 @@ _TURN = _Turn()
 
 
 @contextmanager
+def own_random_state() -> Iterator[None]:
+    """No sample is drawn on another thread meanwhile: that seeds the random state, from which first weights are drawn.
+
+    Models are made under it, so that their weights are those of the seed that their author chose.
+    """
+    with _TURN.lock:
+        yield
+
+
+@contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Put the random state back as it was, so that drawing a sample disturbs nobody else in the process."""
+    """Like ``own_random_state``; put the state back as it was, so that drawing a sample disturbs nobody else."""
     with _TURN.lock:
         numpy = sys.modules.get("numpy")
         states = torch.default_generator.get_state(), random.getstate()

@@ -155,6 +155,30 @@ def test_ctrl_c_on_a_worker_ends_it_when_others_have_its_layers(cluster: Cluster
     expect_next_job(cluster)
 
 
+def test_a_worker_leaves_while_the_job_is_paused_and_no_step_is_done_again(cluster: Cluster, figure: list[str]) -> None:
+    leader = cluster.settle()
+    source = others(cluster, leader)[0]
+    job, plan = begin(cluster, source)
+    victim = next(name for name in reversed(plan) if name not in {leader, source})
+    ask = cluster[source].client.ask
+
+    def state() -> str:
+        return next(each["state"] for each in ask("jobs")["jobs"] if each["job"] == job.job)
+
+    ask("pause", job=job.job)
+    wait_until(lambda: state() == "paused", "the job is paused")
+    since = cluster[victim].signal(signal.SIGINT)
+    assert cluster[victim].wait() == 0
+    figure.append(f"a worker leaves a paused job after {time.monotonic() - since:.2f} s")
+    assert state() == "paused"
+    ask("resume", job=job.job)
+    assert "no step lost" in job.wait("recovery")[1]["text"]
+    expect_equal_weights(job)
+    made = [event["step"] for _, event in job.events if event["event"] == "step"]
+    assert made == sorted(set(made))
+    expect_next_job(cluster)
+
+
 @pytest.mark.parametrize("cluster", [2], indirect=True)
 def test_a_restarted_node_rejoins_under_its_name_and_works_again(cluster: Cluster) -> None:
     leader = cluster.settle()
@@ -167,6 +191,19 @@ def test_a_restarted_node_rejoins_under_its_name_and_works_again(cluster: Cluste
     assert again.id == before
     assert boot_of(again) == boot + 1
     expect_next_job(cluster)
+
+
+def test_a_job_that_waits_while_a_node_dies_and_comes_back_has_the_weights_of_its_own_seed(cluster: Cluster) -> None:
+    leader = cluster.settle()
+    source = others(cluster, leader)[0]
+    job, plan = begin(cluster, source)
+    victim = next(name for name in reversed(plan) if name not in {leader, source})
+    cluster[victim].signal(signal.SIGKILL)
+    cluster[victim].wait()
+    cluster.start(victim)
+    waiting = cluster[source].submit()
+    expect_equal_weights(waiting, epochs=1)
+    expect_equal_weights(job)
 
 
 @pytest.mark.parametrize("cluster", [2], indirect=True)

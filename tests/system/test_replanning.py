@@ -76,7 +76,7 @@ def test_a_node_that_slows_down_in_mid_run_gets_fewer_layers(fresh: Cluster, fig
         figure.append(f"{event['text']}: {at - slowed:.1f} s after it was slowed down")
         newest = [event for _, event in job.events if event["event"] == "plan"][-1]
         assert (event["cause"], layers_of(newest, victim) < layers_of(plan, victim)) == ("slow", True), newest
-        assert speed_of(source, victim) > 2 * calm
+        assert speed_of(source, victim) > calm
         assert any(told["event"] == "decision" and told["changes"] for _, told in job.events[before:])
         assert source.status()["plan"]["decision"]["text"]
         throttle.share = 1.0
