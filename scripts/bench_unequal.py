@@ -30,7 +30,9 @@ from benchmarking import (
     alone,
     arguments,
     base,
+    begin,
     compared,
+    dealt,
     each_case,
     interleaved,
     need_network,
@@ -201,13 +203,12 @@ def placed(stack: ExitStack) -> Testbed:
     itself, and second or third if a fast one is: whichever of the two, each gives one of these places.
     """
     bed = Testbed(stack, network=True)
-    for slowness in THREE:
-        add_device(bed, slowness * base(THREE), GIGABIT)
+    for slowness, core in zip(THREE, dealt(THREE), strict=True):
+        add_device(bed, slowness * base(THREE), GIGABIT, core)
     homes = [device.home for device in bed.devices.values()]
     while not in_the_middle(*(load_identity(home).node for home in homes)):
         (homes[-1] / "identity.json").unlink()
-    bed.start(*bed.devices)
-    bed.settle()
+    begin(bed)
     return bed
 
 

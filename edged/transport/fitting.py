@@ -7,10 +7,15 @@ way. All others wait for something that is not known, and tell nothing; nor does
 The slope is the median over pairs of parcels that went alone and differ in size (Theil, 1950; Sen, 1968), the start-up
 the median of what the slope leaves of the smallest; so a few disturbed parcels do not matter. Only the latest are
 looked at, so that a change of the rate is seen within seconds.
+
+A slope counts if it is more than what noise makes of parcels that all take equally long: labels of some hundred bytes
+say nothing of a fast link, and would make it as slow as the sender's loop is late. What is known of a link by then
+stays; a link on which only such parcels have gone is one of which nothing is known.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +36,12 @@ UNLIKE = 1.5
 
 QUEUED_BYTES = 1 << 16
 """Smaller parcels that follow each other are acknowledged together: their distance tells nothing."""
+
+SURE = 5.0
+"""A slope explains more than so many standard errors of the median (roughly: 1.9 median deviations by root n)."""
+
+STARTUP_SECONDS = 0.01
+"""A parcel that takes longer does so for its bytes, where no other size tells."""
 
 FASTEST, SLOWEST = 1e11, 1.0
 """Bytes per second."""
@@ -63,6 +74,7 @@ class LinkFit:
         """Nothing has been sent."""
         self._alone: deque[_Time] = deque(maxlen=MOST)
         self._queued: deque[_Time] = deque(maxlen=MOST)
+        self._shown: float | None = None  # seconds per byte
 
     def alone(self, size: int, seconds: float, now: float) -> None:
         """A parcel that had the link for itself was acknowledged at ``now``, ``seconds`` after it was sent."""
@@ -74,7 +86,7 @@ class LinkFit:
             self._queued.append(_Time(size, seconds, now))
 
     def estimate(self, way_seconds: float = 0.0) -> Fit | None:
-        """What the latest parcels say; ``None`` before the first.
+        """What the latest parcels say; ``None`` before any have shown how fast the link is.
 
         ``way_seconds``: how long the acknowledgement takes to come back. It is no part of the start-up, and it is what
         the start-up is taken for where all parcels have one size.
@@ -83,14 +95,12 @@ class LinkFit:
         if newest is None:
             return None
         alone, queued = _recent(self._alone, newest), _recent(self._queued, newest)
-        slope = _slope(alone)
+        slope = _slope(alone) or _middle(each.seconds / each.size for each in queued) or _of_large(alone, way_seconds)
+        if slope is None and self._shown is not None:  # they were faster than that, perhaps
+            slope = min(self._shown, *(each.seconds / each.size for each in (*alone, *queued)))
         if slope is None:
-            slope = _middle(each.seconds / each.size for each in queued)
-        if slope is None:
-            slope = median(max(each.seconds - 2 * way_seconds, 0.0) / each.size for each in alone)
-        if slope <= 0.0:  # faster than the clock of a busy loop can tell
-            slope = min(each.seconds / each.size for each in alone)
-        slope = min(max(slope, 1.0 / FASTEST), 1.0 / SLOWEST)
+            return None
+        self._shown = slope = min(max(slope, 1.0 / FASTEST), 1.0 / SLOWEST)
         small = UNLIKE * min((each.size for each in alone), default=0)  # they show the start-up best
         startup = _middle(each.seconds - slope * each.size for each in alone if each.size <= small)
         return Fit(max((2 * way_seconds if startup is None else startup) - way_seconds, 0.0), 1.0 / slope)
@@ -103,10 +113,26 @@ def _recent(times: Iterable[_Time], newest: float) -> list[_Time]:
 
 
 def _slope(times: list[_Time]) -> float | None:
-    """Return seconds per byte; ``None`` without two sizes."""
-    return _middle(
+    """Return seconds per byte; ``None`` without two sizes, or where noise could look the same."""
+    slope = _middle(
         (b.seconds - a.seconds) / (b.size - a.size) for a in times for b in times if b.size >= UNLIKE * max(a.size, 1)
     )
+    if slope is None:
+        return None
+    left = [each.seconds - slope * each.size for each in times]
+    noise = median(abs(each - median(left)) for each in left) * 1.86 / math.sqrt(len(times) / 2)
+    sizes = [each.size for each in times]
+    return slope if slope * (max(sizes) - min(sizes)) > SURE * noise else None
+
+
+def _of_large(times: list[_Time], way_seconds: float) -> float | None:
+    """Return seconds per byte of parcels that are large, or that take long; ``None`` where neither is so."""
+    spent = [(max(each.seconds - 2 * way_seconds, 0.0), each.size) for each in times]
+    large = [(seconds, size) for seconds, size in spent if size >= QUEUED_BYTES]
+    if not large and (_middle(seconds for seconds, _ in spent) or 0.0) > STARTUP_SECONDS:
+        large = spent
+    quickest = min((each.seconds / each.size for each in times if each.size >= QUEUED_BYTES), default=None)
+    return _middle(seconds / size for seconds, size in large) or quickest
 
 
 def _middle(values: Iterable[float]) -> float | None:

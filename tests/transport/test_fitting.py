@@ -89,6 +89,45 @@ def test_where_size_makes_no_difference_the_rate_is_finite():
     assert rate == pytest.approx(1e8)
 
 
+@pytest.mark.parametrize("sizes", [(300,), (200, 300, 450), (64, 4000)])
+def test_small_parcels_tell_nothing_of_a_fast_link(sizes):
+    for seed in range(50):
+        fit, rng = LinkFit(), random.Random(seed)
+        for number in range(60):
+            fit.alone(rng.choice(sizes), 0.001 + rng.expovariate(400.0), number / 10)
+        found = fit.estimate(0.0002)
+        assert found is None or found.bytes_per_second > 1e6, (seed, found)
+
+
+def test_small_parcels_tell_the_rate_of_a_slow_link():
+    fit, rng = LinkFit(), random.Random(5)
+    for number in range(60):
+        fit.alone(10_000, 0.08 + rng.expovariate(400.0), number / 10)
+    assert near(fit.estimate(0.001).bytes_per_second, 125_000, 0.1)
+
+
+def test_what_large_parcels_have_shown_stays_when_only_small_ones_follow():
+    for seed in range(50):
+        fit, rng = LinkFit(), random.Random(seed)
+        for number in range(20):
+            fit.alone(rng.choice((300, MEBIBYTE)), 0.001 + rng.expovariate(400.0) + 0.1, number / 10)
+            fit.alone(MEBIBYTE, 0.101, number / 10)
+        before = fit.estimate()
+        for number in range(60):
+            fit.alone(300, 0.001 + rng.expovariate(400.0), 100.0 + number)
+        assert fit.estimate().bytes_per_second == pytest.approx(before.bytes_per_second)
+
+
+def test_what_is_faster_than_a_slow_link_was_shows_that_it_is_faster_now():
+    fit = LinkFit()
+    for number in range(20):
+        fit.alone(10_000, 0.1, number / 10)
+    assert fit.estimate().bytes_per_second == pytest.approx(1e5)
+    for number in range(60):
+        fit.alone(10_000, 0.005, 100.0 + number)
+    assert fit.estimate().bytes_per_second == pytest.approx(2e6)
+
+
 def test_an_idle_link_keeps_what_it_has_shown():
     fit = LinkFit()
     for number in range(10):
