@@ -203,8 +203,8 @@ def placed(stack: ExitStack) -> Testbed:
     itself, and second or third if a fast one is: whichever of the two, each gives one of these places.
     """
     bed = Testbed(stack, network=True)
-    for slowness, core in zip(THREE, dealt(THREE), strict=True):
-        add_device(bed, slowness * base(THREE), GIGABIT, core)
+    for slowness, place in zip(THREE, dealt(THREE), strict=True):
+        add_device(bed, slowness * base(THREE), GIGABIT, place)
     homes = [device.home for device in bed.devices.values()]
     while not in_the_middle(*(load_identity(home).node for home in homes)):
         (homes[-1] / "identity.json").unlink()

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from testbed import Testbed, TestbedError
 from testbed_network import no_network
@@ -30,6 +30,9 @@ CORES = 1.0
 
 Half of them: so a computation usually takes half of the time at most that ``--slowdown`` gives it, and a disturbance
 that doubles it changes nothing."""
+
+FIRST = -10
+"""How nice a node is that goes first on its core."""
 
 
 class NotMeasuredError(Exception):
@@ -132,8 +135,8 @@ def networked(slowness: Sequence[float], mbit: float, unit: float = 0.0) -> Iter
     """
     with ExitStack() as stack:
         bed = Testbed(stack, network=True)
-        for each, core in zip(slowness, dealt(slowness), strict=True):
-            add_device(bed, each * (unit or base(slowness)), mbit, core)
+        for each, place in zip(slowness, dealt(slowness), strict=True):
+            add_device(bed, each * (unit or base(slowness)), mbit, place)
         begin(bed)
         yield bed
 
@@ -145,26 +148,36 @@ def begin(bed: Testbed) -> None:
         bed.settle()
 
 
-def dealt(slowness: Sequence[float]) -> list[int | None]:
-    """A core for each node, such that all cores have about as much to do; none where nodes cannot be bound to any.
+class Place(NamedTuple):
+    """Where a node runs: on one core (``None``: on any), and how nice it is to others there."""
 
-    On a core of its own a fast node is not slowed down by another, nor does it gain or lose by being moved.
+    core: int | None = None
+    nice: int = 0
+
+
+def dealt(slowness: Sequence[float]) -> list[Place]:
+    """A place for each node, such that all cores have about as much to do.
+
+    On a core of its own a fast node is not slowed down by another, nor does it gain or lose by being moved. Slower ones
+    on the same core go first: they compute for a moment and rest for long, and a faster one makes up for that moment
+    when it would have rested.
     """
     if shutil.which("taskset") is None:
-        return [None] * len(slowness)
+        return [Place()] * len(slowness)
     loads = dict.fromkeys(sorted(os.sched_getaffinity(0)), 0.0)
-    chosen: dict[int, int | None] = {}
+    chosen: dict[int, Place] = {}
     for node in sorted(range(len(slowness)), key=lambda node: slowness[node]):
         core = min(loads, key=lambda core: loads[core])
+        chosen[node] = Place(core, FIRST if loads[core] else 0)
         loads[core] += 1 / slowness[node]
-        chosen[node] = core
     return [chosen[node] for node in range(len(slowness))]
 
 
-def add_device(bed: Testbed, slowdown: float, mbit: float, core: int | None = None) -> str:
-    """One more device with its link, bound to a core if one is given; its node does not run yet. Its name."""
+def add_device(bed: Testbed, slowdown: float, mbit: float, place: Place | None = None) -> str:
+    """One more device with its link; its node does not run yet. Its name."""
     name = f"n{len(bed.devices)}"
-    bed.add(name, slowdown=slowdown, core=core)
+    core, nice = place or Place()
+    bed.add(name, slowdown=slowdown, core=core, nice=nice)
     if bed.network is not None:
         bed.network.limit(name, mbit)
     return name
@@ -175,7 +188,7 @@ def alone(slowdown: float) -> Iterator[Testbed]:
     """A cluster of one node, n0."""
     with ExitStack() as stack:
         bed = Testbed(stack)
-        bed.add("n0", slowdown=slowdown, core=dealt([1.0])[0])
+        bed.add("n0", slowdown=slowdown, core=dealt([1.0])[0].core)
         bed.start("n0")
         bed.settle()
         yield bed

@@ -225,6 +225,7 @@ class Testbed:
         slowdown: float = 1.0,
         cores: float = 0.0,
         core: int | None = None,
+        nice: int = 0,
         disk_bytes: int = 0,
         options: Sequence[str] = (),
         program: Sequence[str] = ("-m", "edged"),
@@ -232,8 +233,9 @@ class Testbed:
         """A device; its node does not run yet.
 
         ``cores``: its share of the machine, by a control group where that can be made, else by ``--slowdown``.
-        ``core``: the number of the only core that it runs on (``taskset``). ``disk_bytes``: its home lies on a disk of
-        its own, of that size (root only). ``program``: what Python runs.
+        ``core``: the number of the only core that it runs on (``taskset``). ``nice``: its priority there (below 0: root
+        only). ``disk_bytes``: its home lies on a disk of its own, of that size (root only). ``program``: what Python
+        runs.
         """
         home = self.folder / name
         home.mkdir(mode=0o700)
@@ -253,6 +255,7 @@ class Testbed:
             slowdown *= 1 / cores
         prefix = self.network.add(name) if self.network else []
         prefix = [*prefix, *([] if core is None else ["taskset", "--cpu-list", str(core)])]
+        prefix += ["nice", "-n", str(nice)] if nice else []
         host, port = (self.network.address(name), NETWORK_PORT) if self.network else ("127.0.0.1", free_ports())
         arguments = ["--key-file", str(key), "--cluster", "testbed", "--slowdown", str(slowdown), *options]
         self.devices[name] = device = Device(home, host, port, arguments, prefix, program)

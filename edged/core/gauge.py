@@ -2,8 +2,9 @@
 
 C_d = measured seconds of d's layers / reference seconds of the same layers (Chen et al., FTPipeHD, arXiv 2110.02781):
 it belongs to the node, not to the stage. A micro-batch counts when its backward is done, with its forward. They are
-added up to blocks that are long against the periods in which systems ration a processor; the median over the latest
-blocks is not moved by a few that were disturbed, and follows a lasting change within seconds.
+added up to blocks that are long against the periods in which systems ration a processor, of which the median counts: a
+few that were disturbed do not move it. It is that of many seconds, so that noise moves no layers, unless that of the
+latest few is clearly another: a change is followed within seconds.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from edged.core.plan import Plan
 BLOCK_SECONDS = 0.1
 """A block of micro-batches has taken at least so long."""
 
-SPAN_SECONDS = 3.0
-"""Blocks that ended so long before the newest are forgotten ..."""
+SPAN_SECONDS, LONG_SECONDS = 3.0, 20.0
+"""The latest blocks are those that ended at most so long before the newest; and all that count."""
 
-LEAST_BLOCKS, MOST_BLOCKS = 3, 32
-"""... except for the newest few."""
+LEAST_BLOCKS, MOST_BLOCKS = 3, 256
+"""The newest few count however long they took; more than these are not kept."""
+
+ALIKE = 0.15
+"""The latest blocks are clearly others if their median differs by more than this share."""
 
 
 class Gauge:
@@ -46,11 +50,16 @@ class Gauge:
     @property
     def slowness(self) -> float:
         """How many times longer than the profile says; 0.0 before the first block."""
-        newest = self._blocks[-1][0] if self._blocks else 0.0
-        recent = [ratio for at, ratio in self._blocks if at > newest - SPAN_SECONDS]
-        if len(recent) < LEAST_BLOCKS:
-            recent = [ratio for _, ratio in self._blocks][-LEAST_BLOCKS:]
-        return median(recent) if recent else 0.0
+        if not self._blocks:
+            return 0.0
+        latest, usual = self._median(SPAN_SECONDS), self._median(LONG_SECONDS)
+        return usual if abs(latest - usual) <= ALIKE * usual else latest
+
+    def _median(self, seconds: float) -> float:
+        """That of the blocks of these last seconds, or of the newest few."""
+        newest = self._blocks[-1][0]
+        recent = [ratio for at, ratio in self._blocks if at > newest - seconds]
+        return median(recent if len(recent) >= LEAST_BLOCKS else [ratio for _, ratio in self._blocks][-LEAST_BLOCKS:])
 
     def handle(self, event: Event, now: float) -> None:
         """Take note of a computation of this plan; of training, and of micro-batches of the full size."""

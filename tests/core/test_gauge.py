@@ -63,6 +63,16 @@ def test_a_change_is_seen_within_seconds(before, after):
     assert device.gauge.slowness == pytest.approx(after)
 
 
+def test_noise_of_seconds_hardly_moves_it():
+    for seed in range(20):
+        device, rng, told = Device(), random.Random(seed), []
+        for second in range(60):
+            device.work(1.0, 1.0 / rng.uniform(0.8, 1.0))
+            told += [device.gauge.slowness] if second >= 20 else []
+        told.sort()
+        assert told[-4] < 1.1 * told[3], (seed, told)
+
+
 def test_a_slow_node_is_measured_by_its_newest_computations():
     device = Device()
     device.work(20.0, 1.0)
