@@ -47,10 +47,10 @@ from testbed import Testbed, ended_by_signals
 from testbed_throttle import Throttle
 
 JOB = SCRIPTS / "bench_model.py"
-CHANGES: Mapping[str, object] = {"micro_batches": 16, "steps": 1_000_000, "strategy": "auto"}
+CHANGES: Mapping[str, object] = {"micro_batches": 4, "steps": 1_000_000, "strategy": "auto"}
 EQUAL = ("n0", "n1", "n2")
-SHARE = 1 / 3
-"""Of one processor, for each node."""
+SHARE = 1 / 2
+"""Of one core, for each node."""
 
 GIGABIT = 1000.0
 TIMES_SLOWER = 5.0

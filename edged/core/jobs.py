@@ -379,36 +379,36 @@ class JobBoard:
 
     def _deserted(self) -> bool:
         """Whether all who are there want to leave."""
-        return self._leavers.are_all(present(self._members))
+        return bool(self._leavers) and self._leavers.are_all(present(self._members))
 
     def _broadcast(self, now: float) -> list[Effect]:
         """Tell everyone the list and the plan that runs: on a change, and when it is time."""
-        others = [n for n, m in self._members.items() if n != self.node and m.state not in GONE]
         effects: list[Effect] = []
         running = self._running_plan()
         if running is None:
             self._told_plan = self._plan_at = None
         elif running != self._told_plan or (self._plan_at is not None and now >= self._plan_at):
-            hearers = others if running == self._told_plan else [*others, self.node]  # it may have no part in it
+            hearers = self._others() + ([] if running == self._told_plan else [self.node])  # it may have no part in it
             self._told_plan, self._plan_at = running, now + IDLE_SECONDS
             effects += self._plan_for(hearers)
         changed = self.jobs.number != self._told_number
         if self.jobs.records and (changed or (self._list_at is not None and now >= self._list_at)):
             self._told_number = self.jobs.number
             self._list_at = now + (REPEAT_SECONDS if changed or self.jobs.unended() else IDLE_SECONDS)
-            effects += [SendMessage(to, self.jobs.message()) for to in others]
+            effects += [SendMessage(to, self.jobs.message()) for to in self._others()]
         self._list_at = self._list_at if self.jobs.records else None
         return effects
 
+    def _others(self) -> list[NodeId]:
+        return [n for n, m in self._members.items() if n != self.node and m.state not in GONE]
+
     def _running_plan(self) -> PlanChosen | None:
-        procedure = self.procedure
-        if procedure is None or procedure.plan is None or procedure.spec is None:
+        if (procedure := self.procedure) is None or procedure.plan is None or procedure.spec is None:
             return None
         return PlanChosen(procedure.plan, procedure.spec) if procedure.stage in IN_FORCE else None
 
     def _plan_for(self, nodes: list[NodeId]) -> list[Effect]:
-        running = self._running_plan()
-        if running is None:
+        if (running := self._running_plan()) is None:
             return []
         self.plans[running.spec.job] = running
         return [SendMessage(to, running) for to in nodes]

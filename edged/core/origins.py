@@ -56,10 +56,13 @@ def of_one_origin(inventories: Mapping[NodeId, Inventory]) -> dict[NodeId, Inven
             layers = covered.setdefault(held.version, {}).setdefault(held.origin, set())
             layers.update(range(held.first_layer, held.last_layer + 1))
     chosen = {version: _best(origins) for version, origins in covered.items()}
-    return {
-        node: replace(its, holdings=tuple(h for h in its.holdings if h.origin in {UNKNOWN, chosen[h.version]}))
-        for node, its in inventories.items()
-    }
+    return {node: _of_origins(its, chosen) for node, its in inventories.items()}
+
+
+def _of_origins(its: Inventory, chosen: Mapping[int, Origin]) -> Inventory:
+    if all(held.origin in {UNKNOWN, chosen[held.version]} for held in its.holdings):
+        return its
+    return replace(its, holdings=tuple(h for h in its.holdings if h.origin in {UNKNOWN, chosen[h.version]}))
 
 
 def _best(origins: Mapping[Origin, set[int]]) -> Origin:
