@@ -1,8 +1,8 @@
-"""What happens when devices change in mid-run: one slows down, one joins, all are noisy. MobileNetV2, steps of 128.
+"""What happens when devices change in mid-run: one slows down, one joins, all are noisy. MobileNetV2, steps of 32.
 
-Equal nodes in network namespaces (root) with links of 1 Gbit/s. Each gets a third of a processor, by SIGSTOP and
-SIGCONT in short turns (scripts/testbed_throttle.py), so that they do not disturb each other; what changes is that
-share.
+Equal nodes in network namespaces (root) with links of 1 Gbit/s. Each gets half of a core, by SIGSTOP and SIGCONT in
+short turns (scripts/testbed_throttle.py), so that they hardly disturb each other; what changes is that share. Steps are
+small, since a plan changes between steps: what a slow node is in the middle of is finished first.
 
 - slowed: one of three nodes gets a fifth of its share. Seconds until the first of three steps in a row is done that
   reach 90 % of the new optimum: the throughput of the same cluster with that node slowed from the start.
