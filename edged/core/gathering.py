@@ -47,9 +47,7 @@ class Gathering:
     @property
     def inventories(self) -> dict[NodeId, Inventory]:
         """What has been answered by processes that are still there, as far as it goes together."""
-        answers = sorted(self._answers.items())
-        there = {n: answer for n, (boot, answer) in answers if n not in self._doubted and self._there(n, boot)}
-        return of_one_origin(there)
+        return of_one_origin({node: self._answers[node][1] for node in sorted(self._answered())})
 
     def hear(self, sender: NodeId, answer: Inventory) -> bool:
         """Take in an answer; return whether it is one."""
@@ -61,7 +59,7 @@ class Gathering:
 
     def silent(self) -> tuple[NodeId, ...]:
         """Return those who should answer and have not."""
-        answered = self.inventories
+        answered = self._answered()
         return tuple(node for node in present(self._members) if node not in answered and node not in self._doubted)
 
     def due(self, now: float) -> bool:
@@ -71,7 +69,7 @@ class Gathering:
     def ask(self, now: float) -> list[Effect]:
         """Ask whoever has not been asked at once, and everyone who has not answered when it is time."""
         self._patient = now < self._patient_until
-        answered = self.inventories
+        answered = self._answered()
         missing = [node for node in present(self._members) if node not in answered]
         if now >= self._ask_at:
             quick = now < self._began + REPEAT_SECONDS
@@ -85,6 +83,9 @@ class Gathering:
     def deadline(self) -> float:
         """When to ask again, or to stop waiting for everyone."""
         return min(self._ask_at, self._patient_until) if self._patient else self._ask_at
+
+    def _answered(self) -> set[NodeId]:
+        return {n for n, (boot, _) in self._answers.items() if n not in self._doubted and self._there(n, boot)}
 
     def _there(self, node: NodeId, boot: int) -> bool:
         record = self._members.get(node)

@@ -61,9 +61,10 @@ class Newcomers:
 
     def to_teach(self, members: Iterable[MemberRecord], now: float) -> list[NodeId]:
         """Return those of ``members``, who have no layers, that are to be asked now to learn the program."""
-        due = {member: self._ask_at.get(_process(member), now) for member in members if not self.ready(member)}
-        self._ask_at = {_process(m): now + REPEAT_SECONDS if at <= now else at for m, at in due.items()}
-        return [member.node for member, at in due.items() if at <= now]
+        lacking = [process for process in map(_process, members) if process not in self._ready]
+        due = {process: self._ask_at.get(process, now) for process in lacking}
+        self._ask_at = {process: now + REPEAT_SECONDS if at <= now else at for process, at in due.items()}
+        return [node for (node, _), at in due.items() if at <= now]
 
     def worth_asking(self, members: Iterable[MemberRecord], now: float) -> bool:
         """Whether ``members``, who could all take part, include one that was not considered yet; now it is."""
