@@ -141,7 +141,7 @@ class Procedure(Replanning):
             effects += self._overdue(now)
         elif self._pausing and self.stage is Stage.WAIT:
             effects += self._pause(now)
-        elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER} and not self._hands_on():
+        elif self.stage in {Stage.PLAN, Stage.TRANSFER} and self._is_in_vain():
             effects += self._turn(Turn.TROUBLE, now)
         elif self._lead.links.pairs and self.stage in {Stage.TRANSFER, *IN_FORCE} and (torn := self._tear(now)):
             effects += torn
