@@ -129,6 +129,7 @@ class Course:
         self._needed: frozenset[NodeId] = frozenset()
         self._trial: Stamp | None = None
         self._told: Stamp | None = None
+        self._halted: dict[NodeId, Stamp] = {}
         self._step_seconds: float | None = None
         self._pausing = self._adopted = False
         self._committed = -1
