@@ -17,7 +17,7 @@ from edged.core.plan import layers_in_words
 from edged.errors import JobFailedError, NoNodeError
 
 LEAVE_SECONDS = 75.0
-"""A node that is asked to leave waits a minute, or longer while its layers move; then it goes as it is."""
+"""A node goes in any case when nothing has moved for a minute; while its layers move this may be too short."""
 
 EXPEL_SECONDS = 15.0
 LOOK_SECONDS = 0.2

@@ -18,7 +18,7 @@ from typing import Protocol
 from edged.errors import UserError
 
 STOP_SECONDS = 180
-"""A node that leaves waits a minute for others to take its layers over, and then for its disk."""
+"""A node that leaves waits while its layers move to others, and then for its disk; most are through by then."""
 
 END = "END-OF-FILE"
 

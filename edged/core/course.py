@@ -129,6 +129,7 @@ class Course:
         self._needed: frozenset[NodeId] = frozenset()
         self._trial: Stamp | None = None
         self._told: Stamp | None = None
+        self._halted: dict[NodeId, Stamp] = {}
         self._step_seconds: float | None = None
         self._pausing = self._adopted = False
         self._committed = -1
@@ -356,8 +357,9 @@ class Course:
         return next(others, usual) if apart(to, usual) else usual
 
     def _participants(self) -> tuple[NodeId, ...]:
-        """Those who work by the plan: the source, and the plan's nodes."""
-        return tuple(dict.fromkeys((self.record.source, *(() if self.plan is None else self.plan.nodes()))))
+        """Those who work by the plan: the source, where somebody draws the samples, and the plan's nodes."""
+        source = () if self._stock.source is None else (self.record.source,)
+        return tuple(dict.fromkeys((*source, *(() if self.plan is None else self.plan.nodes()))))
 
     def _alive(self) -> tuple[MemberRecord, ...]:
         return tuple(m for _, m in sorted(self._members.items()) if m.state is MemberState.ALIVE)

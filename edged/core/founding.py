@@ -52,6 +52,7 @@ class Founding(Course):
             before=self._before,
             committed=self._committed,
             step_seconds=self._step_seconds,
+            stands=self._pausing,
         )
         self._begun |= newest_stored(gathering.inventories) > 0
         lack = stock if isinstance(stock, str) else self._lack(stock, now)
@@ -116,9 +117,13 @@ class Founding(Course):
         layers = len(self._spec().layers)
         return newest_complete(layers, staying) != newest_complete(layers, self._inventories)
 
-    def _draw_from(self, source: NodeId) -> list[Effect]:
+    def _is_in_vain(self) -> bool:
+        """Whether the layers that move now need not: nobody is relieved, or the job is to go on and has no source."""
+        return not self._hands_on() if self._pausing else self._stock.source is None
+
+    def _draw_from(self, source: NodeId | None) -> list[Effect]:
         """Let this node be the source from now on."""
-        if source == self.record.source:
+        if source is None or source == self.record.source:
             return []
         text = f"job {self.record.name}: {self._names([source])} goes on with the data"
         self._new_source = source

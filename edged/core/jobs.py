@@ -220,11 +220,11 @@ class JobBoard:
         """Do what somebody asks; the procedure takes in what concerns the job in hand."""
         match message:
             case Submit(spec):
-                may = sender == spec.source or self._orphans.takes(spec.job, now)
-                if may and not self.jobs.ended(spec.job):
+                listed = self.jobs.records.get(spec.job, queued(spec))
+                may = sender == spec.source or self._orphans.takes(spec.job, now) or listed.state is JobState.PAUSED
+                if may and listed.state not in ENDED:
                     self._specs.setdefault(spec.job, spec)
-                    if spec.job not in self.jobs.records:
-                        self.jobs.put(queued(spec))
+                    self.jobs.put(listed)
             case StopRequest(job, reason) if not self._in_hand(job):
                 self._close(job, JobState.STOPPED, reason)
             case PauseRequest(job) if not self._in_hand(job):

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from edged.core.audience import MEMBERSHIP, OF_CLUSTER, OF_PARCELS, hearers
+from edged.core.audience import ELECTION, MEMBERSHIP, OF_CLUSTER, OF_PARCELS, hearers
 from edged.core.effects import DropJob, Effect, SendMessage, TellLeader, TellLineage, TellMember, TellReach
 from edged.core.election import Election
 from edged.core.electorate import SavedVote
@@ -324,19 +324,25 @@ class Node:
         return len(self.membership.alive()) > 1 and bool(self.board.jobs.unended())
 
     def _moving_seconds(self) -> float:
-        """How long the layers that move just now are granted; 0.0 if none do."""
-        states = {JobState.PREPARING, JobState.PAUSED}
-        moving = {record.job for record in self.board.jobs.unended() if record.state in states}
+        """How long the layers that move just now are granted; 0.0 if none do.
+
+        Those of jobs that stand move where nothing else is to be done.
+        """
+        unended = self.board.jobs.unended()
+        stands = all(record.state is JobState.PAUSED for record in unended)
+        moving = {record.job for record in unended if stands or record.state is JobState.PREPARING}
         granted = (transfer_seconds(known.spec) for job, known in self.board.plans.items() if job in moving)
         return max(granted, default=0.0)
 
     def _say_goodbye(self, now: float) -> list[Effect]:
-        """Nothing holds this node any more: membership tells the others."""
+        """Nothing holds this node any more: it leads no more, and membership tells the others."""
         if not self.leaving.goes or self._says_goodbye:
             return []
         self._says_goodbye = True
-        effects = [*self.keeping.part(), *self.membership.handle(LeaveAsked(), now)]
-        self._deadlines[MEMBERSHIP] = _moment(self.membership)
+        effects: list[Effect] = [*self.keeping.part()]
+        for index in (ELECTION, MEMBERSHIP):
+            effects += self._machines[index].handle(LeaveAsked(), now)
+            self._deadlines[index] = _moment(self._machines[index])
         return effects
 
     def _jobs(self) -> set[JobId]:

@@ -28,7 +28,7 @@ from edged.core.course import (
 )
 from edged.core.effects import Effect, Log
 from edged.core.events import Event, MemberChanged, MembersCame, MessageReceived, PlanMade, PortProbed
-from edged.core.ids import NodeId, Stamp
+from edged.core.ids import NodeId
 from edged.core.inventory import transfer_seconds
 from edged.core.job import JobSpec
 from edged.core.messages import (
@@ -100,7 +100,7 @@ class Procedure(Replanning):
         self._protect(version, told)
         self._drift.planned(self._levels(self._eligible(self._present())))
         self._watch.follow(self._participants())
-        return self._lost(now) or self._turn(Turn.TOLD, now)
+        return self._lost(now) or self._overtaken(now) or self._turn(Turn.TOLD, now)
 
     # ------------------------------------------------------------------------------------------- contract
 
@@ -141,7 +141,7 @@ class Procedure(Replanning):
             effects += self._overdue(now)
         elif self._pausing and self.stage is Stage.WAIT:
             effects += self._pause(now)
-        elif self._pausing and self.stage in {Stage.PLAN, Stage.TRANSFER} and not self._hands_on():
+        elif self.stage in {Stage.PLAN, Stage.TRANSFER} and self._is_in_vain():
             effects += self._turn(Turn.TROUBLE, now)
         elif self._lead.links.pairs and self.stage in {Stage.TRANSFER, *IN_FORCE} and (torn := self._tear(now)):
             effects += torn
@@ -176,9 +176,13 @@ class Procedure(Replanning):
                 return self._hear_of_plan(sender, message, now)
         return []
 
-    def _has_halted(self, node: NodeId, stamp: Stamp) -> bool:
-        """Whether an earlier leader has let this node of the plan stop, for a newer plan that came to nothing."""
-        return stamp.job == self.record.job and node in self._watch.nodes and stamp > self._plan().stamp
+    def _overtaken(self, now: float) -> list[Effect]:
+        """Begin again if an earlier leader has halted the adopted plan for a newer one, and this came to nothing.
+
+        It is enough that a node of the plan stands, or that this one reads no more what the others say.
+        """
+        stand = {stamp for node, stamp in self._halted.items() if node in {self._lead.node, *self._watch.nodes}}
+        return self._trouble("leader", {}, now) if any(stamp > self._plan().stamp for stamp in stand) else []
 
     def _may_tell(self, node: NodeId) -> bool:
         """Whether a new leader learns the plan from this node: from the source; from anybody if that is gone."""
@@ -205,8 +209,9 @@ class Procedure(Replanning):
                 return self._blame(sender, node, "does not answer", "", now)
             case Drained(stamp, version) if stamp == self.stamp and sender == self.record.source:
                 return self._drained(version, now)
-            case Inventory(stamp) if self._adopted and self._has_halted(sender, stamp):
-                return self._trouble("leader", {}, now)
+            case Inventory(stamp) if stamp.job == self.record.job:
+                self._halted[sender] = stamp
+                return self._overtaken(now) if self._adopted else []
             case _:
                 return []
 

@@ -69,7 +69,8 @@ def unmeasured(cost: Cost, step_seconds: float) -> int:
 def without(told: Committed, node: NodeId) -> Committed:
     """Return what was ``told``, now that ``node`` is another process, which holds none of it."""
     layers = (replace(each, holders=tuple(n for n in each.holders if n != node)) for each in told.layers)
-    return replace(told, layers=tuple(each for each in layers if each.holders))
+    data_holder = "" if told.data_holder == node else told.data_holder
+    return replace(told, layers=tuple(each for each in layers if each.holders), data_holder=data_holder)
 
 
 _NOBODY: Mapping[NodeId, MemberRecord] = MappingProxyType({})
@@ -131,11 +132,13 @@ class Protection:
             self._narrowed = known.version
             self.data_holder = known.data_holder
             self._storing.go_on(known.stored)
-            self._has_data.update(NodeId(node) for node in (known.data_holder,) if node)
+            self.inventory(NodeId(node) for node in (known.data_holder,) if node)
 
     def inventory(self, nodes: Iterable[NodeId]) -> None:
         """These nodes have said that they can draw the job's samples."""
-        self._has_data.update(nodes)
+        for node in nodes:
+            self._meet(node)
+            self._has_data.add(node)
 
     # --------------------------------------------------------------------------------------------- for reading
 
@@ -224,7 +227,7 @@ class Protection:
             case Stored(stamp, version, problem) if stamp == self.plan.stamp:
                 self._storing.hear(sender, version, problem)
             case DataHeld(job) if job == self.plan.stamp.job:
-                self._has_data.add(sender)
+                self.inventory([sender])
             case StepReport(stamp=stamp) if stamp == self.plan.stamp:
                 if self._step_at is not None:
                     self._gaps = [*self._gaps, now - self._step_at][-STEPS:]
@@ -274,6 +277,7 @@ class Protection:
         if self._boots.setdefault(node, boot) == boot:
             return
         self._boots[node] = boot
+        self._has_data.discard(node)
         self._held = {v: {piece for piece in held if piece[0] != node} for v, held in self._held.items()}
         self._lying = without(self.state(), node).layers
 

@@ -118,7 +118,7 @@ class Sharing:
     def _take_in(self, event: Event, now: float) -> list[Effect]:
         match event:
             case MessageReceived(sender, message):
-                return self._hear(sender, message)
+                return self._hear(sender, message, now)
             case JobSubmitted(spec):
                 self._job(spec.job).home = True
             case DataCopied(job) | HeldFound(job, data=True):
@@ -148,7 +148,7 @@ class Sharing:
             case _:
                 pass
 
-    def _hear(self, sender: NodeId, message: Message) -> list[Effect]:
+    def _hear(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         match message:
             case Start():
                 return self._started(message)
@@ -157,7 +157,8 @@ class Sharing:
             case DataWanted():
                 return self._wanted(sender, message)
             case Committed(stamp, data_holder=holder) if stamp.job in self._jobs:
-                self._jobs[stamp.job].known |= holder != ""
+                self._jobs[stamp.job].known = holder != ""
+                self._tell_at = now if self._tell_at is None else self._tell_at
             case _:
                 pass
         return []

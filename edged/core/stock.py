@@ -23,14 +23,14 @@ STEP_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """The job can go on from weight version ``version``; ``source`` draws the samples.
+    """The job can go on from weight version ``version``; ``source`` draws the samples, ``None``: nobody can now.
 
     ``patience_seconds``: how long it is worth waiting, from the beginning of the trouble, for those who hold something
     newer: 0.0 unless the job would begin anew.
     """
 
     version: int
-    source: NodeId
+    source: NodeId | None
     program_holder: NodeId
     patience_seconds: float
 
@@ -45,13 +45,15 @@ def take_stock(
     before: Plan | None,
     committed: int,
     step_seconds: float | None,
+    stands: bool = False,
 ) -> Stock | str:
     """Return what the job goes on with, or the sentence that says what it lacks.
 
     ``before`` is the plan that ran last, ``committed`` the newest version that is known to have been safe (-1: none).
+    ``stands``: no samples are wanted, its layers only move.
     """
     source = _source(spec, inventories, members, leaving, doubted)
-    if source is None:
+    if source is None and not stands:
         return _without_source(spec.source, inventories, members)
     version = newest_complete(len(spec.layers), inventories)
     if version is None:
@@ -62,7 +64,7 @@ def take_stock(
     again = max(committed, newest_stored(inventories))
     repeating = max(BEGINNING_SECONDS, again * STEP_SECONDS) if step_seconds is None else again * step_seconds
     patience = repeating if version == 0 and again > 0 else 0.0
-    return Stock(version, source, source if source in programs else programs[0], patience)
+    return Stock(version, source, source if source is not None and source in programs else programs[0], patience)
 
 
 def lost_layers(

@@ -15,8 +15,8 @@ REPEAT_SECONDS = 1.0
 class Submissions:
     """Requests under way from this node to the leader; ``jobs`` is the node's job list, owned by the caller.
 
-    A job is handed in again as long as it is queued or waits: a new leader has the record from the list, but not the
-    spec.
+    A job is handed in again as long as it is queued, waits or stands: a new leader has the record from the list, but
+    not the spec, without which it can neither begin the job nor let anybody hand on what it holds of it.
     """
 
     def __init__(self, jobs: JobList) -> None:
@@ -60,10 +60,10 @@ class Submissions:
 
     def _messages(self) -> list[Message]:
         return [
-            *(Submit(spec) for job, spec in self._specs.items() if self._waits(job)),
+            *(Submit(spec) for job, spec in self._specs.items() if self._is_wanted(job)),
             *(StopRequest(job, reason) for job, reason in self._stops.items()),
         ]
 
-    def _waits(self, job: JobId) -> bool:
+    def _is_wanted(self, job: JobId) -> bool:
         record = self._jobs.records.get(job)
-        return record is None or record.state in {JobState.QUEUED, JobState.WAITING}
+        return record is None or record.state in {JobState.QUEUED, JobState.WAITING, JobState.PAUSED}

@@ -13,11 +13,11 @@ import signal
 from collections.abc import Callable
 
 from edged.core.events import LeaveAsked
-from edged.core.leaving import PATIENCE_SECONDS, Leaving
+from edged.core.leaving import Leaving
 from edged.roles.pump import Pump
 
 LEAVE_SECONDS = 1.2
-"""A node that nothing holds any more is gone after this long, whatever its peers say."""
+"""A node that nothing holds any more has this long to say goodbye; whether it still is held is looked at as often."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -64,9 +64,15 @@ class Farewell:
 
     def _ask(self, pump: Pump, leaving: Leaving, number: signal.Signals) -> None:
         pump.post(LeaveAsked())
-        waits = leaving.asked and not leaving.goes
-        how = "moving layers first" if waits else "saying goodbye"
+        how = "saying goodbye" if leaving.goes else "moving layers first"
         again = "press Ctrl-C again to leave" if number is signal.SIGINT else "a second signal ends this node"
         self._say(f"leaving: {how}; {again} at once")
-        seconds = LEAVE_SECONDS + (PATIENCE_SECONDS if waits else 0.0)
-        asyncio.get_running_loop().call_later(seconds, pump.stop, "its time to say goodbye was over")
+        self._see_off(pump, leaving)
+
+    def _see_off(self, pump: Pump, leaving: Leaving) -> None:
+        """How long others have to take its layers, the core decides; the goodbye after that is over in time."""
+        loop = asyncio.get_running_loop()
+        if leaving.goes:
+            loop.call_later(LEAVE_SECONDS, pump.stop, "its time to say goodbye was over")
+        else:
+            loop.call_later(LEAVE_SECONDS, self._see_off, pump, leaving)

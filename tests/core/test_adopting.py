@@ -22,7 +22,7 @@ from edged.core.messages import (
     StepReport,
 )
 from edged.core.phases import Stage
-from tests.core.council import Council, inventory, messages, receivers
+from tests.core.council import Council, E, inventory, messages, receivers
 from tests.core.job_sample import OTHER_JOB, A, B, C, D, plan, stamp
 
 
@@ -97,21 +97,36 @@ def test_an_adopted_plan_without_progress_is_replaced_in_time():
     assert council.stage is Stage.RUN
 
 
-def test_an_adopted_plan_that_an_earlier_leader_has_halted_is_replaced_at_once():
+@pytest.mark.parametrize("halted", [B, D])
+def test_an_adopted_plan_that_an_earlier_leader_has_halted_is_replaced_at_once(halted):
+    """D has no part in it either, but hears no more what its nodes say."""
     council, of, old = follower()
     council.hear(C, PlanChosen(old.plan, old.board.procedure.spec))
     council.handle(LeaderChanged(D, 2))
     council.hear(B, inventory(of))
     council.hear(B, inventory(stamp(version=of.version + 1, job=OTHER_JOB)))
-    council.hear(D, inventory(stamp(version=of.version + 1)))  # it has no part in the plan
+    council.join(E)
+    council.hear(E, inventory(stamp(version=of.version + 1)))  # it has no part in the plan
     assert not council.told(Halt)
-    council.hear(B, inventory(stamp(version=of.version + 1)))
+    council.hear(halted, inventory(stamp(version=of.version + 1)))
     assert council.stage is Stage.RESUME
     assert council.stamp == stamp(term=2)
     council.step(6)
     assert council.told(RecoveryReport)[0][1].cause == "leader"
     council.hear(B, inventory(stamp(version=of.version + 1)))
     assert council.stage is Stage.RUN
+
+
+@pytest.mark.parametrize(("halted", "newer", "replaced"), [(B, 1, True), (D, 1, True), (E, 1, False), (B, 0, False)])
+def test_a_halt_that_a_new_leader_hears_of_before_the_plan_counts_when_that_is_told(halted, newer, replaced):
+    council, of, old = follower()
+    council.handle(LeaderChanged(D, 2))
+    council.hear(halted, inventory(stamp(version=of.version + newer)))
+    assert council.stage is Stage.ADOPT
+    council.hear(A, PlanChosen(old.plan, old.board.procedure.spec))
+    assert bool(council.told(Halt)) is replaced
+    assert council.stage is Stage.RESUME
+    assert council.stamp == (stamp(term=2) if replaced else of)
 
 
 def test_an_adopted_plan_whose_steps_take_long_is_given_the_time_of_ten():

@@ -5,7 +5,8 @@ import pytest
 from edged.core.course import (
     SNAPSHOT_SECONDS,
 )
-from edged.core.events import PortProbed
+from edged.core.events import LeaderChanged, MemberChanged, PortProbed
+from edged.core.jobs import JobBoard
 from edged.core.messages import (
     Drain,
     Drained,
@@ -23,12 +24,13 @@ from edged.core.messages import (
     RecoveryReport,
     ResumeRequest,
     Start,
+    Submit,
     Unwritten,
 )
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
 from tests.core.council import Council, E, messages, receivers, replica, snapshot
-from tests.core.job_sample import JOB, A, B, C, D
+from tests.core.job_sample import JOB, A, B, C, D, member, spec
 
 
 @pytest.fixture
@@ -239,6 +241,13 @@ class Standing(Council):
     def hold(self, node, *pieces):
         self.holdings[node] = (*self.holdings.get(node, ()), *pieces)
 
+    def restart(self):
+        """The leader's process is another one: it has the list, and of the job nothing else."""
+        self.board = JobBoard(member(D), listed=(self.record,))
+        for node in (A, B, C, D):
+            self.handle(MemberChanged(member(node), None, ""))
+        self.handle(LeaderChanged(D, 2))
+
     def stands_at(self, step):
         return (self.record.state, self.record.step, self.stage) == (JobState.PAUSED, step, None)
 
@@ -286,6 +295,48 @@ def test_layers_of_a_paused_job_that_nobody_else_can_run_hold_nobody():
     council = Standing()
     council.workers = [C]
     assert not council.asks(C)
+    assert council.stands_at(5)
+    assert council.asks(C)
+
+
+def test_layers_of_a_paused_job_move_without_its_source():
+    council = Standing()
+    council.programs |= {B, C}
+    council.lose(A)
+    assert not council.asks(C)
+    ((to, prepared),) = council.told(Prepare, council.since)
+    assert (to, prepared.plan.nodes(), prepared.version) == (B, (B,), 5)
+    assert council.stands_at(5)
+    assert council.asks(C)
+    council.lose(C, MemberState.LEFT)
+    council.hear(B, ResumeRequest(JOB))
+    assert council.record.reason.startswith("node pi-a is gone, and nobody else has the job's data")
+    council.join(A, boot=2)
+    council.step(6)
+    assert council.told(RecoveryReport)[0][1].rolled_back_to == 5
+
+
+def test_a_job_that_is_to_go_on_while_layers_move_without_its_source_waits_for_it():
+    council = Standing()
+    council.programs |= {B, C}
+    council.quick = False
+    council.lose(A)
+    council.asks(C)
+    assert (council.stage, council.record.state) == (Stage.TRANSFER, JobState.PAUSED)
+    council.hear(B, ResumeRequest(JOB))
+    assert (council.stage, council.record.state) == (Stage.WAIT, JobState.WAITING)
+    assert council.record.reason.startswith("node pi-a is gone, and nobody else has the job's data")
+
+
+@pytest.mark.parametrize("node", [A, B])
+def test_layers_of_a_job_that_stood_over_a_restart_move_as_soon_as_anybody_has_handed_it_in(node):
+    council = Standing()
+    council.restart()
+    council.hear(node, Submit(spec(steps=100)))
+    assert council.stands_at(5)
+    assert not council.asks(C)
+    prepared = dict(council.told(Prepare, council.since))[B]
+    assert (prepared.plan.nodes(), prepared.version) == ((B,), 5)
     assert council.stands_at(5)
     assert council.asks(C)
 

@@ -352,11 +352,11 @@ def test_a_source_that_comes_back_in_time_is_the_one_that_is_heard():
 def test_a_job_that_stood_stands_after_a_restart_though_its_source_hands_it_in():
     paused = replace(queued(spec()), state=JobState.PAUSED, step=7)
     source = Council(node=A, leader=A, listed=(paused,))
-    source.handle(JobSubmitted(spec()))
+    assert messages(source.handle(JobSubmitted(spec())), Submit) == [(A, Submit(spec()))]
+    source.submit()
     source.wait(5.0)
     assert (source.record, source.stage) == (paused, None)
-    assert messages(source.hear(B, ResumeRequest(JOB)), Submit) == [(A, Submit(spec()))]
-    source.submit()
+    source.hear(B, ResumeRequest(JOB))
     assert source.stage is Stage.RESUME
 
 

@@ -77,7 +77,7 @@ from edged.core.messages import (
 )
 from edged.core.node import MOST_EVENTS, Node, NodeOptions
 from edged.core.running import BROKEN_SECONDS, REPEAT_SECONDS
-from tests.core.job_sample import JOB, A, B, C, member, plan, spec, stamp
+from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, member, plan, spec, stamp
 
 WORK = Work(0, Phase.TRAIN, 0)
 
@@ -626,10 +626,21 @@ def test_a_node_leaves_once_the_leader_has_granted_it(scene):
         departed = [e for e in scene.handle(TimerFired()) if isinstance(e, Depart)]
 
 
-@pytest.mark.parametrize(("state", "goes"), [(JobState.RUNNING, True), (JobState.PREPARING, False)])
-def test_a_node_goes_at_last_but_not_while_its_layers_move(scene, state, goes):
+@pytest.mark.parametrize(
+    ("states", "goes"),
+    [
+        ([JobState.RUNNING], True),
+        ([JobState.PREPARING], False),
+        ([JobState.PAUSED], False),
+        ([JobState.PAUSED, JobState.RUNNING], True),
+        ([JobState.PAUSED, JobState.PAUSED], False),
+        ([JobState.PAUSED, JobState.FINISHED], False),
+    ],
+)
+def test_a_node_goes_at_last_but_not_while_its_layers_move(scene, states, goes):
     scene.hear(C, PlanChosen(plan(stamp(), (A, B)), spec()))
-    scene.hear(C, Jobs(1, 1, (JobRecord(JOB, "net", A, state, 0, 3, ""),)))
+    jobs = zip((JOB, OTHER_JOB), states, strict=False)
+    scene.hear(C, Jobs(1, 1, tuple(JobRecord(job, "net", A, state, 0, 3, "") for job, state in jobs)))
     scene.handle(LeaveAsked())
     for moment in (PATIENCE_SECONDS - 1.0, PATIENCE_SECONDS):
         scene.node.leaving.handle(TimerFired(), moment)

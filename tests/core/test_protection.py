@@ -315,6 +315,28 @@ def test_the_data_is_told_to_be_safe_only_when_it_is():
     assert not made.data_held(B)
 
 
+@pytest.mark.parametrize("how", ["said", "found", "told"])
+def test_a_copy_of_the_data_counts_for_the_process_that_has_it(how):
+    members = {node: member(node) for node in ALL}
+    made = Protection(
+        plan(stamp(), (A, B), layers=6), spec(layers=6), 8, D, replicas=1, interval=unmeasured, members=members
+    )
+    match how:
+        case "said":
+            made.hear(B, DataHeld(JOB), 0.0)
+        case "found":
+            made.inventory([B])
+        case "told":
+            made.remember(Committed(stamp(), 8, 16, (), B))
+    made.arrange(ALL, ALL, 0.0)
+    assert (made.data_held(A), made.state().data_holder) == (True, B)
+    members[B] = member(B, boot=2)
+    word = told(made.arrange(ALL, ALL, 0.1), Committed)
+    assert (made.data_held(A), word[A].data_holder) == (False, "")
+    made.hear(B, DataHeld(JOB), 0.2)
+    assert (made.data_held(A), made.state().data_holder) == (True, B)
+
+
 def test_whoever_has_the_data_already_need_not_be_sent_it_again():
     made = protect(staying=(A,))
     made.inventory([A, C])

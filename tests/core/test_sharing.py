@@ -117,6 +117,8 @@ def test_the_holder_tells_the_leader_until_it_names_one():
     scene.now = scene.machine.deadline()
     assert scene.handle(TimerFired()) == []
     assert scene.machine.deadline() is None
+    assert scene.commit(B) == []
+    assert scene.commit("") == told
     assert scene.handle(LeaderChanged(D, 2)) == [SendMessage(D, DataHeld(JOB))]
 
 

@@ -14,7 +14,7 @@ def have(*holdings, program=False, data=False):
     return Inventory(stamp(), holdings, program, data)
 
 
-def take(inventories, gone=(), leaving=(), doubted=(), committed=-1, step_seconds=None):
+def take(inventories, gone=(), leaving=(), doubted=(), committed=-1, step_seconds=None, stands=False):
     members = {n: member(n, MemberState.DEAD if n in gone else MemberState.ALIVE) for n in (A, B, C, D)}
     return take_stock(
         spec(),
@@ -25,6 +25,7 @@ def take(inventories, gone=(), leaving=(), doubted=(), committed=-1, step_second
         before=plan(stamp(), (B, C)),
         committed=committed,
         step_seconds=step_seconds,
+        stands=stands,
     )
 
 
@@ -54,6 +55,12 @@ def test_the_program_may_be_had_from_another_node():
 def test_who_draws_the_samples(inventories, circumstances, source):
     inventories = {**inventories, D: have(LATER, program=True)}
     assert take(inventories, **circumstances).source == source
+
+
+@pytest.mark.parametrize(("inventories", "source"), [({}, None), ({A: have(data=True)}, A), ({C: have(data=True)}, C)])
+def test_layers_of_a_job_that_stands_may_move_without_samples(inventories, source):
+    inventories = {**inventories, B: have(LATER, program=True)}
+    assert take(inventories, gone={A} - {*inventories}, stands=True) == Stock(8, source, B, 0.0)
 
 
 def test_a_source_that_only_is_silent_is_waited_for():

@@ -44,7 +44,7 @@ def test_a_new_leader_hears_at_once(submissions):
     assert submissions.remind(C, 0.1) == [SendMessage(C, Submit(spec()))]
 
 
-def test_a_job_is_handed_in_again_only_while_it_is_queued(submissions, jobs):
+def test_a_job_that_runs_is_not_handed_in_again(submissions, jobs):
     submissions.submit(spec())
     jobs.put(QUEUED)
     assert submissions.remind(B, 0.0)
@@ -68,7 +68,8 @@ def test_a_stop_of_a_job_that_nobody_lists_is_not_asked_for(submissions):
     assert submissions.remind(B, 0.0) == []
 
 
-def test_a_job_that_waits_is_handed_in_again(submissions, jobs):
+@pytest.mark.parametrize("state", [JobState.WAITING, JobState.PAUSED])
+def test_a_job_that_waits_or_stands_is_handed_in_again(submissions, jobs, state):
     submissions.submit(spec())
-    jobs.put(replace(QUEUED, state=JobState.WAITING))
+    jobs.put(replace(QUEUED, state=state))
     assert submissions.remind(B, 0.0) == [SendMessage(B, Submit(spec()))]

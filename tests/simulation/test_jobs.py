@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from edged.core.events import LeaveAsked, PauseAsked, ResumeAsked, SelfMeasured, StopAsked
-from edged.core.messages import JobState, RecoveryReport
+from edged.core.messages import Heartbeat, JobState, MemberState, RecoveryReport
 from edged.core.simulate import Network
 from tests.core.job_sample import JOB, OTHER_JOB, spec
 from tests.proofs import first_of
@@ -129,6 +129,26 @@ def test_nodes_that_leave_while_the_job_is_paused_cost_no_step(seed):
     cluster.sim.post(A, ResumeAsked(JOB))
     assert finish(cluster, JOB).state is JobState.FINISHED
     assert [(report.cause, report.lost_steps) for report in cluster.reports.values()] == [("paused", 0)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_leader_that_leaves_leads_no_more_from_its_goodbye_on(seed):
+    cluster = Cluster("abc", seed, network=Network(ordered=True))
+    leader, said = elect(cluster), []
+    look = cluster.look
+
+    def listen(node, message):
+        look(node, message)
+        if node == leader and cluster.nodes[node].membership.own.state is MemberState.LEFT:
+            said.append(message)
+
+    cluster.look = listen
+    cluster.sim.run_for(3.0)
+    cluster.sim.post(leader, LeaveAsked())
+    wait(cluster, lambda: leader not in cluster.alive, 5.0, "the leave")
+    assert said
+    assert not [message for message in said if isinstance(message, Heartbeat)]
+    assert elect(cluster) != leader
 
 
 @pytest.mark.parametrize("seed", range(4))

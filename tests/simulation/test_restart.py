@@ -123,6 +123,26 @@ def test_a_paused_job_stands_after_a_restart_of_everything_and_goes_on_from_the_
     assert next(iter(story.versions.values())) == step
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_node_that_leaves_after_a_restart_holds_of_a_paused_job_is_handed_on(seed):
+    story = Story(seed, replicate_every=64)
+    story.until(lambda: story.steps() >= 10)
+    story.cluster.sim.post(B, PauseAsked(JOB))
+    story.until(lambda: story.states() == {JobState.PAUSED})
+    story.cluster.sim.run_for(0.5)
+    (step,) = {record.step for record in story.cluster.records_of(JOB).values()}
+    story.switch_off()
+    story.switch_on()
+    story.cluster.sim.run_for(20.0)
+    story.cluster.sim.post(C, LeaveAsked())
+    story.until(lambda: C not in story.cluster.alive)
+    assert story.states() == {JobState.PAUSED}
+    story.versions.clear()
+    story.cluster.sim.post(B, ResumeAsked(JOB))
+    story.finish()
+    assert set(story.versions.values()) == {step}
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("seconds", [(0.005, 0.3, 2.0), (0.7, 0.02, 0.02), (1.5, 1.5, 0.1)])
 def test_when_power_fails_everywhere_the_job_goes_on_from_what_was_told_to_be_on_all_disks(seed, seconds):
