@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edged.core.ids import PROTOCOL_VERSION
 from edged.doctor.amounts import seconds_in_words, size
 from edged.doctor.finding import Finding, Level
 
@@ -32,12 +33,13 @@ REMEDIES = {
 
 def judge_cluster(status: Mapping[str, Any] | None, link_speed: float) -> list[Finding]:
     """What the node says; ``None``: none runs. ``link_speed``: bytes per second that this device's link is made for."""
+    speaks = f"this edged speaks protocol {PROTOCOL_VERSION}"
     if status is None:
-        return [Finding("node", Level.NOTE, "no node runs in this home: `edged join` starts one")]
+        return [Finding("node", Level.NOTE, f"no node runs in this home: `edged join` starts one; {speaks}")]
     peers = len(status["members"]) - 1
     told = f"{status['name']} runs in cluster {status['cluster']!r} and knows {peers} other{'s' * (peers != 1)}"
     return [
-        Finding("node", Level.OK, told),
+        Finding("node", Level.OK, f"{told}; {speaks}"),
         _leader(status),
         *_members(status),
         *_links(status),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edged.core.ids import PROTOCOL_VERSION
 from edged.doctor.cluster import REMEDIES, judge_cluster
 from edged.doctor.finding import Level
 from edged.transport.contacts import Reason
@@ -23,13 +24,15 @@ def traffic(rate: float | None) -> list[dict]:
 
 
 def test_where_no_node_runs_that_is_all_there_is_to_say() -> None:
-    assert {key: each.level for key, each in found(None).items()} == {"node": Level.NOTE}
+    findings = found(None)
+    assert {key: each.level for key, each in findings.items()} == {"node": Level.NOTE}
+    assert findings["node"].what.endswith(f"; this edged speaks protocol {PROTOCOL_VERSION}")
 
 
 def test_a_cluster_in_order() -> None:
     findings = found({**status(4), "traffic": traffic(2e6), "unmet": []})
     assert {each.level for each in findings.values()} == {Level.OK}
-    assert "knows 3 others" in findings["node"].what
+    assert f"knows 3 others; this edged speaks protocol {PROTOCOL_VERSION}" in findings["node"].what
     assert "laptop leads" in findings["leader"].what
     unmeasured = "laptop answers in 0.4 ms, what the link carries is not measured yet, 3.1 MB/s now"
     assert findings["links"].what == unmeasured
