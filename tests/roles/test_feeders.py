@@ -178,7 +178,7 @@ async def test_whoever_waits_for_a_process_may_give_up(tmp_path: Path) -> None:
         b'{"work": [1, 1, 0], "tensors": [{"name": "x", "dtype": "x", "shape": [Infinity]}]}',
         b'{"work": [1, 1, 0], "tensors": 5}',
         b'{"rows": [1, 0, 2], "tensors": [], "layouts": [[]]}',
-        b'{"rows": ["' + b"x" * 100_000 + b'", 0, 2], "tensors": [], "layouts": []}',
+        b'{"rows": [' + b"9" * 4000 + b', 0, 2], "tensors": [], "layouts": []}',
     ],
 )
 async def test_a_header_of_any_content_ends_the_connection_and_nothing_else(header: bytes) -> None:
