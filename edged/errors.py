@@ -29,6 +29,14 @@ UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, Overflo
 A wrong type, a field that is missing, ``Infinity`` for a whole number, a thousand brackets in each other.
 """
 
+_MOST_LETTERS: Final = 200
+
+
+def brief(error: Exception) -> str:
+    """What one of ``UNREADABLE`` says, short: it may repeat what it could not read, which others have written."""
+    text = str(error)
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} …"
+
 
 class EdgedError(Exception):
     """Anything that edged raises on purpose."""

@@ -88,8 +88,9 @@ class Job:
         collate: makes a micro-batch of a list of samples, in place of ``torch.utils.data.default_collate``.
         eval_data: data set of the evaluation at the end of each epoch.
         metrics: ``metrics(model, batch)`` returns a dict of numbers, averaged over ``eval_data``.
-        strategy: who chooses the plan (``docs/planning.md``): ``"auto"`` takes the devices that make a step shorter,
-            ``"spread"`` all of them in proportion to their speed, ``"equal"`` all as if they were equally fast.
+        strategy: who chooses the plan (``docs/planning.md``): ``"auto"``, or ``"pipeline"``, takes the devices that
+            make a step shorter, ``"spread"`` all of them in proportion to their speed, ``"equal"`` all as if they were
+            equally fast.
         mode: ``"sync"``: the weights are those of one device. ``"async"``: an update after every micro-batch, which is
             a step of its own, from weights that are a few updates old; see ``docs/asynchronous.md``.
         average_every: with ``mode="async"``: every so many steps a device goes on with the mean of the versions of its

@@ -1,4 +1,4 @@
-"""How long a person waits, in seconds: ``edged --help``, start to announced, peer seen to the first joint step."""
+"""How long a person waits, in seconds: for commands, start to announced, peer seen to the first joint step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from benchmarking import SCRIPTS, arguments
 from edged.cli.demo_nodes import lines_of, run_edged, start_nodes, wait_until_known
 from edged.client import Client
 
-BUDGETS = {"edged --help": 0.3, "edged status": 0.3, "start to announced": 3.0, "peer seen to first joint step": 10.0}
+BUDGETS = {
+    "edged --help": 0.3,
+    "edged doctor": 5.0,  # two to import torch, three of listening
+    "edged status": 0.3,
+    "start to announced": 3.0,
+    "peer seen to first joint step": 10.0,
+}
 
 
 def help_seconds() -> float:
@@ -24,6 +30,17 @@ def help_seconds() -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-m", "edged", "--help"], check=True, capture_output=True)
     return time.perf_counter() - began
+
+
+def doctor_seconds() -> float:
+    """Seconds of ``edged doctor`` in a new home; it ends with status 1 where it finds a problem."""
+    with tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "edged", "doctor", "--json", "--home", folder]
+        done = subprocess.run(command, check=False, capture_output=True)
+        if done.returncode not in {0, 1}:
+            raise SystemExit(done.stderr.decode())
+        return time.perf_counter() - began
 
 
 def start_alone() -> dict[str, float]:
@@ -63,7 +80,10 @@ def join_and_train() -> dict[str, float]:
 def main() -> None:
     """Measure and print; exit status 1 if a budget is exceeded."""
     options = arguments(__doc__ or "", rounds=5)
-    found: dict[str, list[float]] = {"edged --help": [help_seconds() for _ in range(3 * options.rounds)]}
+    found: dict[str, list[float]] = {
+        "edged --help": [help_seconds() for _ in range(3 * options.rounds)],
+        "edged doctor": [doctor_seconds() for _ in range(options.rounds)],
+    }
     for _ in range(options.rounds):
         for name, seconds in {**start_alone(), **join_and_train()}.items():
             found.setdefault(name, []).append(seconds)

@@ -58,6 +58,7 @@ def leave(
         ),
     ] = None,
     home_flag: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a node out gracefully: its layers move first."""
     client = Client(home(home_flag))
@@ -68,9 +69,11 @@ def leave(
             f"{found['name']} has not left within {LEAVE_SECONDS:.0f} s: its layers still move, or cannot; "
             "`edged status` tells what the job waits for"
         )
+    if as_json:
+        print_json(found)
 
 
-def expel(node: NodeArgument, home_flag: HomeOption = None) -> None:
+def expel(node: NodeArgument, home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
     """Shut a node out for good."""
     client = Client(home(home_flag))
     found = client.ask("expel", node=node)
@@ -79,6 +82,8 @@ def expel(node: NodeArgument, home_flag: HomeOption = None) -> None:
             f"{found['name']} is still there after {EXPEL_SECONDS:.0f} s: nobody leads, or the others cannot be "
             "reached; `edged status` tells"
         )
+    if as_json:
+        print_json(found)
 
 
 def _gone(client: Client, wanted: Mapping[str, Any], seconds: float, *, own: bool = False) -> bool:

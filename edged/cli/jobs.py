@@ -151,10 +151,14 @@ def stop(
     job: JobArgument,
     home_flag: HomeOption = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """End a job."""
     found = Client(home(home_flag)).ask("stop", job=job, reason=reason)
-    print(f"edged: {found['job']} {found['state']}", file=sys.stderr)
+    if as_json:
+        print_json(found)
+    else:
+        print(f"edged: {found['job']} {found['state']}", file=sys.stderr)
 
 
 def export(

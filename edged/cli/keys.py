@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edged.cli.options import HomeOption, home
+from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
 from edged.config import settings
 from edged.errors import ConfigError, JobFailedError, NoNodeError
@@ -38,7 +38,7 @@ def show(home_flag: HomeOption = None) -> None:
 
 
 @app.command()
-def rotate(home_flag: HomeOption = None) -> None:
+def rotate(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
     """Give the cluster a new key; the old one opens no door."""
     folder = home(home_flag)
     old = _key(home_flag)
@@ -51,6 +51,9 @@ def rotate(home_flag: HomeOption = None) -> None:
                 "`edged status` tells"
             )
         time.sleep(LOOK_SECONDS)
+    if as_json:
+        print_json({"absent": absent})
+        return
     print("edged: every member that is there has the new key; `edged key show` prints it", file=sys.stderr)
     if absent:
         print(f"edged: not there, join again with the new key: {', '.join(absent)}", file=sys.stderr)

@@ -21,7 +21,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from edged.compute.plain_numbers import plain, restored
-from edged.errors import UNREADABLE, JobError
+from edged.errors import UNREADABLE, JobError, brief
 from edged.job import FAST_PATHS, OPTIMIZERS, REFUSALS, SCHEDULERS, Job, check_choice, checked_arguments
 
 _HOST_KEYS: Final = frozenset({"step", "mu_product", "eta", "mu"})
@@ -80,7 +80,7 @@ def read(document: str) -> Training:
             _steps(found.get("average_every", 0)),
         )
     except UNREADABLE as error:
-        raise JobError(f"the training document is malformed ({type(error).__name__}: {error})") from error
+        raise JobError(f"the training document is malformed ({type(error).__name__}: {brief(error)})") from error
 
 
 class Optimizer:
@@ -165,7 +165,7 @@ class Optimizer:
                     continue
                 self._optimizer.state[self._parameters[name]].update(restored(entry))
         except UNREADABLE as error:
-            raise JobError(f"the optimizer's numbers do not fit ({type(error).__name__}: {error})") from error
+            raise JobError(f"the optimizer's numbers do not fit ({type(error).__name__}: {brief(error)})") from error
         for name, found in tensors.items():
             if name not in self._parameters:
                 continue

@@ -21,7 +21,7 @@ from edged.compute.optimizer import Optimizer
 from edged.compute.program import Program, StateSpec
 from edged.compute.tensors import from_wire, to_wire
 from edged.core.messages import StateParcel, TensorSpec
-from edged.errors import UNREADABLE, JobError, MalformedError
+from edged.errors import UNREADABLE, JobError, MalformedError, brief
 
 _STRIDES: Final = "strides"
 _HOST: Final = torch.device("cpu")
@@ -138,7 +138,7 @@ def _numbers(extra: bytes) -> dict[str, Any]:
     try:
         numbers = json.loads(extra)
     except UNREADABLE as error:
-        raise MalformedError(f"the optimizer's numbers are no JSON: {error}") from error
+        raise MalformedError(f"the optimizer's numbers are no JSON: {brief(error)}") from error
     if not isinstance(numbers, dict) or not isinstance(numbers.get("entries"), dict):
         raise MalformedError("the optimizer's numbers lack their entries")
     return numbers

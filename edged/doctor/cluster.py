@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edged.core.ids import PROTOCOL_VERSION
 from edged.doctor.amounts import seconds_in_words, size
 from edged.doctor.finding import Finding, Level
 
 SLOW_SECONDS = 0.05
 FULL_SHARE = 0.5
-"""More than this share of a link's nominal speed is seldom had, above all on Wi-Fi."""
+"""More than this share of what a link can carry is too much: more is seldom had of what an interface is made for, above
+all on Wi-Fi, and where so much was measured, what crosses it begins to wait."""
 
 NOTES = frozenset({"cluster", "nobody"})
 """Reasons that are nobody's fault."""
@@ -20,7 +22,7 @@ REMEDIES = {
     "expelled": "a new home (`edged join --home DIR`) with the key of `edged key join-command`",
     "twin": "rm identity.json in the home that is the copy, then `edged join` there",
     "key": "edged join --key ..., as `edged key join-command` prints it on the other device",
-    "version": "pip install --upgrade edged, on the device with the older one",
+    "version": "pip install --upgrade . in a newer checkout, on the device with the older one",
     "refused": "edged join --cluster NAME, as the sentence says",
     "unreachable": "start `edged join` there, open its three ports, or name another --seed HOST:PORT",
     "multicast": "edged join --seed HOST:PORT, or let UDP port 5353 through",
@@ -31,12 +33,13 @@ REMEDIES = {
 
 def judge_cluster(status: Mapping[str, Any] | None, link_speed: float) -> list[Finding]:
     """What the node says; ``None``: none runs. ``link_speed``: bytes per second that this device's link is made for."""
+    speaks = f"this edged speaks protocol {PROTOCOL_VERSION}"
     if status is None:
-        return [Finding("node", Level.NOTE, "no node runs in this home: `edged join` starts one")]
+        return [Finding("node", Level.NOTE, f"no node runs in this home: `edged join` starts one; {speaks}")]
     peers = len(status["members"]) - 1
     told = f"{status['name']} runs in cluster {status['cluster']!r} and knows {peers} other{'s' * (peers != 1)}"
     return [
-        Finding("node", Level.OK, told),
+        Finding("node", Level.OK, f"{told}; {speaks}"),
         _leader(status),
         *_members(status),
         *_links(status),
@@ -64,17 +67,15 @@ def _members(status: Mapping[str, Any]) -> list[Finding]:
 
 
 def _links(status: Mapping[str, Any]) -> list[Finding]:
-    names = _names(status)
-    own: Mapping[str, Any] = next((member for member in status["members"] if member["node"] == status["node"]), {})
-    trips = {peer: link["round_trip_seconds"] for peer, link in own.get("links", {}).items()}
-    if not trips:
+    """How late and how broad the way to each peer is."""
+    names, links = _names(status), _sent(status).get(status["node"], {})
+    if not links:
         return []
     shown = [
-        f"{names.get(peer, peer)} answers in {seconds_in_words(trip) if trip else 'an unknown time'}, sends it "
-        f"{size(own['links'][peer]['bytes_per_second'])}/s now"
-        for peer, trip in sorted(trips.items(), key=lambda item: names.get(item[0], item[0]))
+        f"{names.get(peer, peer)} {_measured(link)}"
+        for peer, link in sorted(links.items(), key=lambda item: names.get(item[0], item[0]))
     ]
-    if max(trips.values()) > SLOW_SECONDS:
+    if max(link["round_trip_seconds"] for link in links.values()) > SLOW_SECONDS:
         near = (
             "a cable, or the Wi-Fi nearer to its station (turn its power saving off: `iw dev wlan0 set power_save off`)"
         )
@@ -82,25 +83,36 @@ def _links(status: Mapping[str, Any]) -> list[Finding]:
     return [Finding("links", Level.OK, "; ".join(shown))]
 
 
+def _measured(link: Mapping[str, Any]) -> str:
+    trip, most = link["round_trip_seconds"], link["bandwidth_bytes_per_second"]
+    answers = f"answers in {seconds_in_words(trip)}" if trip else "has not answered yet"
+    carries = f"carries {size(most)}/s (measured)" if most else "what the link carries is not measured yet"
+    return f"{answers}, {carries}, {size(link['bytes_per_second'])}/s now"
+
+
 def _job_links(status: Mapping[str, Any], link_speed: float) -> list[Finding]:
-    """Whether this device's own link can carry what the running job sends and receives over it."""
-    names, own = _names(status), status["node"]
-    mine = [each for each in status.get("traffic") or () if own in (each["sender"], each["receiver"])]
-    rates = [each["bytes_per_second"] for each in mine]
-    if not mine or None in rates:
-        return []
-    shown = "; ".join(
-        f"{names.get(each['sender'], each['sender'])} to {names.get(each['receiver'], each['receiver'])} "
-        f"{size(each['bytes_per_step'])} a step, {size(each['bytes_per_second'])}/s"
-        for each in mine
-    )
-    busiest = max(
-        sum(each["bytes_per_second"] for each in mine if each[side] == own) for side in ("sender", "receiver")
-    )
-    if link_speed and busiest > FULL_SHARE * link_speed:
-        what = f"{shown}; the link is made for {size(link_speed)}/s"
-        return [Finding("job-links", Level.WARNING, what, "a faster link, or fewer nodes: `edged leave` on this one")]
-    return [Finding("job-links", Level.OK, shown)]
+    """Whether each link can carry what the running job sends over it: by what was measured there.
+
+    Where nothing was, a link of this device's own is taken for what the interface is made for.
+    """
+    names, links = _names(status), _sent(status)
+    shown: list[str] = []
+    full: list[str] = []
+    for each in status.get("traffic") or ():
+        sender, receiver, rate = each["sender"], each["receiver"], each["bytes_per_second"]
+        if rate is None:
+            return []
+        most = links.get(sender, {}).get(receiver, {}).get("bandwidth_bytes_per_second")
+        nominal = link_speed if status["node"] in {sender, receiver} else 0.0
+        able = f" of {size(most)}/s (measured)" if most else f" of {size(nominal)}/s (nominal)" if nominal else ""
+        what = f"{names.get(sender, sender)} to {names.get(receiver, receiver)} {size(each['bytes_per_step'])} a step"
+        shown.append(f"{what}, {size(rate)}/s{able}")
+        if able and rate > FULL_SHARE * (most or nominal):
+            full.append(shown[-1])
+    if full:
+        remedy = "a faster link between the two, or fewer nodes: `edged leave` on one of them"
+        return [Finding("job-links", Level.WARNING, "; ".join(full), remedy)]
+    return [Finding("job-links", Level.OK, "; ".join(shown))] if shown else []
 
 
 def _unmet(each: Mapping[str, Any]) -> Finding:
@@ -111,3 +123,8 @@ def _unmet(each: Mapping[str, Any]) -> Finding:
 
 def _names(status: Mapping[str, Any]) -> dict[str, str]:
     return {member["node"]: member["name"] for member in status["members"]}
+
+
+def _sent(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What each member knows of its ways to others, by its peers."""
+    return {member["node"]: member.get("links", {}) for member in status["members"]}

@@ -23,9 +23,20 @@ BROKEN_TORCH = ((2, 10),)
 
 PATIENCE_SECONDS = 30.0
 SLOW_SECONDS = 10.0
-CPU_WHEEL = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cpu"
-FITTING = '"torch>=2.6,!=2.10.*"'
-MENDED = f"pip install --force-reinstall {FITTING} --index-url https://download.pytorch.org/whl/cpu"
+FITTING = "torch>=2.6,!=2.10.*"
+CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
+CUDA_PACKAGES = "pip list --format=freeze | grep -E '^(nvidia|cuda)' | cut -d= -f1"
+CPU_WHEEL = (
+    f"pip uninstall -y torch triton && {CUDA_PACKAGES} | xargs pip uninstall -y",
+    f"pip install torch {CPU_INDEX}",
+)
+"""In the place of a wheel for CUDA, whose libraries are packages of their own and would stay."""
+
+CUDA_WHEEL = "the wheel for your CUDA version (https://pytorch.org/get-started; on a Jetson, NVIDIA's own)"
+HOST_PROCESSOR = (
+    "in a virtual machine, give it the processor of its host (host-passthrough); else this device cannot take part"
+)
+ARM = frozenset({"aarch64", "arm64"})
 
 CHILD = """
 import json, time
@@ -124,14 +135,13 @@ def judge_torch(facts: TorchFacts, at: Board) -> list[Finding]:
     findings = [Finding("torch", Level.OK, took)]
     number = _number(facts.version)
     if number < LEAST_TORCH or number in BROKEN_TORCH:
-        findings.append(Finding("torch-version", Level.PROBLEM, f"torch {facts.version} is installed", MENDED))
+        findings.append(Finding("torch-version", Level.PROBLEM, f"torch {facts.version} is installed", _mended(at)))
     if facts.cuda and not facts.usable and not at.nvidia:
         what = f"the wheel is made for CUDA {facts.cuda}, and this device has no NVIDIA GPU"
-        findings.append(Finding("torch-cuda-wheel", Level.WARNING, what, CPU_WHEEL))
+        findings.append(Finding("torch-cuda-wheel", Level.WARNING, what, "; ".join(CPU_WHEEL)))
     if at.nvidia and not facts.usable:
         what = "this device has an NVIDIA GPU, and this torch cannot use it"
-        wanted = "install the wheel for your CUDA version (https://pytorch.org/get-started; on a Jetson, NVIDIA's own)"
-        findings.append(Finding("torch-cuda-wheel", Level.NOTE, what, wanted))
+        findings.append(Finding("torch-cuda-wheel", Level.NOTE, what, f"install {CUDA_WHEEL}"))
     if facts.seconds > SLOW_SECONDS:
         what = f"importing torch took {facts.seconds:.0f} s"
         findings.append(Finding("torch-slow", Level.NOTE, what, "a faster card or disk for the Python environment"))
@@ -148,19 +158,40 @@ def _broken(facts: TorchFacts, at: Board) -> Finding | None:
         what = f"torch {version} was not ready after {facts.seconds:.0f} s"
         return Finding("torch-slow", Level.WARNING, what, "see what else the device does (`top`), then try again")
     if not version:
-        return Finding("torch-missing", Level.PROBLEM, "torch is not installed", f"pip install {FITTING}")
+        return Finding("torch-missing", Level.PROBLEM, "torch is not installed", f"pip install {_fitting(at)}")
     if facts.status == -signal.SIGILL:
-        what = f"torch {version} ends with an illegal instruction when it {when}"
-        if _number(version) in BROKEN_TORCH:
-            what += ": torch 2.10.0 on a Pi 4 is known for this" + (f" (this is a {at.model})" if at.model else "")
-        return Finding("torch-illegal-instruction", Level.PROBLEM, what, MENDED)
+        return _illegal_instruction(version, when, at)
     if facts.status < 0:
         name = signal.Signals(-facts.status).name
         what = f"torch {version} ends with {name} when it {when}"
         if facts.status == -signal.SIGKILL:
             return Finding("torch-broken", Level.PROBLEM, f"{what}: out of memory, it seems", "close other programs")
-        return Finding("torch-broken", Level.PROBLEM, what, MENDED)
-    return Finding("torch-broken", Level.PROBLEM, f"torch {version} fails when it {when}: {facts.error}", MENDED)
+        return Finding("torch-broken", Level.PROBLEM, what, _mended(at))
+    return Finding("torch-broken", Level.PROBLEM, f"torch {version} fails when it {when}: {facts.error}", _mended(at))
+
+
+def _illegal_instruction(version: str, when: str, at: Board) -> Finding:
+    """A wheel for newer processors: of ARM some versions are, of x86 all are for such with AVX."""
+    what = f"torch {version} ends with an illegal instruction when it {when}"
+    number = _number(version)
+    if number in BROKEN_TORCH:
+        what += ": torch 2.10.0 on a Pi 4 is known for this" + (f" (this is a {at.model})" if at.model else "")
+        remedy = _mended(at)
+    elif at.machine in ARM:
+        remedy = _mended(at, f",!={number[0]}.{number[1]}.*")
+    else:
+        what, remedy = f"{what}: the processor lacks AVX, it seems", HOST_PROCESSOR
+    return Finding("torch-illegal-instruction", Level.PROBLEM, what, remedy)
+
+
+def _mended(at: Board, unlike: str = "") -> str:
+    return f"pip install --force-reinstall {_fitting(at, unlike)}"
+
+
+def _fitting(at: Board, unlike: str = "") -> str:
+    """What pip is to install on this machine; ``unlike``: which versions it must not take, besides those known."""
+    wanted = f'"{FITTING}{unlike}"'
+    return f"{wanted}, of {CUDA_WHEEL}" if at.nvidia else f"{wanted} {CPU_INDEX}"
 
 
 def _installed() -> str:

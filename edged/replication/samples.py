@@ -28,7 +28,7 @@ from typing import Any, Final
 from edged.core.ids import JobId
 from edged.core.job import Phase
 from edged.core.messages import TensorSpec
-from edged.errors import UNREADABLE, MalformedError
+from edged.errors import UNREADABLE, MalformedError, brief
 from edged.replication.tensor_file import OtherFormError, sync_folder, write_file
 
 CHECK_BYTES: Final = 32 * 2**20
@@ -118,7 +118,7 @@ def read_copy(folder: Path) -> SampleCopy:
         digests = {folder / str(name): str(each) for name, each in document["digests"].items()}
         wanted = {Phase.TRAIN: int(spec["samples"]), Phase.EVALUATE: int(spec["eval_samples"])}
     except UNREADABLE as error:
-        raise MalformedError(f"{path} is damaged: {error}") from error
+        raise MalformedError(f"{path} is damaged: {brief(error)}") from error
     files = {}
     for phase, specs in layouts.items():
         inputs = [one for one in specs if one.shape[:1] == specs[0].shape[:1]]

@@ -20,7 +20,7 @@ from typing import Any
 
 from edged.core.ids import JobId, Stamp
 from edged.core.messages import StateParcel, TensorSpec
-from edged.errors import UNREADABLE, MalformedError
+from edged.errors import UNREADABLE, MalformedError, brief
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +103,7 @@ def _document(held: HeldState) -> dict[str, Any]:
     try:
         document = json.loads(held.extra)
     except UNREADABLE as error:
-        raise MalformedError(f"what belongs to held layers is no JSON: {error}") from error
+        raise MalformedError(f"what belongs to held layers is no JSON: {brief(error)}") from error
     if not isinstance(document, dict) or not isinstance(document.get("entries"), dict):
         raise MalformedError("held layers lack the optimizer's entries")
     return document

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Final
 
 from edged.core.ids import JobId
 from edged.core.messages import Holding, HoldingKind, TensorSpec
-from edged.errors import UNREADABLE, MalformedError
+from edged.errors import UNREADABLE, MalformedError, brief
 from edged.replication.snapshots import HeldState
 
 _FORM: Final = 1
@@ -175,7 +175,7 @@ def _header(file: BinaryIO) -> tuple[str, str]:
         metadata = json.loads(file.read(size))["__metadata__"]
         return str(metadata["edged"]), str(metadata["sha256"])
     except UNREADABLE as error:
-        raise MalformedError(f"{file.name} is damaged or not edged's: {error}") from error
+        raise MalformedError(f"{file.name} is damaged or not edged's: {brief(error)}") from error
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         document = json.loads(text)
         form = document["form"]
     except UNREADABLE as error:
-        raise MalformedError(f"{path} is damaged: {error}") from error
+        raise MalformedError(f"{path} is damaged: {brief(error)}") from error
     if form != _FORM or not isinstance(document, dict):
         raise OtherFormError(f"{path} was written by another version of edged")
     return document
@@ -196,7 +196,7 @@ def _tensors(document: dict[str, Any]) -> tuple[TensorSpec, ...]:
             for name, dtype, shape, strides, size, offset in document["tensors"]
         )
     except UNREADABLE as error:
-        raise MalformedError(f"a damaged description of tensors: {error}") from error
+        raise MalformedError(f"a damaged description of tensors: {brief(error)}") from error
 
 
 def _holding(document: dict[str, Any]) -> Holding:
@@ -205,7 +205,7 @@ def _holding(document: dict[str, Any]) -> Holding:
         if not (isinstance(document["job"], str) and isinstance(document["extra"], str) and 0 <= first <= last):
             raise MalformedError("a damaged description of layers")
     except UNREADABLE as error:
-        raise MalformedError(f"a damaged description of layers: {error}") from error
+        raise MalformedError(f"a damaged description of layers: {brief(error)}") from error
     return Holding(first, last, version, HoldingKind.DISK)
 
 

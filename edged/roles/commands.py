@@ -12,7 +12,7 @@ from edged.core.events import JobSubmitted, StopAsked
 from edged.core.ids import JobId
 from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, JobState
-from edged.errors import UNREADABLE, ConfigError, JobError
+from edged.errors import UNREADABLE, ConfigError, JobError, brief
 from edged.roles.history import Story
 from edged.roles.local import Answer, Send
 from edged.roles.observer import Observer
@@ -207,7 +207,7 @@ class NodeCommands:
         try:
             feeder = feeder_from_json(request["feeder"])
         except UNREADABLE as error:
-            raise ConfigError(f"announce takes a job and how to feed it ({error})") from error
+            raise ConfigError(f"announce takes a job and how to feed it ({brief(error)})") from error
         if feeder is None or any(record.state < JobState.FINISHED for record in self._observer.jobs().values()):
             return lambda: None
         return self._source.announced.begin(JobId(_text(request, "job")), feeder)

@@ -25,7 +25,7 @@ from typing import Any
 
 from edged.core.job import Phase, Work
 from edged.core.messages import TensorSpec
-from edged.errors import UNREADABLE, MalformedError
+from edged.errors import UNREADABLE, MalformedError, brief
 from edged.transport.buffers import aligned
 
 HEADER_BYTES = 2**20
@@ -147,7 +147,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except UNREADABLE as error:
-        raise MalformedError(f"a header that is no JSON ({error})") from error
+        raise MalformedError(f"a header that is no JSON ({brief(error)})") from error
     if not isinstance(document, dict):
         raise MalformedError("a header that is no object")
     return document
@@ -165,7 +165,7 @@ def _header(document: dict[str, Any]) -> tuple[Work | tuple[Phase, int, int], tu
             place = Work(version, Phase(phase), micro_batch)
         specs = tuple(_spec(tensor) for tensor in document["tensors"])
     except UNREADABLE as error:
-        raise MalformedError(f"a header that lacks something ({error})") from error
+        raise MalformedError(f"a header that lacks something ({brief(error)})") from error
     if sum(spec.size_bytes for spec in specs) > SAMPLE_BYTES:
         raise MalformedError(f"a micro-batch above {SAMPLE_BYTES} bytes")
     return place, specs
@@ -175,7 +175,7 @@ def _layouts(document: dict[str, Any]) -> tuple[TensorSpec, ...]:
     try:
         return tuple(_spec(tensor) for tensor in document["layouts"])
     except UNREADABLE as error:
-        raise MalformedError(f"a header that lacks something ({error})") from error
+        raise MalformedError(f"a header that lacks something ({brief(error)})") from error
 
 
 def _spec(tensor: dict[str, Any]) -> TensorSpec:

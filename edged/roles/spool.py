@@ -28,7 +28,7 @@ from typing import Any, Protocol, get_type_hints
 from edged.core.ids import JobId
 from edged.core.job import JobSpec, LayerProfile
 from edged.core.messages import Submit
-from edged.errors import UNREADABLE, BrokenInvariantError, JobError
+from edged.errors import UNREADABLE, BrokenInvariantError, JobError, brief
 from edged.replication.tensor_file import sync_folder, write_file
 from edged.roles.samples import Kind
 from edged.telemetry.logs import topic_logger
@@ -130,7 +130,7 @@ class Spool:
             entries = json.loads(path.read_text(encoding="utf-8"))["inputs"]
             return tuple(Kind(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in entries)
         except (OSError, *UNREADABLE) as error:
-            raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
+            raise JobError(f"{path} is not a job of this version of edged ({brief(error)}); submit it again") from error
 
     def pretrained(self) -> dict[str, str]:
         """What stands beside a Hugging Face model's weights: texts by file; empty for others. Raises ``JobError``."""
@@ -139,7 +139,7 @@ class Spool:
             found = json.loads(path.read_text(encoding="utf-8")).get("pretrained", {})
             return {Path(name).name: str(text) for name, text in found.items()}
         except (OSError, ValueError, AttributeError) as error:
-            raise JobError(f"{path} cannot be read ({error}): export without --pretrained") from error
+            raise JobError(f"{path} cannot be read ({brief(error)}): export without --pretrained") from error
 
     def take_over(self, spec: JobSpec, program: bytes, kinds: Sequence[Kind]) -> None:
         """Make the folder of a job that was handed in elsewhere; it has no first weights. Raises ``JobError``."""
@@ -208,7 +208,7 @@ def read_spec(path: Path) -> tuple[JobSpec, Feeder | None, Path | None]:
     except OSError as error:
         raise JobError(f"cannot read {path}: {error.strerror}; submit the job again with `edged train`") from error
     except UNREADABLE as error:
-        raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
+        raise JobError(f"{path} is not a job of this version of edged ({brief(error)}); submit it again") from error
     return spec, feeder, output
 
 
@@ -220,7 +220,7 @@ def read_submitted(folder: Path) -> Submitted:
         data = {str(name): str(digest) for name, digest in document["data"].items()}
         return Submitted(spec_from_json(document["spec"]), data, str(document["text"]))
     except (OSError, *UNREADABLE) as error:
-        raise JobError(f"{path} is not a job of this version of edged ({error}); submit it again") from error
+        raise JobError(f"{path} is not a job of this version of edged ({brief(error)}); submit it again") from error
 
 
 def spec_from_json(document: dict[str, Any]) -> JobSpec:

@@ -84,7 +84,10 @@ class Contacts:
 
 def other_version(where: str, theirs: int, own: int) -> str:
     """A node of another protocol."""
-    return f"{where} speaks protocol {theirs}, this node {own}; update the older edged (`pip install --upgrade edged`)"
+    return (
+        f"{where} speaks protocol {theirs}, this node {own}; update the older edged (`pip install --upgrade .` in a "
+        "newer checkout)"
+    )
 
 
 def other_key(where: str) -> str:

@@ -86,7 +86,8 @@ def test_where_nothing_is_to_do_leaving_is_done(node: type[Scripted]) -> None:
     node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}
     node.statuses = [[{**IDLE, "state": "left"}]]
     told = edged("leave", "pi")
-    assert (told.status, told.err) == (0, "edged: pi: has left\n")
+    assert (told.status, told.out, told.err) == (0, "", "edged: pi: has left\n")
+    assert edged("leave", "pi", "--json").object == node.answers["leave"]
 
 
 def test_a_node_that_does_not_leave_in_time_is_told(node: type[Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +95,7 @@ def test_a_node_that_does_not_leave_in_time_is_told(node: type[Scripted], monkey
     node.answers = {"leave": {"node": HERE["node"], "name": "pi"}}
     node.statuses = [[HERE]]
     assert edged("leave", "pi").refuses(1, "pi has not left", "edged status")
+    assert edged("leave", "pi", "--json").out == ""
 
 
 @pytest.mark.parametrize("named", [[], ["desk"]])
@@ -124,6 +126,7 @@ def test_expelling_waits_until_the_node_is_gone(node: type[Scripted], monkeypatc
     assert edged("expel", "pi").err.splitlines()[-1] == "edged: pi: gone"
     node.statuses = [[{**IDLE, "state": "dead", "expelled": True}]]
     assert edged("expel", "pi").err.splitlines() == ["edged: pi: is shut out for good"]
+    assert edged("expel", "pi", "--json").object == node.answers["expel"]
     monkeypatch.setattr(control, "EXPEL_SECONDS", 0.01)
     node.statuses = [[{**IDLE, "layers": [3, 3]}]]
     told = edged("expel", "pi")

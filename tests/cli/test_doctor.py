@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
+from edged.core.ids import PROTOCOL_VERSION
 from edged.doctor.catalogue import WHY
 from edged.doctor.wheel import SLOW_SECONDS
 from tests.cli.shell import Outcome, edged, edged_process
@@ -78,10 +80,14 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_a_running_node_is_asked_about_its_cluster(desk: Path, trained: Outcome) -> None:
     found = by_id(edged("doctor", "--json", home=desk))
-    assert found["node"]["what"] == "desk runs in cluster 'demo' and knows 1 other"
+    told = "desk runs in cluster 'demo' and knows 1 other; this edged speaks protocol"
+    assert found["node"]["what"] == f"{told} {PROTOCOL_VERSION}"
     assert "leads" in found["leader"]["what"]
     assert found["members"]["what"] == "laptop is alive"
-    assert "laptop answers in" in found["links"]["what"]
+    assert re.fullmatch(
+        r"laptop answers in \S+ \w+, (carries \S+ \w+/s \(measured\)|.* is not measured yet), \S+ \w+/s now",
+        found["links"]["what"],
+    )
     assert found["key"]["level"] == found["home-permissions"]["level"] == "ok"
     assert not [name for name in found if name.startswith("unmet")]
 

@@ -107,8 +107,11 @@ def test_only_a_hugging_face_model_is_exported_as_a_folder(trained: Outcome, des
 
 def test_stopping_a_finished_job_changes_nothing(trained: Outcome, desk: Path) -> None:
     outcome = edged("stop", "small", home=desk)
-    assert outcome.status == 0
+    assert (outcome.status, outcome.out) == (0, "")
     assert "finished" in outcome.err
+    told = edged("stop", "small", "--json", home=desk)
+    assert (told.object["state"], told.err) == ("finished", "")
+    assert set(told.object) == {"job", "state"}
 
 
 @pytest.mark.parametrize("command", [["attach"], ["stop"], ["export", "--output", "x.safetensors"]])

@@ -73,6 +73,9 @@ def test_an_exchanged_key_is_told_without_being_shown(tmp_path: Path, monkeypatc
     assert (told.status, told.out) == (0, "")
     assert told.err.splitlines()[-1] == "edged: not there, join again with the new key: pi, shelf"
     assert Scripted.new not in told.err
+    monkeypatch.setattr(Scripted, "new", new_cluster_key())
+    told = edged("key", "rotate", "--json", home=tmp_path)
+    assert (told.object, told.err) == ({"absent": ["pi", "shelf"]}, "")
 
 
 def test_a_key_that_does_not_change_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

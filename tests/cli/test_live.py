@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from edged.client import Client
 from edged.transport.security import read_cluster_key
+from edged.tui.screen import BEGIN
 from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, wait_until
 from tests.cli.terminal import (
     ALTERNATE_SCREEN_OFF,
@@ -30,6 +32,8 @@ from tests.cli.terminal import (
 LONELY = ["--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
 SIZES = [(40, 10), (80, 24), (160, 50), (250, 70)]
+WATCHED_SECONDS = 10.0
+MOST_OF_A_CORE = 0.02
 
 
 @pytest.fixture
@@ -101,6 +105,27 @@ def test_watching_goes_on_while_something_happens(desk: Path, running: str) -> N
         terminal.wait(lambda: step() >= first + 3, "three more steps")
         terminal.type(CTRL_C)
         assert terminal.end() == 0
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_twice_a_second_there_is_a_new_picture_and_hardly_a_core_is_used(
+    desk: Path, running: str, figure: list[str]
+) -> None:
+    with Terminal("watch", "--home", desk, columns=160, rows=50) as terminal:
+        terminal.wait_to_see(": running")
+        terminal.wait_to_see("last events")
+        watching = psutil.Process(terminal.process.pid)
+        began, used, drawn = time.monotonic(), watching.cpu_times(), terminal.raw.count(BEGIN)
+        terminal.wait(lambda: time.monotonic() >= began + WATCHED_SECONDS, "that time goes by")
+        now, seconds = watching.cpu_times(), time.monotonic() - began
+        share = (now.user + now.system - used.user - used.system) / seconds
+        rate = (terminal.raw.count(BEGIN) - drawn) / seconds
+        terminal.type("q")
+        assert terminal.end() == 0
+    figure.append(f"live view at 160x50: {rate:.2f} pictures a second, {100 * share:.1f} % of a core")
+    assert rate > 1.8
+    assert share < MOST_OF_A_CORE
 
 
 def test_the_key_p_pauses_a_job_and_lets_it_go_on(desk: Path, running: str) -> None:

@@ -44,13 +44,40 @@ def test_an_illegal_instruction_of_another_version_is_not_called_that_trap() -> 
     (finding,) = judge_torch(replace(DIED, installed="2.13.0"), PI)
     assert finding.id == "torch-illegal-instruction"
     assert "2.10.0" not in finding.what
+    assert "!=2.10.*,!=2.13.*" in finding.remedy
+
+
+def test_a_processor_without_avx_is_not_told_to_install_the_same_again() -> None:
+    (finding,) = judge_torch(replace(DIED, installed="2.13.0"), DESK)
+    assert finding.id == "torch-illegal-instruction"
+    assert "AVX" in finding.what
+    assert "pip" not in finding.remedy
+    assert "host-passthrough" in finding.remedy
+    assert "cannot take part" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        DIED,
+        replace(DIED, installed=""),
+        replace(DIED, status=1, error="ImportError"),
+        replace(GOOD, version="2.5.1"),
+    ],
+)
+def test_with_a_gpu_nobody_is_sent_to_the_wheel_without_cuda(facts: TorchFacts) -> None:
+    remedies = [
+        next(each.remedy for each in judge_torch(facts, at) if each.level is Level.PROBLEM) for at in (DESK, JETSON)
+    ]
+    assert ["/whl/cpu" in remedy for remedy in remedies] == [True, False]
+    assert ["your CUDA version" in remedy for remedy in remedies] == [False, True]
 
 
 def test_a_cuda_wheel_without_a_gpu_and_a_gpu_without_its_wheel() -> None:
     (_, finding) = judge_torch(replace(GOOD, version="2.13.0+cu130", cuda="13.0"), PI)
     assert (finding.id, finding.level) == ("torch-cuda-wheel", Level.WARNING)
     assert "CUDA 13.0" in finding.what
-    assert "whl/cpu" in finding.remedy
+    assert finding.remedy == "; ".join(wheel.CPU_WHEEL)
     assert found(GOOD, JETSON) == [("torch", Level.OK), ("torch-cuda-wheel", Level.NOTE)]
     assert found(replace(GOOD, cuda="12.6", usable=True), JETSON) == [("torch", Level.OK)]
 
@@ -72,6 +99,11 @@ def test_each_way_to_fail_has_its_id(facts: TorchFacts, expected: str) -> None:
     assert judge_torch(facts, DESK)[-1].id == expected
     if facts.error.startswith("ImportError"):
         assert "libopenblas" in judge_torch(facts, DESK)[-1].what
+
+
+def test_the_page_of_traps_has_the_same_lines() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text(encoding="utf-8")
+    assert "\n".join(wheel.CPU_WHEEL) in page
 
 
 def test_python_and_its_bits() -> None:

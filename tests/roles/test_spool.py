@@ -60,6 +60,16 @@ def test_a_damaged_document_says_what_to_do(tmp_path: Path, write_spool: Callabl
         Spool(tmp_path, spec_of().job).read()
 
 
+def test_what_is_refused_is_not_repeated_at_length(tmp_path: Path, write_spool: Callable[..., Path]) -> None:
+    path = write_spool(spec_of()) / "job.json"
+    document = json.loads(path.read_text())
+    document["spec"]["source_slowness"] = [1.0] * 10_000
+    path.write_text(json.dumps(document))
+    with pytest.raises(JobError, match=r"source_slowness must be float, got \[1.0, .* …\); submit it again") as refusal:
+        Spool(tmp_path, spec_of().job).read()
+    assert len(str(refusal.value)) < 500 + len(str(path))
+
+
 def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="edged train"):
         Spool(tmp_path, spec_of().job).read()

@@ -57,13 +57,14 @@ def status(nodes: int = 4, *, job: bool = True) -> dict[str, Any]:
             "replicas": [{"layers": replicated(index, nodes), "version": 112, "age_steps": 8, "age_seconds": 2.4}]
             if job and nodes > 1
             else [],
-            "links": {ids[(index + 1) % nodes]: {"round_trip_seconds": 0.0004, "bytes_per_second": 3.1e6}},
+            "links": {ids[(index + 1) % nodes]: {"round_trip_seconds": 0.0004, "bytes_per_second": 3.1e6,
+                                                 "latency_seconds": None, "bandwidth_bytes_per_second": None}},
             "busy": max(0.9 - 0.1 * index, 0.05),
             "micro_batch_seconds": 0.012 + 0.001 * index,
             "resident_bytes": 310 * 10**6,
         }
         for index, node in enumerate(ids)
-    ]
+    ]  # fmt: skip
     hops = [
         {"node": node, "name": name_of(index), "first_layer": 3 * index, "last_layer": 3 * index + 2}
         for index, node in enumerate(ids)
