@@ -58,5 +58,5 @@ def test_the_strict_build_refuses_what_leads_nowhere(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.count("WARNING") == 4, done.stderr
+    assert done.stderr.count("WARNING - ") == 4, done.stderr
     assert all(name in done.stderr for name in ("forgotten.md", "'gone.md'", "'commands.md#gone'", "'../GONE.md'"))
