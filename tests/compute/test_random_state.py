@@ -37,13 +37,13 @@ def job(seed: int = 7):
 MEANWHILE_SECONDS = 0.2
 
 
-def dropping(rows: int = 8) -> Job:
+def dropping() -> Job:
     torch.manual_seed(1)
     return Job(
         name="n",
         model=nn.Sequential(nn.Linear(4, 16), nn.Dropout(), nn.Linear(16, 3)),
         objective=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
-        data=[(torch.ones(4), torch.tensor(1))] * rows,
+        data=[(torch.ones(4), torch.tensor(1))] * 8,
         optimizer=partial(torch.optim.SGD, lr=0.1),
         batch_size=4,
     )

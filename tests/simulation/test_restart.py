@@ -105,13 +105,19 @@ def test_a_node_that_had_taken_over_as_source_hands_the_job_in_when_it_alone_is_
     story.finish()
 
 
-def test_a_paused_job_stands_after_a_restart_of_everything_and_goes_on_from_the_very_step():
-    story = Story(replicate_every=64)
+def paused(story):
+    """Pause the job after some steps; the step at which it stands."""
     story.until(lambda: story.steps() >= 10)
     story.cluster.sim.post(B, PauseAsked(JOB))
     story.until(lambda: story.states() == {JobState.PAUSED})
     story.cluster.sim.run_for(0.5)
     (step,) = {record.step for record in story.cluster.records_of(JOB).values()}
+    return step
+
+
+def test_a_paused_job_stands_after_a_restart_of_everything_and_goes_on_from_the_very_step():
+    story = Story(replicate_every=64)
+    step = paused(story)
     story.switch_off()
     story.versions.clear()
     story.switch_on()
@@ -126,11 +132,7 @@ def test_a_paused_job_stands_after_a_restart_of_everything_and_goes_on_from_the_
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_node_that_leaves_after_a_restart_holds_of_a_paused_job_is_handed_on(seed):
     story = Story(seed, replicate_every=64)
-    story.until(lambda: story.steps() >= 10)
-    story.cluster.sim.post(B, PauseAsked(JOB))
-    story.until(lambda: story.states() == {JobState.PAUSED})
-    story.cluster.sim.run_for(0.5)
-    (step,) = {record.step for record in story.cluster.records_of(JOB).values()}
+    step = paused(story)
     story.switch_off()
     story.switch_on()
     story.cluster.sim.run_for(20.0)

@@ -47,6 +47,17 @@ def others(cluster: Cluster, *names: str) -> list[str]:
     return [node.name for node in cluster.running() if node.name not in names]
 
 
+def kill_a_worker(cluster: Cluster) -> tuple[Follower, str, str]:
+    """A job at whose work a node is killed that neither leads nor draws samples: the job, its source, the victim."""
+    leader = cluster.settle()
+    source = others(cluster, leader)[0]
+    job, plan = begin(cluster, source)
+    victim = next(name for name in reversed(plan) if name not in {leader, source})
+    cluster[victim].signal(signal.SIGKILL)
+    cluster[victim].wait()
+    return job, source, victim
+
+
 def expect_equal_weights(job: Follower, epochs: int = EPOCHS) -> None:
     """The job finishes, with the weights of an undisturbed run."""
     _, event = job.end()
@@ -73,12 +84,7 @@ def expect_recovery(job: Follower, cluster: Cluster, victim: str) -> str:
 
 
 def test_the_last_worker_is_killed(cluster: Cluster, figure: list[str]) -> None:
-    leader = cluster.settle()
-    source = others(cluster, leader)[0]
-    job, plan = begin(cluster, source)
-    victim = next(name for name in reversed(plan) if name not in {leader, source})
-    cluster[victim].signal(signal.SIGKILL)
-    cluster[victim].wait()
+    job, _, victim = kill_a_worker(cluster)
     figure.append(expect_recovery(job, cluster, victim))
     expect_equal_weights(job)
     held = [node.home / "held" / job.job for node in cluster.running()]
@@ -194,12 +200,7 @@ def test_a_restarted_node_rejoins_under_its_name_and_works_again(cluster: Cluste
 
 
 def test_a_job_that_waits_while_a_node_dies_and_comes_back_has_the_weights_of_its_own_seed(cluster: Cluster) -> None:
-    leader = cluster.settle()
-    source = others(cluster, leader)[0]
-    job, plan = begin(cluster, source)
-    victim = next(name for name in reversed(plan) if name not in {leader, source})
-    cluster[victim].signal(signal.SIGKILL)
-    cluster[victim].wait()
+    job, source, victim = kill_a_worker(cluster)
     cluster.start(victim)
     waiting = cluster[source].submit()
     expect_equal_weights(waiting, epochs=1)
