@@ -160,7 +160,7 @@ class LinkReport:
     """One entry of ``NodeReport``: the way from the sender to ``peer``.
 
     ``sent_bytes_per_second`` were sent lately. A parcel of n bytes takes ``startup_seconds + n / bytes_per_second``
-    while it is alone (0.0 and 0.0: not measured yet).
+    while it is alone (0.0 and 0.0: not measured, or its parcels are too small to tell).
     """
 
     peer: NodeId

@@ -86,7 +86,7 @@ def _links(status: Mapping[str, Any]) -> list[Finding]:
 def _measured(link: Mapping[str, Any]) -> str:
     trip, most = link["round_trip_seconds"], link["bandwidth_bytes_per_second"]
     answers = f"answers in {seconds_in_words(trip)}" if trip else "has not answered yet"
-    carries = f"carries {size(most)}/s (measured)" if most else "what the link carries is not measured yet"
+    carries = f"carries {size(most)}/s (measured)" if most else "too little has gone to tell what the link carries"
     return f"{answers}, {carries}, {size(link['bytes_per_second'])}/s now"
 
 

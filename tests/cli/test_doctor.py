@@ -85,7 +85,7 @@ def test_a_running_node_is_asked_about_its_cluster(desk: Path, trained: Outcome)
     assert "leads" in found["leader"]["what"]
     assert found["members"]["what"] == "laptop is alive"
     assert re.fullmatch(
-        r"laptop answers in \S+ \w+, (carries \S+ \w+/s \(measured\)|.* is not measured yet), \S+ \w+/s now",
+        r"laptop answers in \S+ \w+, (carries \S+ \w+/s \(measured\)|too little has gone to tell .*), \S+ \w+/s now",
         found["links"]["what"],
     )
     assert found["key"]["level"] == found["home-permissions"]["level"] == "ok"

@@ -34,7 +34,7 @@ def test_a_cluster_in_order() -> None:
     assert {each.level for each in findings.values()} == {Level.OK}
     assert f"knows 3 others; this edged speaks protocol {PROTOCOL_VERSION}" in findings["node"].what
     assert "laptop leads" in findings["leader"].what
-    unmeasured = "laptop answers in 0.4 ms, what the link carries is not measured yet, 3.1 MB/s now"
+    unmeasured = "laptop answers in 0.4 ms, too little has gone to tell what the link carries, 3.1 MB/s now"
     assert findings["links"].what == unmeasured
     assert findings["job-links"].what == (
         "desk to laptop 3 MB a step, 2 MB/s of 125 MB/s (nominal); laptop to desk 3 MB a step, 2 MB/s of 125 MB/s"
