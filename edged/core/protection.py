@@ -231,6 +231,7 @@ class Protection:
             case StepReport(stamp=stamp) if stamp == self.plan.stamp:
                 if self._step_at is not None:
                     self._gaps = [*self._gaps, now - self._step_at][-STEPS:]
+                    self._hasten()
                 self._step_at = now
             case _:
                 pass
@@ -304,12 +305,23 @@ class Protection:
             return
         self.committed, self._lying = version, ()
         before, slow = self.every, self.every // self._wanted
-        if not self._spec.replicate_every and self._costs and self._gaps:
-            seconds, sizes = zip(*self._costs.values(), strict=True)
-            self._wanted = max(1, self._interval(Cost(max(seconds), max(sizes)), median(self._gaps)))
+        self._wanted = self._chosen()
         self.every = self._wanted * max(1, slow // 2)
         self._narrowed = version if self.every % before else self._narrowed
         self._held = {each: held for each, held in self._held.items() if each >= version and self._fits(each)}
+
+    def _chosen(self) -> int:
+        """Return the interval for what has been measured; the one so far where that is not enough, or the job's."""
+        if self._spec.replicate_every or not self._costs or not self._gaps:
+            return self._wanted
+        seconds, sizes = zip(*self._costs.values(), strict=True)
+        return max(1, self._interval(Cost(max(seconds), max(sizes)), median(self._gaps)))
+
+    def _hasten(self) -> None:
+        """Choose a shorter interval as soon as a step is known: the first one is much to do again if steps are long."""
+        untouched = self.every == self._wanted == FIRST_EVERY and self._narrowed < 0
+        if untouched and self.committed == self.version and len(self._gaps) == 1:
+            self._wanted = self.every = min(FIRST_EVERY, self._chosen())
 
     def _fits(self, version: int) -> bool:
         """Whether a version may be committed: nodes let go of others."""

@@ -284,6 +284,21 @@ def test_the_interval_follows_from_what_is_measured():
     assert {start.every for start in told(effects, Start).values()} == {32}
 
 
+@pytest.mark.parametrize(("chosen", "every"), [(2, 2), (64, FIRST_EVERY)])
+def test_where_steps_are_long_the_first_interval_is_not_waited_for(chosen, every):
+    made = protect(interval=lambda cost, step: chosen)
+    hold_all(made, 8, seconds=0.02)
+    made.arrange(ALL, ALL, 1.0)
+    assert (made.committed, made.every) == (8, FIRST_EVERY)
+    made.hear(A, StepReport(stamp(), 9, 0, 0.0, 0.0, 0.0), 20.0)
+    assert made.every == FIRST_EVERY
+    made.hear(A, StepReport(stamp(), 10, 0, 0.0, 0.0, 0.0), 32.0)
+    assert {start.every for start in told(made.arrange(ALL, ALL, 32.0), Start).values()} == {every}
+    hold_all(made, 12)
+    made.arrange(ALL, ALL, 50.0)
+    assert made.committed == (12 if every == 2 else 8)
+
+
 def test_a_job_may_fix_the_interval():
     made = protect(replicate_every=5)
     made.hear(A, StepReport(stamp(), 1, 0, 0.0, 0.0, 0.0), 0.0)
