@@ -26,7 +26,7 @@ from edged.compute.optimizer import read
 from edged.compute.program import Program
 from edged.compute.program_form import load
 from edged.compute.result import state_sha256
-from edged.compute.slowing import Slowdown
+from edged.compute.slowing import Slowdown, timer
 from edged.compute.state import (
     StateCopy,
     copy_layers,
@@ -259,13 +259,14 @@ class Executor:
     @contextmanager
     def _timed(self, what: str, route: int = 0, hop: int = 0, work: Work | None = None) -> Iterator[Any]:
         """Measure a computation, and sleep as the slowdown says; gives a function that tells the seconds."""
-        before, elapsed = time.perf_counter(), math.nan
+        cpu = timer(self.device)
+        began, before, elapsed = cpu(), time.perf_counter(), math.nan
         yield lambda: elapsed
         synchronize(self.device)
         elapsed = time.perf_counter() - before
         if self._slowdown.factor > 1.0:
             alike = (what, route, hop) if work is None else (what, route, hop, work.phase, self._samples(work))
-            time.sleep(self._slowdown.rest(alike, elapsed))
+            time.sleep(self._slowdown.rest(alike, cpu() - began, elapsed))
             elapsed = time.perf_counter() - before
 
 

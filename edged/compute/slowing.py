@@ -1,15 +1,19 @@
 """Emulates a slower device: after each computation the thread sleeps for the rest of the time it would have taken.
 
-That time is a multiple of what the like of it usually takes: the median of the latest ones. So the emulated device
-keeps its speed where the real one is disturbed now and then, by other nodes of the same machine above all, as long as
-the factor leaves room for the disturbance.
+That time is a multiple of what the like of it usually takes: the median of the latest ones, by the time that the
+processor spent on them (by the clock, where that is not known). So the emulated device keeps its speed where the real
+one is disturbed, by other nodes of the same machine above all, as long as the factor leaves room for the disturbance:
+what a computation of milliseconds waits for is not made twenty times as long.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from statistics import median
+
+import torch
 
 LATEST = 32
 """So many computations of a kind are remembered."""
@@ -27,8 +31,13 @@ class Slowdown:
         """Other computations follow."""
         self._latest.clear()
 
-    def rest(self, kind: Hashable, elapsed_seconds: float) -> float:
-        """Seconds to sleep after a computation of this kind; it has taken so long on the real device."""
+    def rest(self, kind: Hashable, cpu_seconds: float, elapsed_seconds: float) -> float:
+        """Seconds to sleep after a computation of this kind, which took so long by the processor and by the clock."""
         latest = self._latest.setdefault(kind, deque(maxlen=LATEST))
-        latest.append(elapsed_seconds)
+        latest.append(cpu_seconds)
         return max(0.0, self.factor * median(latest) - elapsed_seconds)
+
+
+def timer(device: torch.device) -> Callable[[], float]:
+    """What tells the seconds that this thread has computed; where it does not compute alone, those that went by."""
+    return time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
