@@ -6,20 +6,19 @@ Why the way goes on is decided in ``procedure.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import assert_never
 
 from edged.core.conduct import Conduct
 from edged.core.drift import Drift
 from edged.core.effects import Effect, Log, MakePlan, SendMessage
-from edged.core.figures import Figures, Levels
+from edged.core.figures import Levels
 from edged.core.gathering import Gathering
 from edged.core.ids import NodeId, Stamp
 from edged.core.inventory import Inventories, Transfers, transfer_seconds
 from edged.core.job import JobSpec
-from edged.core.links import Links, Pair, pair_of
+from edged.core.links import Pair, pair_of
 from edged.core.messages import (
     Committed,
     Drain,
@@ -32,11 +31,11 @@ from edged.core.messages import (
     Prepare,
 )
 from edged.core.newcomers import Newcomers
+from edged.core.outlook import Outlook
 from edged.core.phases import IN_FORCE, TABLE, Stage, Turn
 from edged.core.plan import Plan
-from edged.core.protection import Interval, Protection
+from edged.core.protection import Protection
 from edged.core.recovery import Recovery
-from edged.core.situation import Situation
 from edged.core.stock import Stock
 from edged.core.watch import Watch, named, present
 from edged.errors import BrokenInvariantError
@@ -78,23 +77,6 @@ STANDING: Mapping[Stage, JobState] = {
 """How a job's record reads at each stage, before it is over; one that waits is shown so until there is a plan again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leadership:
-    """What a leader knows besides its jobs; members, leavers, links and figures are live, owned by the board of jobs.
-
-    ``replicas``: how many ring successors keep copies of a node's layers. ``interval``: see ``protection.py``.
-    """
-
-    node: NodeId
-    term: int
-    members: Mapping[NodeId, MemberRecord]
-    leavers: AbstractSet[NodeId]
-    links: Links
-    figures: Figures
-    replicas: int
-    interval: Interval
-
-
 class Course:
     """How one job stands, and what that makes the leader say.
 
@@ -102,7 +84,7 @@ class Course:
     ``protection`` what is known of copies while a plan is in force.
     """
 
-    def __init__(self, record: JobRecord, lead: Leadership, version: int, before: Plan | None = None) -> None:
+    def __init__(self, record: JobRecord, lead: Outlook, version: int, before: Plan | None = None) -> None:
         """Prepare to run ``record``'s job in this term; nothing happens yet. ``before``: the plan that ran last."""
         self.record = record
         self.version = version
@@ -128,10 +110,11 @@ class Course:
         self._unanswered: set[NodeId] = set()
         self._needed: frozenset[NodeId] = frozenset()
         self._trial: Stamp | None = None
+        self._sure: tuple[NodeId, ...] = ()
         self._told: Stamp | None = None
         self._halted: dict[NodeId, Stamp] = {}
         self._step_seconds: float | None = None
-        self._pausing = self._adopted = False
+        self._pausing = self._adopted = self._welcoming = False
         self._committed = -1
         self._beyond, self._consulted = 0, frozenset[tuple[NodeId, int]]()
         self._since = self._calm_at = self._measured_by = self._possible_by = 0.0
@@ -207,6 +190,7 @@ class Course:
                 self._overdue_at = now + transfer_seconds(self._spec())
                 return self._repeat(now)
             case Stage.RESUME:
+                self._drift.resumed(now)
                 self._watch.follow(self._participants())
                 self._before = self._plan()
                 self._overdue_at = now + self._patience(ADOPTED_SECONDS) if self._adopted else None
@@ -324,22 +308,10 @@ class Course:
         log = Log("info", "recovery", f"job {self.record.name}: {report.text}")
         return [log, *(SendMessage(to, report) for to in present(self._members))]
 
-    def _ask_planner(self, members: tuple[MemberRecord, ...], running: Plan | None = None) -> Effect:
-        """Ask for a plan over these members; ``running`` is the one in force, if it could go on."""
-        spec, lead = self._spec(), self._lead
-        routes = () if running is None else running.routes
-        situation = Situation(
-            spec,
-            members,
-            tuple(sorted(lead.links.pairs)),
-            slowness=lead.figures.slowness(spec.job),
-            links=lead.figures.links(),
-            leader=lead.node,
-            replicas=lead.replicas,
-            plan=running,
-            steps_left=0 if running is None else spec.steps - self.record.step,
-            holders=tuple((hop.node, hop.first_layer, hop.last_layer) for route in routes for hop in route.hops),
-        )
+    def _ask_planner(self, members: tuple[MemberRecord, ...]) -> Effect:
+        """Ask for a plan over these members."""
+        gains = self._recovery is not None and self._recovery.cause in {"slow", "joined"}
+        situation = self._lead.situation(self._spec(), members, self._sure if gains else ())
         return MakePlan(self._stamp_now(), situation)
 
     def _levels(self, members: Iterable[MemberRecord]) -> Levels:

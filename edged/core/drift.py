@@ -1,24 +1,43 @@
 """When figures have moved so far that the planner is worth asking again; and the words for what has moved.
 
 Asked at every drift that lasts: the planner weighs gain against cost (strategies), this machine only spares it the
-question. After an answer the figures of that question are the new measure, so the same figures ask only once.
+question. After an answer the figures of that question are the new measure, so the same figures ask only once; and
+once more when speeds are sure, for what a plan was made by was measured in a hurry: in a calibration, or in the few
+seconds since a node became slower.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from edged.core.figures import Levels, Subject
 from edged.core.ids import NodeId
+from edged.core.situation import LEAST_GAIN, SURE_GAIN
 
-WARM_SECONDS = 5.0
-"""A plan's first computations are slow: its figures are looked at after so long."""
+WARM_SECONDS = 15.0
+"""A plan begins with slow computations, and with copies of its layers: its figures are looked at after so long."""
 
 STEADY_SECONDS = 3.0
 """A drift has lasted so long before it counts."""
 
 LOOK_SECONDS = 0.5
 """Figures are looked at so often; they come once a second."""
+
+SURE_SECONDS = 35.0
+"""So long after a plan began, or a speed drifted, its nodes' speeds are of many seconds of work (``gauge.py``)."""
+
+CALM_SECONDS = 120.0
+"""Every change makes the next one need twice the gain; so long after it, its part in that has halved.
+
+How slow a node is depends a little on which layers it has, which nobody knows before: that must not move them in
+circles."""
+
+MOST_UNREST = 2.0
+"""However many changes there were, four times the usual gain is enough."""
+
+LITTLE_UNREST = 0.25
+"""That of a change some minutes ago."""
 
 CREEP_SECONDS = 20.0
 """So long after a question ..."""
@@ -41,27 +60,54 @@ class Drift:
         self._since: dict[Subject, float] = {}
         self._warm_at: float | None = None
         self._look_at = 0.0
+        self._sure_at: float | None = None
+        self._unrest, self._moved_at = 0.0, 0.0
 
     def planned(self, levels: Levels) -> None:
         """A plan is being made with these figures."""
         self._planned = self._asked = levels
-        self._since, self._warm_at = {}, None
+        self._since, self._warm_at, self._sure_at = {}, None, None
 
-    def running(self, now: float) -> None:
-        """The plan runs now, again perhaps."""
+    def resumed(self, now: float) -> None:
+        """Nodes are told to work by the plan now, again perhaps."""
         if self._warm_at is None:
             self._warm_at = self._look_at = self._asked_at = now + WARM_SECONDS
+            self._sure_at = now + SURE_SECONDS
 
-    def asked(self, levels: Levels, now: float) -> None:
-        """The planner is asked about these figures."""
+    def running(self, now: float) -> None:
+        """The plan's first step is done: every node has worked."""
+        if self._sure_at is not None:
+            self._sure_at = max(self._sure_at, now + WARM_SECONDS)
+
+    def kept(self, now: float) -> None:
+        """The plan stays in force; if it had to gain more than usual, it is asked about once more when that is over."""
+        if self._sure_at is None and self._unrest_at(now) > LITTLE_UNREST:
+            self._sure_at = now + CALM_SECONDS
+
+    def changed(self, now: float) -> None:
+        """Another plan takes its place, for what it gains."""
+        self._unrest, self._moved_at = min(self._unrest_at(now) + 1.0, MOST_UNREST), now
+
+    def least_gain(self, now: float, *, sure: bool) -> float:
+        """What share of the step time another plan is to gain, by speeds that are sure or not."""
+        return (SURE_GAIN if sure else LEAST_GAIN) * math.pow(2.0, self._unrest_at(now))
+
+    def asked(self, levels: Levels, now: float) -> bool:
+        """The planner is asked about these figures; returns whether the speeds of those who work are sure."""
+        sure = self._is_sure(now)
+        if sure:
+            self._sure_at = None
+        elif self._speeds_move():
+            self._sure_at = now + SURE_SECONDS
         self._asked, self._asked_at, self._since = levels, now, {}
+        return sure
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to look at the figures."""
         return self._warm_at is not None and now >= self._look_at
 
     def is_worth_asking(self, levels: Levels, now: float) -> bool:
-        """Whether some figure has drifted, and has stayed so.
+        """Whether some figure has drifted, and has stayed so; or speeds have become sure.
 
         A link that shows itself for the first time has drifted; a node that does is no matter of drift.
         """
@@ -71,13 +117,22 @@ class Drift:
             subject for subject, level in levels.items() if _distance(self._asked.get(subject), level, subject) > least
         ]
         self._since = {subject: self._since.get(subject, now) for subject in far}
-        return any(now - since >= STEADY_SECONDS for since in self._since.values())
+        return self._is_sure(now) or any(now - since >= STEADY_SECONDS for since in self._since.values())
+
+    def _unrest_at(self, now: float) -> float:
+        return self._unrest * math.pow(0.5, (now - self._moved_at) / CALM_SECONDS)
+
+    def _is_sure(self, now: float) -> bool:
+        return self._sure_at is not None and now >= self._sure_at and not self._speeds_move()
+
+    def _speeds_move(self) -> bool:
+        return any(kind == "speed" for kind, _, _ in self._since)
 
     def verbs(self) -> dict[NodeId, str]:
         """What had moved most since the plan was made, when the planner was asked last: node -> what it does now."""
         then, now = self._planned, self._asked
         moved = {subject: _distance(then[subject], now[subject], subject) for subject in sorted(then.keys() & now)}
-        if not moved:
+        if max(moved.values(), default=0.0) < CREEP:
             return {}
         kind, node, peer = subject = max(moved, key=moved.__getitem__)
         return dict.fromkeys((node, peer), _WORDS[kind][now[subject] > then[subject]])

@@ -4,7 +4,8 @@ C_d = measured seconds of d's layers / reference seconds of the same layers (Che
 it belongs to the node, not to the stage. A micro-batch counts when its backward is done, with its forward. They are
 added up to blocks that are long against the periods in which systems ration a processor, of which the median counts: a
 few that were disturbed do not move it. It is that of many seconds, so that noise moves no layers, unless that of the
-latest few is clearly another: a change is followed within seconds.
+latest few is clearly another: a change is followed within seconds. The first seconds do not count: memory is new,
+caches are cold, and copies of the layers are made.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from edged.core.events import BackwardDone, Event, ForwardDone
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec, Phase, Work
 from edged.core.plan import Plan
+
+COLD_SECONDS = 5.0
+"""What is done within so long after the first of all is not measured."""
 
 BLOCK_SECONDS = 0.1
 """A block of micro-batches has taken at least so long."""
@@ -46,6 +50,7 @@ class Gauge:
         self._forwards: dict[tuple[int, int, Work], float] = {}
         self._blocks: deque[tuple[float, float]] = deque(maxlen=MOST_BLOCKS)
         self._seconds = self._expected = 0.0
+        self._warm_at: float | None = None
 
     @property
     def slowness(self) -> float:
@@ -78,6 +83,9 @@ class Gauge:
         return work.phase is Phase.TRAIN and (work.micro_batch + 1) * self._spec.micro_batch_size <= stop - start
 
     def _add(self, seconds: float, expected: float, now: float) -> None:
+        self._warm_at = now + COLD_SECONDS if self._warm_at is None else self._warm_at
+        if now < self._warm_at:
+            return
         self._seconds += seconds
         self._expected += expected
         if self._seconds >= BLOCK_SECONDS:

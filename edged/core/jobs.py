@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from edged.core.course import Leadership
 from edged.core.effects import Effect, SaveJobs, SendMessage
 from edged.core.events import (
     Event,
@@ -49,6 +48,7 @@ from edged.core.messages import (
     Submit,
 )
 from edged.core.orphans import Orphans
+from edged.core.outlook import Outlook
 from edged.core.phases import IN_FORCE, Stage
 from edged.core.procedure import Procedure
 from edged.core.protection import Interval, unmeasured, without
@@ -354,7 +354,7 @@ class JobBoard:
         job = record.job
         known, told, spec = self.plans.get(job), self.committed.get(job), self._spec_of(job)
         live = (self._members, self._leavers, self._links, self._figures)
-        lead = Leadership(self.node, self._term, *live, self._replicas, self._interval)
+        lead = Outlook(self.node, self._term, *live, self._replicas, self._interval)
         self.procedure = Procedure(record, lead, self._version, None if known is None else known.plan)
         cause = self._causes.pop(job, "")
         if record.state is JobState.RUNNING:

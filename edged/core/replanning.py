@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edged.core.effects import Effect, Log, SendMessage
+from edged.core.effects import Effect, Log, MakePlan, SendMessage
 from edged.core.events import PlanMade
 from edged.core.founding import Founding
 from edged.core.messages import Decided, Learn
@@ -51,13 +51,24 @@ class Replanning(Founding):
         teach = self._newcomers.to_teach([*aside, *doubtful], now)
         effects: list[Effect] = [SendMessage(to, learn) for to in teach]
         able = tuple(member for member in members if member.node in working or self._newcomers.ready(member))
-        drifted = self._drift.is_due(now) and self._drift.is_worth_asking(self._levels(able), now)
-        if not (self._newcomers.worth_asking(able, now) or drifted):
+        if self._trial is not None:
             return effects
-        self._drift.asked(self._levels(able), now)
+        drifted = self._drift.is_due(now) and self._drift.is_worth_asking(self._levels(able), now)
+        self._welcoming = self._newcomers.worth_asking(able, now)
+        if not (self._welcoming or drifted):
+            return effects
+        sure = self._drift.asked(self._levels(able), now)
+        self._sure = plan.nodes() if sure else ()
         self.version += 1
         self._trial = self._stamp_now()
-        return [*effects, self._ask_planner(able, plan)]
+        situation = replace(
+            self._lead.situation(self._spec(), able, self._sure),
+            plan=plan,
+            steps_left=self._spec().steps - self.record.step,
+            holders=tuple((hop.node, hop.first_layer, hop.last_layer) for route in plan.routes for hop in route.hops),
+            least_gain=self._drift.least_gain(now, sure=sure),
+        )
+        return [*effects, MakePlan(self._trial, situation)]
 
     def _tried(self, made: PlanMade, now: float) -> list[Effect]:
         """The planner has been asked what it would do now: its plan is put in force, unless it is the one that runs."""
@@ -65,10 +76,13 @@ class Replanning(Founding):
         if self.record.step >= self._spec().steps:
             return []
         if made.plan is None or made.plan.routes == plan.routes:
+            self._drift.kept(now)
             return self._tell(made, made.verdict or made.problem or "kept: the plan in force is the best known")
         news = dict.fromkeys((node for node in made.plan.nodes() if node not in plan.nodes()), "joined")
         cause, verbs = ("joined", news) if news else ("slow", self._drift.verbs())
         recovery = Recovery(cause, verbs, plan, self.record.step, now)
+        if not (news and self._welcoming):
+            self._drift.changed(now)
         told = self._tell(made, made.verdict or f"changed: {recovery.headline(self._members)}", changes=True)
         return [*told, *self._drain(recovery, now)]
 

@@ -9,6 +9,9 @@ from edged.core.job import JobSpec
 from edged.core.messages import MemberRecord
 from edged.core.plan import Plan
 
+LEAST_GAIN, SURE_GAIN = 0.10, 0.04
+"""Of the step time: what another plan than the one in force is to gain; and what is enough where speeds are sure."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkSpeed:
@@ -34,7 +37,9 @@ class Situation:
     ``leader`` and ``replicas`` say who keeps copies of layers (the leader, and so many ring successors).
 
     ``plan`` is the one in force, if any; then ``steps_left`` steps are still to be done, and ``holders`` are those who
-    have a copy of layers: (node, first layer, last layer), so that what they hold need not be moved.
+    have a copy of layers: (node, first layer, last layer), so that what they hold need not be moved. Another one is to
+    gain ``least_gain`` of its step time. ``sure``: nodes whose ``slowness`` is of many seconds of work, so that small
+    differences between them are no noise.
     """
 
     spec: JobSpec
@@ -47,3 +52,5 @@ class Situation:
     plan: Plan | None = None
     steps_left: int = 0
     holders: tuple[tuple[NodeId, int, int], ...] = ()
+    least_gain: float = LEAST_GAIN
+    sure: tuple[NodeId, ...] = ()

@@ -1,9 +1,9 @@
 """Whether another plan is worth the change: the plan in force and the best other one, by the same figures.
 
-A change is made only if it gains more, over the steps that are left, than it costs, and if it gains ``LEAST_GAIN`` of
-the step time at least, which is more than figures are sure to: otherwise noise would move layers to and fro. A member
-that is new is treated like any other, but by the strategies by which everyone takes part. Where a node's memory does
-not hold its part any more, the change is made in any case.
+A change is made only if it gains more, over the steps that are left, than it costs, and if it gains as large a share
+of the step time as the leader wants (``core/drift.py``), which is more than figures are sure to: otherwise noise would
+move layers to and fro. A member that is new is treated like any other, but by the strategies by which everyone takes
+part. Where a node's memory does not hold its part any more, the change is made in any case.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from typing import NamedTuple
 
 from edged.core.ids import NodeId, Stamp
 from edged.core.plan import Plan
-from edged.core.situation import Situation
+from edged.core.situation import LEAST_GAIN, SURE_GAIN, Situation
 from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.figures import Figures
 from edged.strategies.prediction import predicted_seconds
 from edged.strategies.spread import ALL_TAKE_PART
-
-LEAST_GAIN = 0.10
-"""Of the step time of the plan in force; less is not worth a change."""
 
 REBUILD_SECONDS = 0.5
 """What a change takes besides the drain and the moving: stages are built, everyone is told."""
@@ -61,8 +58,10 @@ def decide(planner: Callable[[Situation, Stamp], Plan], situation: Situation, st
     cost = moving_seconds(current, other, situation)
     steps = f"moving costs {_steps(cost, now)}"
     kept = f"kept: the best other plan gains {100 * gain:.0f} %, {steps}"
-    if gain < LEAST_GAIN:
-        return Decision(None, kept)
+    if gain < situation.least_gain:
+        lately = f"; layers have moved lately, so {100 * situation.least_gain:.0f} % are wanted"
+        usual = SURE_GAIN if situation.sure else LEAST_GAIN
+        return Decision(None, kept + (lately if gain >= usual else ""))
     if (now - then) * situation.steps_left <= cost:
         return Decision(None, f"{kept}, and {situation.steps_left} are left")
     return Decision(other, f"changed: a step takes {_seconds(then)} instead of {_seconds(now)}, {steps}")

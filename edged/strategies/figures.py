@@ -46,7 +46,8 @@ class Flush:
 class Figures:
     """Seconds and bytes of whatever a plan for this situation does.
 
-    ``level``: nodes that a measurement cannot tell apart count as equally fast; for choosing, not for predicting.
+    ``level``: nodes that a measurement cannot tell apart count as equally fast, unless they are sure ones; for
+    choosing, not for predicting.
     """
 
     def __init__(self, situation: Situation, *, level: bool = False) -> None:
@@ -125,7 +126,11 @@ def _slowness(situation: Situation, *, level: bool) -> dict[NodeId, float]:
     """Every node that anything is known of."""
     found = measured_slowness(situation)
     found |= {node: slow for node, slow in situation.slowness if node not in found and slow > 0.0}
-    return dict(zip(found, levelled([*found.values()]), strict=True)) if level else found
+    if level:
+        sure = set(situation.sure) & {node for node, slow in situation.slowness if slow > 0.0}
+        others = [node for node in found if node not in sure]
+        found |= zip(others, levelled([found[node] for node in others]), strict=True)
+    return found
 
 
 def _next_inputs(uses: Sequence[bool]) -> list[int]:

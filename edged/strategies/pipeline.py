@@ -15,7 +15,8 @@ than the fastest node alone, that one works alone.
 So the step time is the least of all subsets, orders, cuts and windows of the rules, up to ``NEAR``, wherever all
 candidates are listed and playing them costs at most ``EXACT``; else it is as good as the sketches are.
 
-Devices that a measurement cannot tell apart count as equal here; ``predicted_step_seconds`` is from their own figures.
+Devices that a measurement cannot tell apart count as equal here, unless theirs were long enough to be sure;
+``predicted_step_seconds`` is from their own figures.
 Memory must hold layers, gradients, optimizer state, micro-batches in flight, and the copies of layers (``cost.py``);
 where no plan can, copies are not counted: they are bounded by themselves.
 

@@ -1,10 +1,18 @@
-"""The planner is asked where figures have moved for good, once for each time that they do."""
+"""The planner is asked where figures have moved for good, once for each time that they do, and when they are sure."""
 
 import random
 
 import pytest
 
-from edged.core.drift import CREEP_SECONDS, STEADY_SECONDS, WARM_SECONDS, Drift
+from edged.core.drift import (
+    CALM_SECONDS,
+    CREEP_SECONDS,
+    STEADY_SECONDS,
+    SURE_SECONDS,
+    WARM_SECONDS,
+    Drift,
+)
+from edged.core.situation import LEAST_GAIN, SURE_GAIN
 from tests.core.job_sample import A, B
 
 CALM = {("speed", A, A): 1.0, ("speed", B, B): 2.0, ("memory", A, A): 1e9, ("link", A, B): 0.01}
@@ -16,22 +24,31 @@ def changed(**new):
 
 
 class Watch:
-    """A plan that runs from moment 0 on; figures come once a second."""
+    """A plan that runs from moment 0 on; figures come once a second.
+
+    ``questions``: moments of those about drifts; ``sure``: of those that come because speeds are sure.
+    """
 
     def __init__(self, levels=CALM):
         self.drift = Drift()
-        self.drift.planned(levels)
-        self.drift.running(0.0)
         self.now = 0.0
+        self.begin(levels)
         self.questions = []
+        self.sure = []
+
+    def begin(self, levels=CALM):
+        """Another plan runs from now on."""
+        self.drift.planned(levels)
+        self.drift.resumed(self.now)
+        self.drift.running(self.now)
 
     def see(self, levels, seconds):
         for _ in range(round(seconds)):
             self.now += 1.0
             each = levels() if callable(levels) else levels
             if self.drift.is_due(self.now) and self.drift.is_worth_asking(each, self.now):
-                self.drift.asked(each, self.now)
-                self.questions.append(self.now)
+                sure = self.drift.asked(each, self.now)
+                (self.sure if sure else self.questions).append(self.now)
         return len(self.questions)
 
 
@@ -40,7 +57,7 @@ class Watch:
 )
 def test_a_figure_that_moves_far_and_stays_is_asked_about_once(kind, little, much):
     watch = Watch()
-    assert watch.see(CALM, 15) == 0
+    assert watch.see(CALM, SURE_SECONDS) == 0
     assert watch.see(changed(**{kind: little}), 5) == 0
     assert watch.see(CALM, 1) == 0
     begun = watch.now
@@ -69,6 +86,77 @@ def test_nothing_is_asked_before_the_plan_is_warm():
     assert watch.questions == [WARM_SECONDS + STEADY_SECONDS]
 
 
+def test_speeds_that_are_sure_are_asked_about_once():
+    watch = Watch()
+    assert watch.see(CALM, 500) == 0
+    assert watch.sure == [SURE_SECONDS]
+    watch.begin()
+    begun = watch.now
+    watch.see(CALM, 500)
+    assert watch.sure == [SURE_SECONDS, begun + SURE_SECONDS]
+
+
+def test_speeds_are_not_sure_before_every_node_has_worked_for_a_while():
+    watch = Watch()
+    watch.drift.planned(CALM)
+    watch.drift.resumed(0.0)
+    watch.now = 100.0
+    watch.drift.running(watch.now)  # a first step of a hundred seconds
+    watch.see(CALM, 50)
+    assert watch.sure == [100.0 + WARM_SECONDS]
+
+
+def test_every_change_makes_the_next_one_need_more_for_a_while():
+    drift, now = Drift(), 1000.0
+    assert drift.least_gain(now, sure=False) == LEAST_GAIN
+    drift.changed(now)
+    assert drift.least_gain(now, sure=False) == 2 * LEAST_GAIN
+    assert drift.least_gain(now, sure=True) == 2 * SURE_GAIN
+    assert drift.least_gain(now + CALM_SECONDS, sure=False) == pytest.approx(2**0.5 * LEAST_GAIN)
+    for _ in range(10):
+        drift.changed(now)
+    assert drift.least_gain(now, sure=False) == 4 * LEAST_GAIN, "a node that gets five times slower is still relieved"
+    assert drift.least_gain(now + 20 * CALM_SECONDS, sure=False) == pytest.approx(LEAST_GAIN, rel=1e-4)
+
+
+def test_what_was_refused_because_layers_had_moved_is_asked_about_again():
+    watch = Watch()
+    watch.drift.changed(0.0)
+    watch.see(CALM, SURE_SECONDS)
+    watch.drift.kept(watch.now)
+    watch.see(CALM, CALM_SECONDS)
+    assert watch.sure == [SURE_SECONDS, SURE_SECONDS + CALM_SECONDS]
+    watch.now += 10 * CALM_SECONDS
+    watch.drift.kept(watch.now)
+    watch.see(CALM, 10 * CALM_SECONDS)
+    assert len(watch.sure) == 2
+
+
+def test_a_speed_that_drifts_is_sure_later():
+    watch = Watch()
+    watch.see(CALM, SURE_SECONDS - 4)
+    watch.see(changed(speed=3.0), 300)
+    watch.see(changed(speed=1.0), 300)
+    assert len(watch.questions) == 2
+    assert watch.sure == [asked + SURE_SECONDS for asked in watch.questions]
+
+
+def test_a_speed_that_moves_at_the_moment_is_not_sure():
+    watch = Watch()
+    watch.see(CALM, SURE_SECONDS - 1)
+    watch.see(changed(speed=3.0), 2)
+    assert watch.sure == []
+    watch.see(CALM, 2)
+    assert watch.sure == [SURE_SECONDS + 2]
+
+
+def test_a_link_that_drifts_says_nothing_new_of_speeds():
+    watch = Watch()
+    watch.see(CALM, SURE_SECONDS + 5)
+    assert watch.see(changed(link=0.1), 300) == 1
+    assert watch.sure == [SURE_SECONDS]
+
+
 def test_a_question_for_each_further_drift():
     watch = Watch()
     for number, level in enumerate((2.0, 4.0, 8.0), 1):
@@ -77,7 +165,8 @@ def test_a_question_for_each_further_drift():
 
 def test_half_a_drift_is_enough_after_long():
     watch = Watch()
-    assert watch.see(changed(speed=1.15), CREEP_SECONDS + WARM_SECONDS - 1) == 0
+    watch.see(CALM, SURE_SECONDS)
+    assert watch.see(changed(speed=1.15), CREEP_SECONDS - 1) == 0
     assert watch.see(changed(speed=1.15), 200) == 1
 
 
@@ -120,3 +209,10 @@ def test_words_compare_with_the_plan_in_force_and_not_with_the_last_question():
     assert len(watch.questions) == 2
     assert watch.drift.verbs() == {A: "is slower"}
     assert Drift().verbs() == {}
+
+
+def test_where_nothing_has_moved_far_nothing_is_named():
+    watch = Watch()
+    watch.see(changed(speed=1.05, link=0.0101), 60)
+    assert watch.sure
+    assert watch.drift.verbs() == {}

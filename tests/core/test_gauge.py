@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edged.core.events import BackwardDone, ForwardDone
-from edged.core.gauge import LEAST_BLOCKS, SPAN_SECONDS, Gauge
+from edged.core.gauge import COLD_SECONDS, LEAST_BLOCKS, SPAN_SECONDS, Gauge
 from edged.core.job import Phase, Work
 from tests.core.job_sample import A, B, plan, spec, stamp
 
@@ -42,15 +42,30 @@ def test_nothing_is_said_before_anything_was_measured():
     assert Device().gauge.slowness == 0.0
 
 
-def test_slowness_is_measured_seconds_over_those_of_the_profile():
+def warm():
+    """A device whose first seconds, which do not count, are over."""
     device = Device()
+    device.work(COLD_SECONDS, 1.0)
+    return device
+
+
+def test_slowness_is_measured_seconds_over_those_of_the_profile():
+    device = warm()
     device.work(2.0, 3.0)
     assert device.gauge.slowness == pytest.approx(3.0)
 
 
+def test_the_first_seconds_do_not_count():
+    device = Device()
+    device.work(COLD_SECONDS - 1.0, 9.0)
+    assert device.gauge.slowness == 0.0
+    device.work(2.0, 1.0)
+    assert device.gauge.slowness == pytest.approx(1.0)
+
+
 def test_a_few_outliers_do_not_matter():
     for seed in range(50):
-        device, rng = Device(), random.Random(seed)
+        device, rng = warm(), random.Random(seed)
         device.work(5.0, lambda rng=rng: 20.0 if rng.random() < 0.03 else rng.uniform(1.2, 1.4))
         assert device.gauge.slowness == pytest.approx(1.3, rel=0.1), seed
 
@@ -101,6 +116,7 @@ def test_a_rationed_processor_is_seen_in_blocks_where_single_computations_hide_i
 def test_evaluations_and_the_smaller_last_micro_batch_do_not_count():
     its = replace(SPEC, samples=11, drop_last=False, epochs=100)  # the last step of an epoch: 2 samples and 1
     device = Device(its)
+    device.work(COLD_SECONDS, 1.0)
     for _ in range(20):
         device.compute(FORWARD, BACKWARD, Work(0, Phase.TRAIN, 0))
         device.compute(0.1, 0.1, Work(1, Phase.TRAIN, 1))

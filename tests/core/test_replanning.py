@@ -6,6 +6,7 @@ from edged.core.drift import WARM_SECONDS
 from edged.core.events import PlanMade
 from edged.core.messages import Decided, Drain, LinkReport, NodeReport, Prepare, RecoveryReport
 from edged.core.phases import Stage
+from edged.core.situation import LEAST_GAIN, SURE_GAIN
 from tests.core.council import Council, E
 from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, plan
 
@@ -34,19 +35,77 @@ def answer(verdict, workers=None):
     return lambda ask: PlanMade(ask.stamp, workers and plan(ask.stamp, workers), "", verdict)
 
 
-def test_a_drift_is_asked_about_once_and_a_plan_that_is_kept_runs_on(council):
+def test_a_drift_is_asked_about_and_again_when_it_is_sure_and_a_plan_that_is_kept_runs_on(council):
     council.think = answer("kept: the best other plan gains 3 %, moving costs 40 steps")
     asked, of = len(council.asked), council.stamp
     report(council, 60, {B: 1.0, C: 3.0})
-    (question,) = council.asked[asked:]
+    question, second = council.asked[asked:]
+    assert (question.situation.sure, second.situation.sure) == ((), (B, C))
     assert (council.stage, council.stamp) == (Stage.RUN, of)
     decided = council.told(Decided)
     assert {to for to, _ in decided} == {A, B, C, D}
     assert {message for _, message in decided} == {
-        Decided(of, question.stamp, False, "kept: the best other plan gains 3 %, moving costs 40 steps")
+        Decided(of, each.stamp, False, "kept: the best other plan gains 3 %, moving costs 40 steps")
+        for each in (question, second)
     }
     report(council, 20, {B: 1.0, C: 5.0})
-    assert len(council.asked) == asked + 2, "it has drifted further"
+    assert len(council.asked) == asked + 3, "it has drifted further"
+
+
+def settle(council, steps=(9, 10)):
+    """The plan drains and is put in force."""
+    drained, step = steps
+    council.keep(drained)
+    council.stands = drained
+    council.wait(1.0)
+    council.step(step)
+    assert council.stage is Stage.RUN
+
+
+def test_a_change_for_speeds_that_are_sure_is_planned_by_them_too(council):
+    asked = len(council.asked)
+    council.think = answer("changed: a step takes 9 s instead of 10 s", (C, B))
+    report(council, 40, {B: 1.0, C: 1.08})
+    (question,) = council.asked[asked:]
+    assert council.record.reason == "devices and links have changed; the step under way is finished first"
+    settle(council)
+    assert [set(ask.situation.sure) for ask in council.asked[asked:]] == [{B, C}, {B, C}]
+    council.think = answer("kept")
+    report(council, 60, {B: 1.0, C: 1.08})
+    assert [set(ask.situation.sure) for ask in council.asked[asked:]] == [{B, C}] * 3
+    assert council.asked[-1].situation.least_gain > question.situation.least_gain, "layers have moved lately"
+    council.think = answer("", (C,))
+    council.lose(B)
+    assert council.asked[-1].situation.sure == (), "whoever is left is not told apart by noise"
+
+
+def test_a_death_in_the_midst_of_such_a_change_is_planned_as_any_other(council):
+    council.think = answer("changed: a step takes 9 s instead of 10 s", (C, B))
+    report(council, 40, {B: 1.0, C: 1.08})
+    assert council.stage is Stage.DRAIN
+    council.think = answer("", (C,))
+    council.lose(B)
+    assert council.asked[-1].situation.sure == ()
+
+
+def test_nothing_is_asked_while_the_planner_thinks(council):
+    council.auto = False
+    asked = len(council.asked)
+    report(council, 60, {B: 1.0, C: 3.0})
+    report(council, 60, {B: 1.0, C: 9.0})
+    (question,) = council.asked[asked:]
+    council.handle(answer("kept: it is still the best plan")(question))
+    report(council, 10, {B: 1.0, C: 9.0})
+    assert len(council.asked) == asked + 2
+
+
+def test_a_newcomer_does_not_make_the_next_change_need_more(council):
+    council.think = answer("changed: pi-e helps", (B, C, E))
+    council.join(E)
+    settle(council)
+    council.think = answer("kept")
+    report(council, 60, {B: 1.0, C: 3.0})
+    assert {ask.situation.least_gain for ask in council.asked[-2:]} == {LEAST_GAIN, SURE_GAIN}
 
 
 def test_the_planner_is_told_the_situation_that_was_measured(council):

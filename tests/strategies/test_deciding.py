@@ -9,10 +9,10 @@ import pytest
 
 from edged.core.ids import Stamp
 from edged.core.plan import Plan
-from edged.core.situation import Situation
+from edged.core.situation import LEAST_GAIN, SURE_GAIN, Situation
 from edged.strategies import PLANNERS
 from edged.strategies.cost import PlanImpossibleError, StageCost
-from edged.strategies.deciding import LEAST_GAIN, REBUILD_SECONDS, decide, moving_seconds
+from edged.strategies.deciding import REBUILD_SECONDS, decide, moving_seconds
 from edged.strategies.pipeline import plan_pipeline
 from tests.core.miniature import STAMP, node
 from tests.strategies.situations import even, link, member
@@ -60,6 +60,40 @@ def test_a_small_gain_moves_nothing_however_long_the_job():
     decision = decide(plan_pipeline, running(slowness=((node(1), 1.15),), steps_left=10**9), NEXT)
     assert decision.plan is None
     assert "gains" in decision.verdict or "still the best" in decision.verdict or "no other" in decision.verdict
+
+
+def test_a_smaller_gain_is_enough_where_speeds_are_sure():
+    situation = Situation(even(48, micro_batches=64), MEMBERS[:2], steps_left=10**6)
+    situation = replace(situation, plan=plan_pipeline(situation, STAMP))
+    for slowness, fresh, sure in ((1.4, True, True), (1.2, False, True), (1.09, False, True), (1.03, False, False)):
+        early = replace(situation, slowness=((node(0), 1.0), (node(1), slowness)))
+        later = replace(early, sure=(node(0), node(1)), least_gain=SURE_GAIN)
+        assert (decide(plan_pipeline, early, NEXT).plan is not None) == fresh, slowness
+        assert (decide(plan_pipeline, later, NEXT).plan is not None) == sure, slowness
+    assert 0.0 < SURE_GAIN < LEAST_GAIN
+
+
+def test_only_those_whose_speed_is_sure_are_told_apart_by_little():
+    spec, slowness = even(48, micro_batches=64), ((node(0), 1.0), (node(1), 1.09))
+    situation = Situation(spec, MEMBERS[:2], slowness=slowness)
+    shares = [
+        [
+            hop.last_layer - hop.first_layer + 1
+            for hop in plan_pipeline(replace(situation, sure=sure), STAMP).routes[0].hops
+        ]
+        for sure in ((), (node(0), node(1)), (node(0),))
+    ]
+    assert shares == [[24, 24], [25, 23], [25, 23]]
+
+
+def test_where_layers_have_moved_lately_more_is_wanted():
+    situation = replace(running(slowness=((node(0), 1.0), (node(1), 1.4), (node(2), 1.0))), least_gain=0.9)
+    decision = decide(plan_pipeline, situation, NEXT)
+    assert decision.plan is None
+    assert decision.verdict.endswith("; layers have moved lately, so 90 % are wanted")
+    little = replace(running(slowness=((node(0), 1.0), (node(1), 1.15), (node(2), 1.0))), least_gain=0.4)
+    assert "lately" not in decide(plan_pipeline, little, NEXT).verdict, "it gains too little anyway"
+    assert decide(plan_pipeline, replace(situation, least_gain=LEAST_GAIN), NEXT).plan is not None
 
 
 @pytest.mark.parametrize("seed", range(5))
