@@ -104,6 +104,8 @@ class Steady:
 
     seconds: list[float]
     plan: Mapping[str, Any]
+    predicted: float
+    """What the leader has said last that a step of it takes, by what was measured at work."""
 
     @property
     def median(self) -> float:
@@ -180,10 +182,13 @@ class JobRun:
 
         def enough(told: Sequence[Told]) -> Steady | None:
             seconds = steady(told, warm_seconds)
-            return Steady(seconds[-steps:], plans(told)[-1]) if len(seconds) >= steps and plans(told) else None
+            if len(seconds) < steps or not plans(told):
+                return None
+            return Steady(seconds[-steps:], plans(told)[-1], newest_prediction(told))
 
         found = self.wait(enough, f"{steps} steady steps", START_SECONDS + 3 * (warm_seconds + steps * STEP_SECONDS))
-        say(f"  {described(found.plan)}: {found.median:.3f} s a step, predicted {predicted(found.plan):.3f} s")
+        then = f"predicted {predicted(found.plan):.3f} s, at work {found.predicted:.3f} s"
+        say(f"  {described(found.plan)}: {found.median:.3f} s a step, {then}")
         return found
 
     def spec(self) -> dict[str, Any]:
@@ -212,6 +217,17 @@ def steady_steps(home: Path, job: Path, changes: Mapping[str, object], *, steps:
 def predicted(plan: Mapping[str, Any]) -> float:
     """Seconds that a step was predicted to take."""
     return float(plan["predicted_step_seconds"])
+
+
+def newest_prediction(told: Sequence[Told]) -> float:
+    """The same by the newest decision on the newest plan, if there is one."""
+    seconds = 0.0
+    for _, line in told:
+        if line["event"] == "plan":
+            seconds = predicted(line)
+        elif line["event"] == "decision" and not line["changes"] and line["predicted_step_seconds"] is not None:
+            seconds = float(line["predicted_step_seconds"])
+    return seconds
 
 
 def described(plan: Mapping[str, Any]) -> str:

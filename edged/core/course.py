@@ -31,12 +31,12 @@ from edged.core.messages import (
     Prepare,
 )
 from edged.core.newcomers import Newcomers
-from edged.core.outlook import Outlook
 from edged.core.phases import IN_FORCE, TABLE, Stage, Turn
 from edged.core.plan import Plan
 from edged.core.protection import Protection
 from edged.core.recovery import Recovery
 from edged.core.stock import Stock
+from edged.core.surroundings import Surroundings
 from edged.core.watch import Watch, named, present
 from edged.errors import BrokenInvariantError
 
@@ -84,7 +84,7 @@ class Course:
     ``protection`` what is known of copies while a plan is in force.
     """
 
-    def __init__(self, record: JobRecord, lead: Outlook, version: int, before: Plan | None = None) -> None:
+    def __init__(self, record: JobRecord, lead: Surroundings, version: int, before: Plan | None = None) -> None:
         """Prepare to run ``record``'s job in this term; nothing happens yet. ``before``: the plan that ran last."""
         self.record = record
         self.version = version

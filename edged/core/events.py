@@ -236,13 +236,14 @@ class PlanMade:
     """Answers the ``MakePlan`` of this stamp: ``plan`` is ``None`` where ``problem`` says why none exists.
 
     ``verdict`` is a sentence for people where a plan is in force: why that is kept (``plan`` is ``None`` then, and
-    ``problem`` empty), or what the change gains.
+    ``problem`` empty), or what the change gains. ``step_seconds``: what a step of that one should take now.
     """
 
     stamp: Stamp
     plan: Plan | None
     problem: str
     verdict: str = ""
+    step_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,12 @@ from edged.core.messages import (
     Submit,
 )
 from edged.core.orphans import Orphans
-from edged.core.outlook import Outlook
 from edged.core.phases import IN_FORCE, Stage
 from edged.core.procedure import Procedure
 from edged.core.protection import Interval, unmeasured, without
 from edged.core.queue import READY, Queue
 from edged.core.submissions import Submissions
+from edged.core.surroundings import Surroundings
 from edged.core.watch import GONE, present
 
 REPEAT_SECONDS = 1.0
@@ -354,7 +354,7 @@ class JobBoard:
         job = record.job
         known, told, spec = self.plans.get(job), self.committed.get(job), self._spec_of(job)
         live = (self._members, self._leavers, self._links, self._figures)
-        lead = Outlook(self.node, self._term, *live, self._replicas, self._interval)
+        lead = Surroundings(self.node, self._term, *live, self._replicas, self._interval)
         self.procedure = Procedure(record, lead, self._version, None if known is None else known.plan)
         cause = self._causes.pop(job, "")
         if record.state is JobState.RUNNING:

@@ -245,10 +245,11 @@ class Decided:
     """Leader to all: what came of thinking about another plan than that of ``stamp``, in a sentence.
 
     ``asked``: the stamp of the question, by which later ones are told from earlier ones. ``changes``: another plan
-    follows.
+    follows. ``step_seconds``: what a step of the plan should take by what was known then; 0.0 where that was not found.
     """
 
     stamp: Stamp
     asked: Stamp
     changes: bool
     text: str
+    step_seconds: float = 0.0

@@ -88,7 +88,7 @@ class Replanning(Founding):
 
     def _tell(self, made: PlanMade, text: str, *, changes: bool = False) -> list[Effect]:
         """Tell everyone what was decided, and why."""
-        decided = Decided(self._plan().stamp, made.stamp, changes, text)
+        decided = Decided(self._plan().stamp, made.stamp, changes, text, made.step_seconds)
         log = Log("info", "planning", f"job {self.record.name}: {text}")
         return [log, *(SendMessage(to, decided) for to in present(self._members))]
 

@@ -137,7 +137,12 @@ class History:
         """The leader has thought about another plan; returns whether that was news."""
         return self.story(decided.stamp.job).add(
             (decided.asked, 0),
-            {"event": "decision", "changes": decided.changes, "text": decided.text},
+            {
+                "event": "decision",
+                "changes": decided.changes,
+                "text": decided.text,
+                "predicted_step_seconds": decided.step_seconds or None,
+            },
         )
 
     def evaluated(self, report: EvalReport) -> bool:

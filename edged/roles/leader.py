@@ -54,8 +54,8 @@ class Leader:
             return
         error = task.exception()
         if error is None:
-            plan, verdict = task.result()
-            self._post(PlanMade(stamp, plan, "", verdict))
+            decision = task.result()
+            self._post(PlanMade(stamp, decision.plan, "", decision.verdict, decision.step_seconds))
             return
         problem = sentence(error)
         if not isinstance(error, UserError) and problem != self._logged:  # the job tries again each second

@@ -109,7 +109,7 @@ class Observer:
         self._clock = clock
         self._unreported: dict[JobId, float] = {}
         self._tracebacks: dict[JobId, str] = {}
-        self._decisions: dict[JobId, tuple[float, str]] = {}
+        self._decisions: dict[JobId, tuple[float, Decided]] = {}
 
     def table(self) -> Table:
         """What is only for people. The other machines have heard it already, inside the core."""
@@ -204,8 +204,12 @@ class Observer:
         """What was last decided on this job's plan, and how long ago; ``None`` before the first time."""
         if job not in self._decisions:
             return None
-        at, text = self._decisions[job]
-        return {"text": text, "age_seconds": round(self._clock() - at, 3)}
+        at, decided = self._decisions[job]
+        return {
+            "text": decided.text,
+            "age_seconds": round(self._clock() - at, 3),
+            "predicted_step_seconds": decided.step_seconds or None,
+        }
 
     def _hear(self, sender: NodeId, message: Message) -> None:
         match message:
@@ -221,7 +225,7 @@ class Observer:
                 self.tally.recovered(message)
                 self.tell(text)
             case Decided(text=text) if self.history.decided(message):
-                self._decisions[message.stamp.job] = (self._clock(), text)
+                self._decisions[message.stamp.job] = (self._clock(), message)
                 self.tell(text)
             case _:
                 self._hear_of_training(message)

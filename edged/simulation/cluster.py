@@ -258,10 +258,10 @@ class SimulatedCluster:
     @staticmethod
     def _plan(situation: Situation, stamp: Stamp) -> PlanMade:
         try:
-            plan, verdict = decide(PLANNERS[situation.spec.strategy], situation, stamp)
+            decision = decide(PLANNERS[situation.spec.strategy], situation, stamp)
         except UserError as impossible:
             return PlanMade(stamp, None, str(impossible))
-        return PlanMade(stamp, plan, "", verdict)
+        return PlanMade(stamp, decision.plan, "", decision.verdict, decision.step_seconds)
 
     def _deliver(self, sender: NodeId, to: NodeId, parcel: Parcel) -> None:
         if not self._devices[to].ended:

@@ -26,10 +26,14 @@ REBUILD_SECONDS = 0.5
 
 
 class Decision(NamedTuple):
-    """A plan to change to, or ``None``: the one in force is kept; and why, in a sentence (none where none was)."""
+    """A plan to change to, or ``None``: the one in force is kept; and why, in a sentence (none where none was).
+
+    ``step_seconds``: what a step of the one in force should take by what is known now.
+    """
 
     plan: Plan | None
     verdict: str
+    step_seconds: float = 0.0
 
 
 def decide(planner: Callable[[Situation, Stamp], Plan], situation: Situation, stamp: Stamp) -> Decision:
@@ -40,31 +44,39 @@ def decide(planner: Callable[[Situation, Stamp], Plan], situation: Situation, st
     current = situation.plan
     if current is None:
         return Decision(planner(situation, stamp), "")
+    now = predicted_seconds(current, situation)
+    return Decision(*_weighed(planner, situation, stamp, current, now), now)
+
+
+def _weighed(
+    planner: Callable[[Situation, Stamp], Plan], situation: Situation, stamp: Stamp, current: Plan, now: float
+) -> tuple[Plan | None, str]:
+    """The plan to change to from ``current``, whose step takes ``now`` seconds, and why."""
     try:
         other = planner(situation, stamp)
     except PlanImpossibleError as impossible:
-        return Decision(None, f"kept: there is no other plan ({impossible})")
+        return None, f"kept: there is no other plan ({impossible})"
     if [route.hops for route in other.routes] == [route.hops for route in current.routes]:
-        return Decision(None, "kept: it is still the best plan")
+        return None, "kept: it is still the best plan"
     news = [record.name for record in situation.members if record.node in {*other.nodes()} - {*current.nodes()}]
     if planner in ALL_TAKE_PART and news:
-        return Decision(other, f"changed: {_listed(news)} to take part, as everyone does")
+        return other, f"changed: {_listed(news)} to take part, as everyone does"
     if short := _short_of_memory(current, situation):
-        return Decision(other, f"changed: {short} has too little memory for its layers by now")
-    now, then = predicted_seconds(current, situation), predicted_seconds(other, situation)
+        return other, f"changed: {short} has too little memory for its layers by now"
+    then = predicted_seconds(other, situation)
     gain = (now - then) / now if now > 0.0 else 0.0
     if gain <= 0.0:
-        return Decision(None, "kept: no other plan is faster")
+        return None, "kept: no other plan is faster"
     cost = moving_seconds(current, other, situation)
     steps = f"moving costs {_steps(cost, now)}"
     kept = f"kept: the best other plan gains {100 * gain:.0f} %, {steps}"
     if gain < situation.least_gain:
         lately = f"; layers have moved lately, so {100 * situation.least_gain:.0f} % are wanted"
         usual = SURE_GAIN if situation.sure else LEAST_GAIN
-        return Decision(None, kept + (lately if gain >= usual else ""))
+        return None, kept + (lately if gain >= usual else "")
     if (now - then) * situation.steps_left <= cost:
-        return Decision(None, f"{kept}, and {situation.steps_left} are left")
-    return Decision(other, f"changed: a step takes {_seconds(then)} instead of {_seconds(now)}, {steps}")
+        return None, f"{kept}, and {situation.steps_left} are left"
+    return other, f"changed: a step takes {_seconds(then)} instead of {_seconds(now)}, {steps}"
 
 
 def _listed(names: Sequence[str]) -> str:

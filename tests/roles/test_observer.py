@@ -126,14 +126,19 @@ def test_what_was_decided_on_a_plan_is_told_once_and_shown_with_its_age(stage: S
         replace(STAMP, version=4),
         changes=False,
         text="kept: the best other plan gains 3 %, moving costs 40 steps",
+        step_seconds=1.25,
     )
     for message in (kept, kept, replace(kept, asked=replace(STAMP, version=3), text="older")):
         stage.hear(message)
     stage.now = 2.5
-    assert stage.status()["plan"]["decision"] == {"text": kept.text, "age_seconds": 2.5}
+    assert stage.status()["plan"]["decision"] == {
+        "text": kept.text,
+        "age_seconds": 2.5,
+        "predicted_step_seconds": 1.25,
+    }
     assert stage.words()[-1] == kept.text
     assert [item for item in stage.story() if item["event"] == "decision"] == [
-        {"event": "decision", "changes": False, "text": kept.text}
+        {"event": "decision", "changes": False, "text": kept.text, "predicted_step_seconds": 1.25}
     ]
 
 

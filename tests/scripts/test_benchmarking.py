@@ -9,7 +9,7 @@ import bench_changes
 import bench_prediction
 import bench_unequal
 import pytest
-from bench_prediction import Outcome, limit_of
+from bench_prediction import Outcome, limits_of
 from bench_unequal import against_sum, allowed_speed, in_the_middle, over_places
 from benchmarking import (
     CORES,
@@ -91,9 +91,9 @@ def test_limits_are_met_by_their_median(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_predictions_err_in_percent_of_what_was_measured() -> None:
-    outcomes = [Outcome("a", 1.1, 1.0), Outcome("b", 0.8, 1.0), Outcome("c", 1.0, 1.0)]
-    assert limit_of(outcomes).median == pytest.approx(10.0)
-    assert outcomes[1].row() == "| b | 0.800 s | 1.000 s | -20.0 % |"
+    outcomes = [Outcome("a", 1.1, 1.0, 1.0), Outcome("b", 0.8, 1.05, 1.0), Outcome("c", 1.0, 0.9, 1.0)]
+    assert [limit.median for limit in limits_of(outcomes)] == pytest.approx([10.0, 5.0])
+    assert outcomes[1].row() == "| b | 0.800 s (-20.0 %) | 1.050 s (+5.0 %) | 1.000 s |"
 
 
 def test_predictions_are_checked_on_at_least_twelve_clusters_and_models() -> None:

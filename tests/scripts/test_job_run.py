@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bench_changes import calm, used_after
-from job_run import Told, back_after, described, in_plan, plans, repartitions, steady
+from job_run import Told, back_after, described, in_plan, newest_prediction, plans, repartitions, steady
 
 
 def plan(*nodes: str, version: int = 1) -> dict[str, Any]:
@@ -91,3 +91,15 @@ def test_a_plan_is_calm_once_it_has_done_steps_for_a_while() -> None:
 
 def test_a_plan_is_described_by_names_and_layers() -> None:
     assert described(plan("a", "b")) == "plan 1.1 (auto): device a 0-0, device b 1-1"
+
+
+def test_the_newest_prediction_is_of_the_plan_that_runs() -> None:
+    def plan(seconds: float) -> Told:
+        return 0.0, {"event": "plan", "predicted_step_seconds": seconds}
+
+    def decision(seconds: float | None, *, changes: bool = False) -> Told:
+        return 0.0, {"event": "decision", "changes": changes, "predicted_step_seconds": seconds}
+
+    assert newest_prediction([plan(1.0)]) == 1.0
+    assert newest_prediction([plan(1.0), decision(1.2), decision(None)]) == 1.2
+    assert newest_prediction([plan(1.0), decision(1.2), decision(1.5, changes=True), plan(0.8)]) == 0.8

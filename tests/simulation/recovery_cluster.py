@@ -455,8 +455,8 @@ class Cluster:
     @staticmethod
     def make_plan(situation, stamp):
         try:
-            plan, verdict = decide(PLANNERS[situation.spec.strategy], situation, stamp)
-            return PlanMade(stamp, plan, "", verdict)
+            decision = decide(PLANNERS[situation.spec.strategy], situation, stamp)
+            return PlanMade(stamp, decision.plan, "", decision.verdict, decision.step_seconds)
         except PlanImpossibleError as impossible:
             return PlanMade(stamp, None, str(impossible))
 

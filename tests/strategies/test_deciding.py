@@ -14,6 +14,7 @@ from edged.strategies import PLANNERS
 from edged.strategies.cost import PlanImpossibleError, StageCost
 from edged.strategies.deciding import REBUILD_SECONDS, decide, moving_seconds
 from edged.strategies.pipeline import plan_pipeline
+from edged.strategies.prediction import predicted_seconds
 from tests.core.miniature import STAMP, node
 from tests.strategies.situations import even, link, member
 
@@ -31,11 +32,18 @@ def running(*, steps_left: int = 1000, **changes: object) -> Situation:
 
 def test_without_a_plan_in_force_there_is_only_planning():
     situation = Situation(even(12, micro_batches=16), MEMBERS)
-    assert decide(plan_pipeline, situation, STAMP) == (plan_pipeline(situation, STAMP), "")
+    assert decide(plan_pipeline, situation, STAMP) == (plan_pipeline(situation, STAMP), "", 0.0)
 
 
 def test_what_is_still_the_best_is_kept():
-    assert decide(plan_pipeline, running(), NEXT) == (None, "kept: it is still the best plan")
+    situation = running()
+    assert decide(plan_pipeline, situation, NEXT) == (
+        None,
+        "kept: it is still the best plan",
+        predicted_seconds(situation.plan, situation),
+    )
+    slower = replace(situation, slowness=tuple((member.node, 2.0) for member in MEMBERS))
+    assert decide(plan_pipeline, slower, NEXT).step_seconds > 1.9 * situation.plan.predicted_step_seconds
 
 
 def test_a_node_that_became_slow_loses_layers():
@@ -135,7 +143,7 @@ def test_where_no_other_plan_is_possible_the_one_in_force_stays():
     def impossible(_situation, _stamp):
         raise PlanImpossibleError("too large")
 
-    assert decide(impossible, running(), NEXT) == (None, "kept: there is no other plan (too large)")
+    assert decide(impossible, running(), NEXT)[:2] == (None, "kept: there is no other plan (too large)")
     with pytest.raises(PlanImpossibleError):
         decide(impossible, Situation(even(2), MEMBERS), NEXT)
 
@@ -148,7 +156,7 @@ def test_a_planner_that_knows_less_does_not_undo_what_is_better():
         return PLANNERS["equal"](known, stamp)
 
     decision = decide(less_knowing, replace(situation, plan=better), NEXT)
-    assert decision == (None, "kept: no other plan is faster")
+    assert decision[:2] == (None, "kept: no other plan is faster")
     assert 0.0 < LEAST_GAIN < 1.0
 
 

@@ -16,7 +16,7 @@ from edged.core.situation import Situation
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Surroundings:
     """Members, leavers, links and figures are live, owned by the board of jobs.
 
     ``replicas``: how many ring successors keep copies of a node's layers. ``interval``: see ``protection.py``.
