@@ -15,6 +15,7 @@ from edged.core.founding import Founding
 from edged.core.messages import Decided, Learn
 from edged.core.phases import Turn
 from edged.core.recovery import LEAVES, Recovery
+from edged.core.situation import LEAST_GAIN
 from edged.core.watch import present
 
 
@@ -66,7 +67,7 @@ class Replanning(Founding):
             plan=plan,
             steps_left=self._spec().steps - self.record.step,
             holders=tuple((hop.node, hop.first_layer, hop.last_layer) for route in plan.routes for hop in route.hops),
-            least_gain=self._drift.least_gain(now, sure=sure),
+            least_gain=LEAST_GAIN if self._welcoming else self._drift.least_gain(now, sure=sure),
         )
         return [*effects, MakePlan(self._trial, situation)]
 

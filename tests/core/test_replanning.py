@@ -108,6 +108,17 @@ def test_a_newcomer_does_not_make_the_next_change_need_more(council):
     assert {ask.situation.least_gain for ask in council.asked[-2:]} == {LEAST_GAIN, SURE_GAIN}
 
 
+def test_a_newcomer_is_welcome_also_where_layers_have_moved_lately(council):
+    council.think = answer("changed: another plan gains 60 %", (C, B))
+    report(council, 30, {B: 1.0, C: 3.0})
+    settle(council)
+    council.think = answer("kept")
+    council.join(E)
+    report(council, 10, {B: 1.0, C: 3.0})
+    (question,) = [ask for ask in council.asked if E in {member.node for member in ask.situation.members}]
+    assert question.situation.least_gain == LEAST_GAIN
+
+
 def test_the_planner_is_told_the_situation_that_was_measured(council):
     council.think = answer("kept")
     report(council, 20, {B: 2.0}, (LinkReport(C, 0.001, 1.0, 0.5, 1e3),))
