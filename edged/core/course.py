@@ -191,13 +191,14 @@ class Course:
                 return self._repeat(now)
             case Stage.RESUME:
                 self._drift.resumed(now)
+                self._sure = ()
                 self._watch.follow(self._participants())
                 self._before = self._plan()
                 self._overdue_at = now + self._patience(ADOPTED_SECONDS) if self._adopted else None
                 return [Log("info", "jobs", f"job {self.record.name}: {self._plan().reason}"), *self._repeat(now)]
             case Stage.RUN:
                 self._newcomers.running(now)
-                self._drift.running(now)
+                self._drift.running(now, self._plan().nodes())
                 return self._tell_recovery(now)
             case Stage.DRAIN:
                 self._overdue_at = now + self._patience(DRAIN_SECONDS)

@@ -9,7 +9,7 @@ seconds since a node became slower.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from edged.core.figures import Levels, Subject
 from edged.core.ids import NodeId
@@ -60,13 +60,15 @@ class Drift:
         self._since: dict[Subject, float] = {}
         self._warm_at: float | None = None
         self._look_at = 0.0
+        self._working: frozenset[NodeId] = frozenset()
         self._sure_at: float | None = None
+        self._sure = False
         self._unrest, self._moved_at = 0.0, 0.0
 
     def planned(self, levels: Levels) -> None:
         """A plan is being made with these figures."""
         self._planned = self._asked = levels
-        self._since, self._warm_at, self._sure_at = {}, None, None
+        self._since, self._warm_at, self._sure_at, self._sure = {}, None, None, False
 
     def resumed(self, now: float) -> None:
         """Nodes are told to work by the plan now, again perhaps."""
@@ -74,8 +76,9 @@ class Drift:
             self._warm_at = self._look_at = self._asked_at = now + WARM_SECONDS
             self._sure_at = now + SURE_SECONDS
 
-    def running(self, now: float) -> None:
-        """The plan's first step is done: every node has worked."""
+    def running(self, now: float, nodes: Iterable[NodeId]) -> None:
+        """The plan's first step is done: all its ``nodes`` have worked."""
+        self._working = frozenset(nodes)
         if self._sure_at is not None:
             self._sure_at = max(self._sure_at, now + WARM_SECONDS)
 
@@ -94,13 +97,12 @@ class Drift:
 
     def asked(self, levels: Levels, now: float) -> bool:
         """The planner is asked about these figures; returns whether the speeds of those who work are sure."""
-        sure = self._is_sure(now)
-        if sure:
-            self._sure_at = None
-        elif self._speeds_move():
-            self._sure_at = now + SURE_SECONDS
+        if self._speeds_move():
+            self._sure, self._sure_at = False, now + SURE_SECONDS
+        elif self.becomes_sure(now):
+            self._sure, self._sure_at = True, None
         self._asked, self._asked_at, self._since = levels, now, {}
-        return sure
+        return self._sure
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to look at the figures."""
@@ -117,16 +119,17 @@ class Drift:
             subject for subject, level in levels.items() if _distance(self._asked.get(subject), level, subject) > least
         ]
         self._since = {subject: self._since.get(subject, now) for subject in far}
-        return self._is_sure(now) or any(now - since >= STEADY_SECONDS for since in self._since.values())
+        return self.becomes_sure(now) or any(now - since >= STEADY_SECONDS for since in self._since.values())
 
     def _unrest_at(self, now: float) -> float:
         return self._unrest * math.pow(0.5, (now - self._moved_at) / CALM_SECONDS)
 
-    def _is_sure(self, now: float) -> bool:
+    def becomes_sure(self, now: float) -> bool:
+        """Whether it is time to ask because speeds are sure now."""
         return self._sure_at is not None and now >= self._sure_at and not self._speeds_move()
 
     def _speeds_move(self) -> bool:
-        return any(kind == "speed" for kind, _, _ in self._since)
+        return any(kind == "speed" and node in self._working for kind, node, _ in self._since)
 
     def verbs(self) -> dict[NodeId, str]:
         """What had moved most since the plan was made, when the planner was asked last: node -> what it does now."""

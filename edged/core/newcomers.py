@@ -46,6 +46,11 @@ class Newcomers:
         if not self._settled and self._settled_at is None:
             self._settled_at = now + SETTLED_SECONDS
 
+    def settle(self, now: float) -> None:
+        """See whether the plan has run for long enough."""
+        if self._settled_at is not None and now >= self._settled_at:
+            self._settled_at, self._settled = None, True
+
     def learned(self, node: NodeId, members: Mapping[NodeId, MemberRecord]) -> None:
         """The process that runs on this node now has the program."""
         if (member := members.get(node)) is not None:
@@ -68,8 +73,7 @@ class Newcomers:
 
     def worth_asking(self, members: Iterable[MemberRecord], now: float) -> bool:
         """Whether ``members``, who could all take part, include one that was not considered yet; now it is."""
-        if self._settled_at is not None and now >= self._settled_at:
-            self._settled_at, self._settled = None, True
+        self.settle(now)
         processes = _processes(members)
         if not self._settled or processes <= self._considered:
             return False

@@ -15,7 +15,6 @@ from edged.core.founding import Founding
 from edged.core.messages import Decided, Learn
 from edged.core.phases import Turn
 from edged.core.recovery import LEAVES, Recovery
-from edged.core.situation import LEAST_GAIN
 from edged.core.watch import present
 
 
@@ -52,6 +51,7 @@ class Replanning(Founding):
         teach = self._newcomers.to_teach([*aside, *doubtful], now)
         effects: list[Effect] = [SendMessage(to, learn) for to in teach]
         able = tuple(member for member in members if member.node in working or self._newcomers.ready(member))
+        self._newcomers.settle(now)
         if self._trial is not None:
             return effects
         drifted = self._drift.is_due(now) and self._drift.is_worth_asking(self._levels(able), now)
@@ -67,7 +67,8 @@ class Replanning(Founding):
             plan=plan,
             steps_left=self._spec().steps - self.record.step,
             holders=tuple((hop.node, hop.first_layer, hop.last_layer) for route in plan.routes for hop in route.hops),
-            least_gain=LEAST_GAIN if self._welcoming else self._drift.least_gain(now, sure=sure),
+            least_gain=self._drift.least_gain(now, sure=sure),
+            welcome=self._welcoming,
         )
         return [*effects, MakePlan(self._trial, situation)]
 

@@ -70,10 +70,10 @@ def _weighed(
     cost = moving_seconds(current, other, situation)
     steps = f"moving costs {_steps(cost, now)}"
     kept = f"kept: the best other plan gains {100 * gain:.0f} %, {steps}"
-    if gain < situation.least_gain:
-        lately = f"; layers have moved lately, so {100 * situation.least_gain:.0f} % are wanted"
-        usual = SURE_GAIN if situation.sure else LEAST_GAIN
-        return None, kept + (lately if gain >= usual else "")
+    usual = SURE_GAIN if situation.sure and not news else LEAST_GAIN
+    least = usual if situation.welcome and news else max(usual, situation.least_gain)
+    if gain < least:
+        return None, kept + (f"; layers have moved lately, so {100 * least:.0f} % are wanted" if gain >= usual else "")
     if (now - then) * situation.steps_left <= cost:
         return None, f"{kept}, and {situation.steps_left} are left"
     return other, f"changed: a step takes {_seconds(then)} instead of {_seconds(now)}, {steps}"

@@ -35,20 +35,22 @@ class Watch:
         self.begin(levels)
         self.questions = []
         self.sure = []
+        self.told_sure = False
 
     def begin(self, levels=CALM):
         """Another plan runs from now on."""
         self.drift.planned(levels)
         self.drift.resumed(self.now)
-        self.drift.running(self.now)
+        self.drift.running(self.now, (A, B))
 
     def see(self, levels, seconds):
         for _ in range(round(seconds)):
             self.now += 1.0
             each = levels() if callable(levels) else levels
             if self.drift.is_due(self.now) and self.drift.is_worth_asking(each, self.now):
-                sure = self.drift.asked(each, self.now)
-                (self.sure if sure else self.questions).append(self.now)
+                due = self.drift.becomes_sure(self.now)
+                self.told_sure = self.drift.asked(each, self.now)
+                (self.sure if due else self.questions).append(self.now)
         return len(self.questions)
 
 
@@ -101,7 +103,7 @@ def test_speeds_are_not_sure_before_every_node_has_worked_for_a_while():
     watch.drift.planned(CALM)
     watch.drift.resumed(0.0)
     watch.now = 100.0
-    watch.drift.running(watch.now)  # a first step of a hundred seconds
+    watch.drift.running(watch.now, (A, B))  # a first step of a hundred seconds
     watch.see(CALM, 50)
     assert watch.sure == [100.0 + WARM_SECONDS]
 
@@ -154,6 +156,19 @@ def test_a_link_that_drifts_says_nothing_new_of_speeds():
     watch = Watch()
     watch.see(CALM, SURE_SECONDS + 5)
     assert watch.see(changed(link=0.1), 300) == 1
+    assert watch.sure == [SURE_SECONDS]
+    assert watch.told_sure, "they still are"
+    watch.see(changed(link=0.1, speed=3.0), 10)
+    assert not watch.told_sure
+
+
+def test_a_speed_of_a_node_without_layers_does_not_delay_those_of_others():
+    watch = Watch()
+    watch.drift.planned(CALM)
+    watch.drift.resumed(0.0)
+    watch.drift.running(0.0, (B,))
+    watch.see(CALM, SURE_SECONDS - 1)
+    watch.see(changed(speed=3.0), 5)
     assert watch.sure == [SURE_SECONDS]
 
 

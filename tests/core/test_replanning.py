@@ -99,6 +99,21 @@ def test_nothing_is_asked_while_the_planner_thinks(council):
     assert len(council.asked) == asked + 2
 
 
+def test_while_the_planner_thinks_nobody_is_woken_for_nothing(council):
+    """The plan may settle meanwhile, which is no reason to wake up either."""
+    made = Council()
+    made.submit()
+    report(made, 16, {B: 1.0, C: 9.0})
+    made.auto = False
+    made.step(1)
+    report(made, 4, {B: 1.0, C: 9.0})
+    assert len(made.asked) == 2
+    for _ in range(20):
+        before = made.now
+        made.wake()
+        assert made.now > before
+
+
 def test_a_newcomer_does_not_make_the_next_change_need_more(council):
     council.think = answer("changed: pi-e helps", (B, C, E))
     council.join(E)
@@ -116,7 +131,8 @@ def test_a_newcomer_is_welcome_also_where_layers_have_moved_lately(council):
     council.join(E)
     report(council, 10, {B: 1.0, C: 3.0})
     (question,) = [ask for ask in council.asked if E in {member.node for member in ask.situation.members}]
-    assert question.situation.least_gain == LEAST_GAIN
+    assert question.situation.welcome
+    assert question.situation.least_gain > LEAST_GAIN
 
 
 def test_the_planner_is_told_the_situation_that_was_measured(council):
