@@ -68,7 +68,6 @@ class Replanning(Founding):
             steps_left=self._spec().steps - self.record.step,
             holders=tuple((hop.node, hop.first_layer, hop.last_layer) for route in plan.routes for hop in route.hops),
             least_gain=self._drift.least_gain(now, sure=sure),
-            welcome=self._welcoming,
         )
         return [*effects, MakePlan(self._trial, situation)]
 

@@ -38,9 +38,8 @@ class Situation:
 
     ``plan`` is the one in force, if any; then ``steps_left`` steps are still to be done, and ``holders`` are those who
     have a copy of layers: (node, first layer, last layer), so that what they hold need not be moved. Another one is to
-    gain ``least_gain`` of its step time, one with members that have no layers now ``LEAST_GAIN`` at least, and no more
-    than that where they are newcomers to be made ``welcome``. ``sure``: nodes whose ``slowness`` is of many seconds of
-    work, so that small differences between them are no noise.
+    gain ``least_gain`` of its step time, one with members that have no layers now ``LEAST_GAIN``. ``sure``: nodes whose
+    ``slowness`` is of many seconds of work, so that small differences between them are no noise.
     """
 
     spec: JobSpec
@@ -54,5 +53,4 @@ class Situation:
     steps_left: int = 0
     holders: tuple[tuple[NodeId, int, int], ...] = ()
     least_gain: float = LEAST_GAIN
-    welcome: bool = False
     sure: tuple[NodeId, ...] = ()

@@ -71,7 +71,7 @@ def _weighed(
     steps = f"moving costs {_steps(cost, now)}"
     kept = f"kept: the best other plan gains {100 * gain:.0f} %, {steps}"
     usual = SURE_GAIN if situation.sure and not news else LEAST_GAIN
-    least = usual if situation.welcome and news else max(usual, situation.least_gain)
+    least = usual if news else max(usual, situation.least_gain)
     if gain < least:
         return None, kept + (f"; layers have moved lately, so {100 * least:.0f} % are wanted" if gain >= usual else "")
     if (now - then) * situation.steps_left <= cost:

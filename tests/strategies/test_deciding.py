@@ -104,7 +104,7 @@ def test_where_layers_have_moved_lately_more_is_wanted():
     assert decide(plan_pipeline, replace(situation, least_gain=LEAST_GAIN), NEXT).plan is not None
 
 
-def test_who_has_no_layers_is_taken_in_for_a_clear_gain_only_and_a_newcomer_for_no_more_than_that():
+def test_who_has_no_layers_is_taken_in_for_a_clear_gain_also_where_layers_have_moved_lately():
     situation = Situation(even(48, micro_batches=64), MEMBERS[:2], steps_left=10**6)
     situation = replace(situation, plan=plan_pipeline(situation, STAMP), slowness=((node(0), 1.0), (node(1), 1.0)))
     sure = replace(situation, sure=(node(0), node(1)), least_gain=SURE_GAIN)
@@ -115,8 +115,7 @@ def test_who_has_no_layers_is_taken_in_for_a_clear_gain_only_and_a_newcomer_for_
 
     assert not taken_in(sure, 6.0)  # which gains 7 %
     assert taken_in(sure, 2.0)
-    assert not taken_in(sure, 2.0, least_gain=0.9)
-    assert taken_in(sure, 2.0, least_gain=0.9, welcome=True)
+    assert taken_in(sure, 2.0, least_gain=0.9)
 
 
 @pytest.mark.parametrize("seed", range(5))
