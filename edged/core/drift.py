@@ -9,6 +9,7 @@ seconds since a node became slower.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from edged.core.figures import Levels, Subject
@@ -18,8 +19,8 @@ from edged.core.situation import LEAST_GAIN, SURE_GAIN
 WARM_SECONDS = 15.0
 """A plan begins with slow computations, and with copies of its layers: its figures are looked at after so long."""
 
-STEADY_SECONDS = 3.0
-"""A drift has lasted so long before it counts."""
+STEADY_SECONDS, MOST_STEADY_SECONDS = 3.0, 12.0
+"""A drift has lasted so long before it counts: twice as long every time that the same figure was asked about."""
 
 LOOK_SECONDS = 0.5
 """Figures are looked at so often; they come once a second."""
@@ -58,17 +59,21 @@ class Drift:
         self._asked: Levels = {}
         self._asked_at = 0.0
         self._since: dict[Subject, float] = {}
+        self._questions: Counter[Subject] = Counter()
         self._warm_at: float | None = None
         self._look_at = 0.0
         self._working: frozenset[NodeId] = frozenset()
         self._sure_at: float | None = None
         self._sure = False
+        self._confirmed = False
         self._unrest, self._moved_at = 0.0, 0.0
 
     def planned(self, levels: Levels) -> None:
         """A plan is being made with these figures."""
         self._planned = self._asked = levels
-        self._since, self._warm_at, self._sure_at, self._sure = {}, None, None, False
+        self._since, self._warm_at, self._sure_at = {}, None, None
+        self._questions.clear()
+        self._sure = self._confirmed = False
 
     def resumed(self, now: float) -> None:
         """Nodes are told to work by the plan now, again perhaps."""
@@ -83,7 +88,12 @@ class Drift:
             self._sure_at = max(self._sure_at, now + WARM_SECONDS)
 
     def kept(self, now: float) -> None:
-        """The plan stays in force; if it had to gain more than usual, it is asked about once more when that is over."""
+        """The plan stays in force; if it had to gain more than usual, it is asked about once more when that is over.
+
+        The first time, it has been found right by what was measured at work: words compare with that from then on.
+        """
+        if not self._confirmed:
+            self._planned, self._confirmed = self._asked, True
         if self._sure_at is None and self._unrest_at(now) > LITTLE_UNREST:
             self._sure_at = now + CALM_SECONDS
 
@@ -101,6 +111,7 @@ class Drift:
             self._sure, self._sure_at = False, now + SURE_SECONDS
         elif self.becomes_sure(now):
             self._sure, self._sure_at = True, None
+        self._questions.update(self._lasting(now))
         self._asked, self._asked_at, self._since = levels, now, {}
         return self._sure
 
@@ -119,7 +130,15 @@ class Drift:
             subject for subject, level in levels.items() if _distance(self._asked.get(subject), level, subject) > least
         ]
         self._since = {subject: self._since.get(subject, now) for subject in far}
-        return self.becomes_sure(now) or any(now - since >= STEADY_SECONDS for since in self._since.values())
+        return self.becomes_sure(now) or bool(self._lasting(now))
+
+    def _lasting(self, now: float) -> list[Subject]:
+        """The figures that have stayed far for long enough."""
+
+        def steady(subject: Subject) -> float:
+            return min(STEADY_SECONDS * 2.0 ** self._questions[subject], MOST_STEADY_SECONDS)
+
+        return [subject for subject, since in self._since.items() if now - since >= steady(subject)]
 
     def _unrest_at(self, now: float) -> float:
         return self._unrest * math.pow(0.5, (now - self._moved_at) / CALM_SECONDS)
@@ -132,12 +151,17 @@ class Drift:
         return any(kind == "speed" and node in self._working for kind, node, _ in self._since)
 
     def verbs(self) -> dict[NodeId, str]:
-        """What had moved most since the plan was made, when the planner was asked last: node -> what it does now."""
-        then, now = self._planned, self._asked
+        """What had moved most since the plan was made, when the planner was asked last: node -> what it does now.
+
+        By how much all nodes became slower, or faster, says nothing of one: nor does it change a plan.
+        """
+        then, now = self._planned, _apart_from_what_is_common(self._planned, self._asked)
         moved = {subject: _distance(then[subject], now[subject], subject) for subject in sorted(then.keys() & now)}
         if max(moved.values(), default=0.0) < CREEP:
             return {}
-        kind, node, peer = subject = max(moved, key=moved.__getitem__)
+        slow = {subject for subject, far in moved.items() if subject[0] == "speed" and far > 1.0}
+        # who is slow answers late, so that its links seem to be slow, too
+        kind, node, peer = subject = max(slow or moved, key=moved.__getitem__)
         return dict.fromkeys((node, peer), _WORDS[kind][now[subject] > then[subject]])
 
 
@@ -147,6 +171,16 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "link": ("reach each other faster", "reach each other more slowly"),
 }
 """Kind of figure -> what people read when it has become less, or more."""
+
+
+def _apart_from_what_is_common(then: Levels, now: Levels) -> Levels:
+    """The figures of now without what all nodes have in common: as far as even the steadiest of them has moved."""
+    speeds = [subject for subject in then.keys() & now if subject[0] == "speed"]
+    ratios = [now[subject] / then[subject] for subject in speeds if min(now[subject], then[subject]) > 0.0]
+    if not ratios:
+        return now
+    common = min(ratios, key=lambda ratio: max(ratio, 1.0 / ratio))
+    return {subject: level / common if subject[0] == "speed" else level for subject, level in now.items()}
 
 
 def _distance(before: float | None, level: float, subject: Subject) -> float:

@@ -8,9 +8,10 @@ The slope is the median over pairs of parcels that went alone and differ in size
 the median of what the slope leaves of the smallest; so a few disturbed parcels do not matter. Only the latest are
 looked at, so that a change of the rate is seen within seconds.
 
-A slope counts if it is more than what noise makes of parcels that all take equally long: labels of some hundred bytes
-say nothing of a fast link, and would make it as slow as the sender's loop is late. What is known of a link by then
-stays; a link on which only such parcels have gone is one of which nothing is known.
+A slope counts if it is more than what noise makes of parcels that all take equally long. Small parcels never tell the
+rate: labels of some hundred bytes would make a link as slow as a busy receiver is late. Nor does a single large one,
+such as the program that a node is sent while it starts. What is known of a link by then stays; a link on which only
+such parcels have gone is one of which nothing is known.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ OLDEST_SECONDS = 20.0
 
 UNLIKE = 1.5
 """The sizes of a pair differ at least by this factor."""
+
+TELLING_BYTES = 1 << 12
+"""Smaller parcels take what their start-up takes, on every link that is worth training over."""
+
+FEW = 4
+"""Fewer parcels that are not small tell nothing: one is late for many reasons."""
 
 QUEUED_BYTES = 1 << 16
 """Smaller parcels that follow each other are acknowledged together: their distance tells nothing."""
@@ -74,16 +81,19 @@ class LinkFit:
         """Nothing has been sent."""
         self._alone: deque[_Time] = deque(maxlen=MOST)
         self._queued: deque[_Time] = deque(maxlen=MOST)
+        self._telling = 0
         self._shown: float | None = None  # seconds per byte
 
     def alone(self, size: int, seconds: float, now: float) -> None:
         """A parcel that had the link for itself was acknowledged at ``now``, ``seconds`` after it was sent."""
         self._alone.append(_Time(size, seconds, now))
+        self._telling += size >= TELLING_BYTES
 
     def queued(self, size: int, seconds: float, now: float) -> None:
         """A parcel that was sent right behind another was acknowledged ``seconds`` after that one."""
         if size >= QUEUED_BYTES and seconds > 0.0:
             self._queued.append(_Time(size, seconds, now))
+            self._telling += 1
 
     def estimate(self, way_seconds: float = 0.0) -> Fit | None:
         """What the latest parcels say; ``None`` before any have shown how fast the link is.
@@ -95,7 +105,10 @@ class LinkFit:
         if newest is None:
             return None
         alone, queued = _recent(self._alone, newest), _recent(self._queued, newest)
-        slope = _slope(alone) or _middle(each.seconds / each.size for each in queued) or _of_large(alone, way_seconds)
+        slope = None
+        if self._telling >= FEW:
+            follow = _middle(each.seconds / each.size for each in queued)
+            slope = _slope(alone) or follow or _of_large(alone, way_seconds)
         if slope is None and self._shown is not None:  # they were faster than that, perhaps
             slope = min(self._shown, *(each.seconds / each.size for each in (*alone, *queued)))
         if slope is None:
@@ -113,7 +126,9 @@ def _recent(times: Iterable[_Time], newest: float) -> list[_Time]:
 
 
 def _slope(times: list[_Time]) -> float | None:
-    """Return seconds per byte; ``None`` without two sizes, or where noise could look the same."""
+    """Return seconds per byte; ``None`` without two sizes, where all are small, or where noise could look the same."""
+    if all(each.size < TELLING_BYTES for each in times):
+        return None
     slope = _middle(
         (b.seconds - a.seconds) / (b.size - a.size) for a in times for b in times if b.size >= UNLIKE * max(a.size, 1)
     )
@@ -126,8 +141,8 @@ def _slope(times: list[_Time]) -> float | None:
 
 
 def _of_large(times: list[_Time], way_seconds: float) -> float | None:
-    """Return seconds per byte of parcels that are large, or that take long; ``None`` where neither is so."""
-    spent = [(max(each.seconds - 2 * way_seconds, 0.0), each.size) for each in times]
+    """Return seconds per byte of parcels that are large, or that take long for their size; else ``None``."""
+    spent = [(max(each.seconds - 2 * way_seconds, 0.0), each.size) for each in times if each.size >= TELLING_BYTES]
     large = [(seconds, size) for seconds, size in spent if size >= QUEUED_BYTES]
     if not large and (_middle(seconds for seconds, _ in spent) or 0.0) > STARTUP_SECONDS:
         large = spent

@@ -13,7 +13,7 @@ from edged.core.drift import (
     Drift,
 )
 from edged.core.situation import LEAST_GAIN, SURE_GAIN
-from tests.core.job_sample import A, B
+from tests.core.job_sample import A, B, C
 
 CALM = {("speed", A, A): 1.0, ("speed", B, B): 2.0, ("memory", A, A): 1e9, ("link", A, B): 0.01}
 
@@ -172,6 +172,18 @@ def test_a_speed_of_a_node_without_layers_does_not_delay_those_of_others():
     assert watch.sure == [SURE_SECONDS]
 
 
+def test_what_goes_to_and_fro_is_asked_about_ever_less_often():
+    watch, moments = Watch(), iter(range(10_000))
+    to_and_fro = lambda: changed(link=0.01 if next(moments) % 20 < 10 else 0.1)  # noqa: E731 - a figure, as others
+    first, later = watch.see(to_and_fro, 60), watch.see(to_and_fro, 60)
+    assert first > 1
+    assert later == first, "not at all any more: it never lasts for twelve seconds"
+    assert watch.see(changed(link=0.5), 20) == first + 1, "what lasts is still asked about"
+    watch.begin()
+    watch.see(changed(link=0.1), WARM_SECONDS + STEADY_SECONDS + 2)
+    assert len(watch.questions) == first + 2, "a new plan knows nothing of it"
+
+
 def test_a_question_for_each_further_drift():
     watch = Watch()
     for number, level in enumerate((2.0, 4.0, 8.0), 1):
@@ -208,6 +220,7 @@ def test_noise_within_the_limits_is_asked_about_rarely():
         ({"memory": 1e8}, {A: "has less memory"}),
         ({"memory": 1e10}, {A: "has more memory"}),
         ({"link": 0.1}, dict.fromkeys((A, B), "reach each other more slowly")),
+        ({"link": 0.1, "speed": 3.0}, {A: "is slower"}),
         ({"link": 0.001, "speed": 1.1}, dict.fromkeys((A, B), "reach each other faster")),
     ],
 )
@@ -224,6 +237,39 @@ def test_words_compare_with_the_plan_in_force_and_not_with_the_last_question():
     assert len(watch.questions) == 2
     assert watch.drift.verbs() == {A: "is slower"}
     assert Drift().verbs() == {}
+
+
+def three(a, b, c):
+    return {("speed", node, node): level for node, level in ((A, a), (B, b), (C, c))}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "verbs"),
+    [
+        ((1.0, 1.0, 1.0), (1.5, 1.5, 4.0), {C: "is slower"}),
+        ((1.0, 1.0, 3.0), (1.6, 1.5, 6.0), {C: "is slower"}),
+        ((2.1, 2.4, 1.5), (5.2, 2.2, 2.2), {A: "is slower"}),
+        ((1.0, 1.0, 5.0), (2.0, 2.0, 2.0), {C: "is faster"}),
+        ((1.0, 1.0, 1.0), (3.0, 3.0, 3.0), {}),
+    ],
+)
+def test_what_all_nodes_have_in_common_is_not_named(then, now, verbs):
+    watch = Watch(three(*then))
+    watch.see(three(*now), 30)
+    assert watch.questions
+    assert watch.drift.verbs() == verbs
+
+
+def test_words_compare_with_what_was_measured_at_work_once_the_plan_is_found_right():
+    watch = Watch(three(1.0, 1.0, 4.0))  # a calibration that was disturbed
+    watch.see(three(1.0, 1.0, 1.5), 20)
+    assert watch.questions
+    watch.drift.kept(watch.now)
+    watch.see(three(1.0, 1.0, 3.0), 20)
+    assert watch.drift.verbs() == {C: "is slower"}
+    watch.drift.kept(watch.now)  # and with no later question
+    watch.see(three(1.0, 1.0, 2.4), 20)
+    assert watch.drift.verbs() == {C: "is slower"}
 
 
 def test_where_nothing_has_moved_far_nothing_is_named():

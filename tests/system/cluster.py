@@ -74,7 +74,8 @@ class Follower:
 
         with self._news:
             self._news.wait_for(lambda: len(found()) >= number or self._over, seconds)
-            assert len(found()) >= number, f"no {kind} event {number} of job {self.job}: {self.events[-3:]}"
+            told = [event for event in self.events if event[1]["event"] != "step"] + self.events[-1:]
+            assert len(found()) >= number, f"no {kind} event {number} of job {self.job}: {told[-20:]}"
             return found()[number - 1]
 
     def end(self, seconds: float = PATIENCE_SECONDS) -> tuple[float, dict[str, Any]]:

@@ -22,7 +22,7 @@ class Pictures:
         return torch.randn(CHANNELS, SIZE, SIZE, generator=generator), torch.tensor(index % KINDS)
 
 
-def job(name: str = "deep", blocks: int = 12, steps: int = 1500) -> Job:
+def job(name: str = "deep", blocks: int = 12, steps: int = 6000) -> Job:
     """Steps of six micro-batches of four pictures."""
     torch.manual_seed(7)
     layers = [
