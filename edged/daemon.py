@@ -390,7 +390,8 @@ class Daemon:
             self._refused.set_exception(error)
 
     def _tell_person(self, text: str) -> None:
-        """Say something to whoever sits in front of this node."""
+        """Say how this node leaves to whoever sits in front of it, and to whoever looks after it."""
+        self._supervision.stop(text)
         if self._settings.tui or self._settings.log_format == "json":
             topic_logger("daemon").info("%s", text)
         else:

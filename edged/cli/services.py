@@ -18,7 +18,10 @@ from typing import Protocol
 from edged.errors import UserError
 
 STOP_SECONDS = 180
-"""A node that leaves waits while its layers move to others, and then for its disk; most are through by then."""
+"""A node that leaves waits while its layers move to others, and then for its disk; most are through by then.
+
+systemd is asked for more where that is not enough, launchd and containers cannot be.
+"""
 
 END = "END-OF-FILE"
 

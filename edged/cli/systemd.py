@@ -11,6 +11,8 @@ from edged.telemetry.paths import local_socket_path
 
 WATCHDOG_SECONDS = 60
 START_SECONDS = 120
+ABORT_SECONDS = 10
+TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - PrivateTmp= hides these two
 NEEDS_NO_QUOTES = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 HARDENING = """\
@@ -78,7 +80,10 @@ RestartSec=5
 RestartPreventExitStatus=4
 # SIGTERM, to the node alone, lets it leave gracefully: its layers move first.
 KillMode=mixed
+# The node asks for more time as long as it works on leaving.
 TimeoutStopSec={STOP_SECONDS}
+# A node that hangs is killed so long after it was told to end.
+TimeoutAbortSec={ABORT_SECONDS}
 # A process that draws samples and takes too much memory is started again by the node.
 OOMPolicy=continue
 LimitNOFILE=4096
@@ -149,10 +154,14 @@ def quoted(word: str, *, in_command: bool = False) -> str:
 
 
 def _folders(service: Service) -> str:
-    """Where the node may write. A socket whose path would be too long lies in the temporary folder, for all to see."""
+    """Where the node may write. A socket whose path would be too long lies in the temporary folder, for all to see.
+
+    Nor has the node a temporary folder of its own where its home or its Python lies in the common one.
+    """
     socket = local_socket_path(service.home)
     writes = [service.home] if socket.parent == service.home else [service.home, socket.parent.parent]
-    private = "yes" if len(writes) == 1 else "no"
+    hidden = any(Path(path).is_relative_to(folder) for path in (service.home, service.python) for folder in TEMPORARY)
+    private = "no" if hidden or len(writes) > 1 else "yes"
     return f"ReadWritePaths={' '.join(quoted(str(folder)) for folder in writes)}\nPrivateTmp={private}\n"
 
 

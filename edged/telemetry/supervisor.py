@@ -1,7 +1,8 @@
 """What the program that started this one is told of it: systemd's notification protocol, sd_notify(3).
 
 A datagram of lines ``NAME=value`` to the socket that ``NOTIFY_SOCKET`` names: ``READY=1``, ``STATUS=one line``,
-``WATCHDOG=1``, ``STOPPING=1``. A name that begins with ``@`` is one of the kernel's own, which is no file.
+``WATCHDOG=1``, ``STOPPING=1``, ``EXTEND_TIMEOUT_USEC=microseconds``. A name that begins with ``@`` is one of the
+kernel's own, which is no file.
 """
 
 from __future__ import annotations

@@ -82,6 +82,10 @@ async def test_a_node_says_that_it_is_ready_what_it_is_about_and_that_it_stops(
     beats = manager.heard.count("WATCHDOG=1")
     await manager.until(lambda heard: heard.count("WATCHDOG=1") >= beats + 3)
     assert "STATUS=3 nodes alive" not in manager.heard
+    asked = manager.heard.count("EXTEND_TIMEOUT_USEC=30000000")
+    await manager.until(lambda heard: heard.count("EXTEND_TIMEOUT_USEC=30000000") >= asked + 3)
+    stopping = manager.heard.index("STOPPING=1\nSTATUS=leaving")
+    assert not any("EXTEND_TIMEOUT_USEC" in each for each in manager.heard[:stopping])
     await watched.close()
     said = len(manager.listen())
     await asyncio.sleep(0.3)
