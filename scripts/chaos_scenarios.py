@@ -219,6 +219,7 @@ def _phases() -> list[Scenario]:
     found = []
     for phase, kind in (
         ("fence", "heard Halt"),
+        ("inventory", "heard Inventory"),
         ("plan", "MakePlan"),
         ("transfer", "heard Prepare"),
         ("resume", "heard Start"),

@@ -19,7 +19,7 @@ from testbed import TestbedError, wait_until
 STEPS_PER_FAULT = 20
 """More than the usual interval of the replicas, so that the job gets on whatever happens."""
 
-NODES, FEWEST = 6, 2
+NODES, FEWEST, MOST = 6, 2, 10
 STUCK_SECONDS = 180.0
 IN_RECOVERY = 0.25
 """The chance that a fault is followed by another one in the recovery from it."""
@@ -56,6 +56,13 @@ def leave(trial: Trial) -> None:
     trial.leave(trial.rng.choice(trial.others()))
 
 
+def join(trial: Trial) -> None:
+    """A device that never took part joins; not more than this machine has room for."""
+    if len(trial.bed.devices) < MOST:
+        trial.note("a new device joins")
+        trial.newcomer()
+
+
 def come_back(trial: Trial) -> None:
     """One or all that are away are started again in their homes."""
     away = sorted(trial.away)
@@ -83,7 +90,13 @@ def cut(trial: Trial) -> None:
 MENDS = ("start", "continue", "healed", "it waits")
 """Words of notes that are no faults."""
 
-HURTS: tuple[tuple[int, Callable[[Trial], None]], ...] = ((10, kill_some), (3, kill_leader), (4, hang), (2, leave))
+HURTS: tuple[tuple[int, Callable[[Trial], None]], ...] = (
+    (10, kill_some),
+    (3, kill_leader),
+    (4, hang),
+    (2, leave),
+    (1, join),
+)
 
 
 def soak(faults: int, trial: Trial) -> None:
@@ -140,7 +153,7 @@ def _children(trial: Trial) -> list[psutil.Process]:
 def _strike(trial: Trial, hurts: list[tuple[int, Callable[[Trial], None]]]) -> None:
     """One fault, and now and then another in the recovery from it."""
     there = len(trial.others())
-    if there <= FEWEST or (trial.away and trial.rng.random() < len(trial.away) / NODES):
+    if there <= FEWEST or (trial.away and trial.rng.random() < len(trial.away) / len(trial.bed.devices)):
         come_back(trial)
         return
     since = time.monotonic()
