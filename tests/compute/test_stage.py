@@ -132,4 +132,4 @@ def test_every_operation_can_be_timed() -> None:
     stage.forward(Work(0, Phase.TRAIN, 0), inputs("lstm"), 1.0, timings)
     training = [i for i, op in enumerate(captured("lstm").program.operations) if not op.evaluation_only]
     assert sorted(timings) == training
-    assert min(timings.values()) >= 0.0
+    assert sum(timings.values()) > 0.0
