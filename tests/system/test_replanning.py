@@ -5,21 +5,15 @@ The weights that the changed plan has made are compared, and the jobs are stoppe
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed_throttle import Throttle
 
 from edged.compute.job_file import load
 from edged.compute.local import train_local
 from tests.system.cluster import Cluster, Follower, Node
-
-SCRIPTS = str(Path(__file__).parents[2] / "scripts")
-if SCRIPTS not in sys.path:
-    sys.path.append(SCRIPTS)
-
-from testbed_throttle import Throttle  # noqa: E402 - the scripts import each other by their bare names
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed import free_ports
 
 from tests.system.cluster import ENVIRONMENT, Cluster, Node, wait_until
 from tests.system.network import Network, missing
@@ -33,9 +33,7 @@ def reason(node: Node) -> dict[str, Any]:
 
 
 def test_a_seed_at_a_closed_port_is_told_in_status_and_log(fresh: Cluster) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    port = free_ports()
     node = Node(fresh.folder / "a", fresh.key, [*LOCAL, "--seed", f"127.0.0.1:{port}"])
     fresh.nodes["a"] = node
     told = reason(node.ready())

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import socket
 from dataclasses import replace
 
 import pytest
@@ -13,6 +12,7 @@ from edged.transport.contacts import MOST_CONTACTS, ONLY_ALONE, Contacts, Reach,
 from edged.transport.identity import new_identity
 from edged.transport.probe import reach, refuses
 from edged.transport.security import new_cluster_key
+from tests.transport.doors import free_door
 from tests.transport.nodes import build, door_of, met, running, until
 
 WHERE = "192.0.2.7:7077"
@@ -79,13 +79,12 @@ async def told_by(node):
 
 
 async def test_a_wrong_key_is_told_and_settled_when_the_door_lets_the_node_in():
-    async with running(build()) as (keeper,):
-        door = door_of(keeper)
-        async with running(build(key=new_cluster_key(), seeds=[door])) as (joiner,):
-            unmet = await told_by(joiner)
-            assert (unmet.reason, unmet.address) == (Reason.KEY, f"127.0.0.1:{door[1]}")
-            assert "edged key show" in unmet.text
-            assert joiner.contacts.unmet(alone=False) == (unmet,)
+    door = free_door()
+    async with running(build(listen=door)), running(build(key=new_cluster_key(), seeds=[door])) as (joiner,):
+        unmet = await told_by(joiner)
+        assert (unmet.reason, unmet.address) == (Reason.KEY, f"127.0.0.1:{door[1]}")
+        assert "edged key show" in unmet.text
+        assert joiner.contacts.unmet(alone=False) == (unmet,)
     async with running(build()) as (joiner,):
         joiner._entrance.contacts.add(replace(unmet))
         async with running(build(listen=door)) as (keeper,):
@@ -117,20 +116,14 @@ async def test_a_copied_home_is_told_on_both_sides(monkeypatch):
         await until(lambda: len(first.contacts.unmet(alone=True)) < 2)  # the second is gone, and forgotten
 
 
-def closed_port():
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
-
-
 async def test_a_seed_at_a_closed_port_is_told_within_ten_seconds_and_settled_when_a_node_opens_there():
-    port = closed_port()
-    async with running(build(seeds=[("127.0.0.1", port)])) as (joiner,):
+    door = free_door()
+    async with running(build(seeds=[door])) as (joiner,):
         async with asyncio.timeout(10.0):
             unmet = await told_by(joiner)
-        assert (unmet.reason, unmet.address) == (Reason.UNREACHABLE, f"127.0.0.1:{port}")
+        assert (unmet.reason, unmet.address) == (Reason.UNREACHABLE, f"127.0.0.1:{door[1]}")
         assert "nobody listens" in unmet.text
-        async with running(build(listen=("127.0.0.1", port))) as (keeper,):
+        async with running(build(listen=door)) as (keeper,):
             await met(joiner, keeper)
             assert not joiner.contacts.unmet(alone=True)
 
@@ -143,10 +136,10 @@ async def test_a_door_that_opens_while_it_is_looked_at_is_not_called_unreachable
         return Reach.CLOSED
 
     monkeypatch.setattr(entrance, "reach", slow_reach)
-    port = closed_port()
-    async with running(build(seeds=[("127.0.0.1", port)])) as (joiner,):
+    door = free_door()
+    async with running(build(seeds=[door])) as (joiner,):
         await until(lambda: joiner._entrance._unexplained)
-        async with running(build(listen=("127.0.0.1", port))) as (keeper,):
+        async with running(build(listen=door)) as (keeper,):
             await met(joiner, keeper)
             looked.set()
             await until(lambda: not [task for task in joiner._entrance._tasks if "_explain" in repr(task)])
