@@ -5,6 +5,7 @@ Why the way goes on is decided in ``procedure.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations, pairwise
@@ -120,6 +121,8 @@ class Course:
         self._since = self._calm_at = self._measured_by = self._possible_by = 0.0
         self._repeat_at: float | None = None
         self._overdue_at: float | None = None
+        self._looked_at = -math.inf
+        self._look_at: float | None = None
 
     # ------------------------------------------------------------------------------------------- for reading
 
@@ -143,7 +146,7 @@ class Course:
         if self.protection is not None and self.stage in IN_FORCE:
             moments.append(self.protection.deadline())
         if self.stage is Stage.RUN and self.record.step < self._spec().steps:
-            moments.append(self._newcomers.deadline())
+            moments += [self._newcomers.deadline(), self._look_at]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def check(self) -> None:

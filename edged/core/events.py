@@ -53,6 +53,7 @@ __all__ = [
     "PeerMet",
     "PlanMade",
     "PortProbed",
+    "ProgramLoaded",
     "ReachChanged",
     "ResumeAsked",
     "SampleDrawn",
@@ -291,6 +292,13 @@ class HeldFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramLoaded:
+    """The program that was found is loaded and checked, or was refused: from now on it holds up no plan."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class HeldLost:
     """These layers cannot be read from disk any more (kind DISK, or FIRST); ``reason`` in a sentence."""
 
@@ -386,6 +394,7 @@ Event = (
     | SnapshotTaken
     | HeldStored
     | HeldFound
+    | ProgramLoaded
     | HeldLost
     | DataCopied
     | DataNotCopied

@@ -27,6 +27,7 @@ from edged.core.events import (
     ParcelArrived,
     ParcelLost,
     ParcelRefused,
+    ProgramLoaded,
     StagesBuilt,
 )
 from edged.core.ids import JobId, NodeId, Stamp
@@ -88,6 +89,7 @@ class Migration:
         self.node = node
         self.preparation: Preparation | None = None
         self.programs: set[JobId] = set()
+        self._loading: set[JobId] = set()  # those of ``programs`` that lie on the disk only
         self._asked: dict[JobId, NodeId] = {}  # whose program, of whom; a plan may be replaced while it is on its way
         self._sources: set[JobId] = set()
         self._served: set[tuple[NodeId, JobId]] = set()
@@ -162,6 +164,7 @@ class Migration:
         """Forget the job: its plan, its program, and that it came from here."""
         effects = self._drop_plan() if self.preparation is not None and self.preparation.stamp.job == job else []
         self.programs.discard(job)
+        self._loading.discard(job)
         self._asked.pop(job, None)
         self._sources.discard(job)
         self._served = {(node, served) for node, served in self._served if served != job}
@@ -185,8 +188,6 @@ class Migration:
                 return self._built(event)
             case JobSubmitted(spec):
                 self._sources.add(spec.job)
-            case HeldFound(job, program=True):
-                self.programs.add(job)
             case ParcelRefused(sender, ProgramParcel() | StateParcel() as parcel) if self.expects(sender, parcel):
                 return self._find(_why_refused(parcel)) if self._prepares(parcel) else []
             case _:
@@ -194,8 +195,13 @@ class Migration:
         return []
 
     def _notice(self, event: Event) -> None:
-        """Who is there no longer."""
+        """What lay on the disk; who is there no longer."""
         match event:
+            case HeldFound(job, program=True):
+                self.programs.add(job)
+                self._loading.add(job)
+            case ProgramLoaded(job):
+                self._loading.discard(job)
             case LinkLost(node) | ParcelLost(node):
                 self._parted(node)
             case MemberChanged(record) if record.state in GONE:
@@ -217,7 +223,9 @@ class Migration:
         return effects
 
     def _learn(self, sender: NodeId, job: JobId, holder: NodeId) -> list[Effect]:
-        """Have the program before a plan counts on this node; the leader asks until it is here."""
+        """Have the program before a plan counts on this node; the leader asks until it is here, and checked."""
+        if job in self._loading:
+            return []
         if job in self.programs:
             return [SendMessage(sender, Learned(job))]
         if self.preparation is not None and self.preparation.stamp.job == job and self.preparation.verdict is None:

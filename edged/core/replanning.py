@@ -17,6 +17,9 @@ from edged.core.phases import Turn
 from edged.core.recovery import LEAVES, Recovery
 from edged.core.watch import present
 
+LOOK_SECONDS = 0.1
+"""Whether another plan is wanted is looked at so often at most: the leader of a thousand hears of somebody always."""
+
 
 class Replanning(Founding):
     """The stage RUN of a job, as far as no trouble makes it end."""
@@ -39,6 +42,10 @@ class Replanning(Founding):
 
     def _consider(self, now: float) -> list[Effect]:
         """Let those without layers learn the program, and ask the planner where its answer may be another by now."""
+        if now < self._looked_at + LOOK_SECONDS:
+            self._look_at = self._looked_at + LOOK_SECONDS
+            return []
+        self._looked_at, self._look_at = now, None
         plan = self._plan()
         mended = self._minded - self._lead.links.pairs
         if mended:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from edged.core.effects import DropHeld, SendHeld, SendProgram, StoreHeld, TakeSnapshot
-from edged.core.events import HeldFound, HeldLost, HeldStored, SnapshotTaken
+from edged.core.events import HeldFound, HeldLost, HeldStored, ProgramLoaded, SnapshotTaken
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.messages import Holding, HoldingKind, Message, Parcel, ProgramParcel, Refused, StateParcel
 from edged.core.plan import layers_in_words
@@ -105,7 +106,8 @@ class Keeper:
         """Post a ``HeldFound`` for each job of which something lies on the disk.
 
         A program that lies there counts at once: it can be handed on, and what is built waits until it is loaded. That
-        may take long on a small device, where torch comes first. The worker must have been started.
+        may take long on a small device, where torch comes first; ``ProgramLoaded`` tells. The worker must have been
+        started.
         """
         found: asyncio.Future[tuple[Found, ...]] = asyncio.get_running_loop().create_future()
 
@@ -117,12 +119,12 @@ class Keeper:
         for each in await found:
             for problem in each.problems:
                 topic_logger("keeper").warning("%s", problem)
-            if each.program is not None:
-                self._worker.load_program(each.job, each.program, _loaded)
             if each.holdings or each.program is not None:
                 spec = known_spec(each.job, each.spec) if each.holdings else None
                 program = each.program is not None
                 self._post(HeldFound(each.job, each.holdings, program=program, data=False, spec=spec))
+            if each.program is not None:
+                self._worker.load_program(each.job, each.program, partial(self._post, ProgramLoaded(each.job)))
 
     async def finish(self) -> None:
         """Wait until all that was to be stored is on the disk, or was refused; no longer than a slow disk takes."""
@@ -296,10 +298,6 @@ def _is_older(header: Parcel, effect: SendHeld) -> bool:
         return False
     same = (header.first_layer, header.last_layer) == (effect.first_layer, effect.last_layer)
     return same and (header.stamp, header.version) < (effect.stamp, effect.version)
-
-
-def _loaded() -> None:
-    """Building waits for it by itself; a program that was refused is named then."""
 
 
 def _nothing(_result: None) -> None:

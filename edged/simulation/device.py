@@ -48,6 +48,7 @@ from edged.core.events import (
     NormsTaken,
     ParcelArrived,
     ParcelRefused,
+    ProgramLoaded,
     SampleDrawn,
     SnapshotTaken,
     StagesBuilt,
@@ -157,6 +158,7 @@ class Device:
             data, spec = job in self.home.samples, self.home.specs.get(job)
             there = bool(holdings)
             self._post(HeldFound(job, tuple(sorted(holdings, key=str)), program=there, data=data, spec=spec))
+            self._post(ProgramLoaded(job))
         for spec in self.home.spool.values():
             self._post(JobSubmitted(spec))
 

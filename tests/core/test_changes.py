@@ -29,6 +29,7 @@ from edged.core.messages import (
 )
 from edged.core.newcomers import SETTLED_SECONDS
 from edged.core.phases import Stage
+from edged.core.replanning import LOOK_SECONDS
 from tests.core.council import Council, E, messages, receivers, replica, snapshot
 from tests.core.job_sample import JOB, A, B, C, D, member, spec
 
@@ -94,6 +95,7 @@ def test_a_newcomer_that_the_planner_does_not_want_is_asked_about_once(council):
     council.wait(10.0)
     asked = len(council.asked)
     council.join(E)
+    council.wait(2 * LOOK_SECONDS)  # it is taught, then it can take part
     assert len(council.asked) == asked + 1
     council.wait(300.0)
     assert [bool(ask.situation.sure) for ask in council.asked[asked:]] == [False, True], (

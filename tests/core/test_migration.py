@@ -15,6 +15,7 @@ from edged.core.events import (
     MessageReceived,
     ParcelArrived,
     ParcelRefused,
+    ProgramLoaded,
     StagesBuilt,
     TimerFired,
 )
@@ -230,6 +231,14 @@ def test_a_program_found_on_disk_is_handed_out_and_not_asked_for(scene):
     assert scene.machine.has_program(JOB)
     assert scene.hear(C, WantProgram(JOB)) == [SendProgram(C, JOB)]
     assert scene.hear(C, prepare()) == [SendMessage(A, WANT)]
+
+
+def test_a_plan_is_not_changed_for_a_node_before_the_program_that_it_found_is_checked(scene):
+    scene.handle(HeldFound(JOB, (), program=True, data=False))
+    assert scene.hear(C, Learn(JOB, A)) == []
+    assert scene.handle(ProgramLoaded(OTHER_JOB)) == scene.hear(C, Learn(JOB, A)) == []
+    assert scene.handle(ProgramLoaded(JOB)) == []
+    assert scene.hear(C, Learn(JOB, A)) == [SendMessage(C, Learned(JOB))]
 
 
 def test_a_node_that_only_feeds_is_ready_at_once():

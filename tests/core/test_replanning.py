@@ -5,7 +5,9 @@ import pytest
 from edged.core.drift import WARM_SECONDS
 from edged.core.events import PlanMade
 from edged.core.messages import Decided, Drain, LinkReport, NodeReport, Prepare, RecoveryReport
+from edged.core.newcomers import Newcomers
 from edged.core.phases import Stage
+from edged.core.replanning import LOOK_SECONDS
 from edged.core.situation import LEAST_GAIN, SURE_GAIN
 from tests.core.council import Council, E
 from tests.core.job_sample import JOB, OTHER_JOB, A, B, C, D, plan
@@ -168,8 +170,23 @@ def test_another_plan_drains_first_and_everyone_hears_why(council):
 def test_a_plan_with_a_newcomer_is_for_its_sake(council):
     council.think = answer("changed: pi-e helps", (B, C, E))
     council.join(E)
+    council.wait(2 * LOOK_SECONDS)
     assert council.stage is Stage.DRAIN
     assert council.record.reason.startswith("pi-e joined")
+
+
+def test_a_crowd_that_is_heard_of_at_every_moment_is_looked_at_ten_times_a_second(council, monkeypatch):
+    looks = []
+    monkeypatch.setattr(Newcomers, "to_teach", lambda _self, _members, now: looks.append(now) or [])
+    begun = council.now
+    while council.now < begun + 1.0:
+        council.join(E)
+        council.wait(0.001)
+    assert len(looks) == pytest.approx(10, abs=1)
+    at, known = council.now, len(looks)
+    council.join(E)
+    council.wait(1.0)
+    assert at <= looks[known] <= at + LOOK_SECONDS, "what came in between is looked at without another word"
 
 
 def test_the_plan_in_force_is_no_change(council):

@@ -37,6 +37,7 @@ from edged.core.events import (
     HeldStored,
     NormsTaken,
     ParcelArrived,
+    ProgramLoaded,
     SnapshotTaken,
     StagesBuilt,
     UpdateDone,
@@ -124,7 +125,9 @@ async def test_snapshots_survive_the_process_and_another_cut_goes_on_from_them(t
         found = (Holding(0, 1, 2, disk), Holding(2, last, 2, disk))
         assert await bench.until(HeldFound) == HeldFound(spec.job, found, program=True, data=False, spec=spec)
         assert bench.worker.program(spec.job) is None  # it counts before it is loaded, and building waits for it
+        assert not [event for event in bench.events if isinstance(event, ProgramLoaded)]
         busy.set()
+        assert await bench.until(ProgramLoaded) == ProgramLoaded(spec.job)
         bench.source.take_on(spec.job)
         bench.do(StartFeeder(spec))
         assert await go_on(bench, spec, 2, [(0, 1), (2, last)]) == expected

@@ -5,6 +5,7 @@ Whatever it computes, copies or writes is compared at once with the run that not
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from edged.core.effects import (
     BuildStages,
@@ -44,6 +45,7 @@ from edged.core.events import (
     JobSubmitted,
     MemoryRanOut,
     NormsTaken,
+    ProgramLoaded,
     SampleDrawn,
     SnapshotTaken,
     StagesBuilt,
@@ -75,6 +77,7 @@ NO_MEMORY = "no memory is left"
 
 BUDGET = 10**9
 WANT_SECONDS = 30.0
+LOAD_SECONDS = 2.0
 DEPART_SECONDS = 5.0
 VERSIONS_ON_DISK = 3
 
@@ -242,6 +245,7 @@ class Device:
             holdings = tuple(Holding(first, last, version, HoldingKind.DISK) for first, last, version in pieces)
             spec = self.home.specs.get(job)
             self.post(HeldFound(job, holdings, job in self.home.programs, data=False, spec=spec))
+            self._later(self.world.sim.now + LOAD_SECONDS, partial(self.post, ProgramLoaded(job)))
         for job in sorted(self.home.samples):
             self.post(HeldFound(job, (), program=False, data=True, spec=self.world.specs[job]))
         for _, spec in sorted(self.home.spool.items()):
