@@ -121,8 +121,7 @@ class Course:
         self._since = self._calm_at = self._measured_by = self._possible_by = 0.0
         self._repeat_at: float | None = None
         self._overdue_at: float | None = None
-        self._looked_at = -math.inf
-        self._look_at: float | None = None
+        self._look_at, self._overlooked = -math.inf, False
 
     # ------------------------------------------------------------------------------------------- for reading
 
@@ -146,7 +145,7 @@ class Course:
         if self.protection is not None and self.stage in IN_FORCE:
             moments.append(self.protection.deadline())
         if self.stage is Stage.RUN and self.record.step < self._spec().steps:
-            moments += [self._newcomers.deadline(), self._look_at]
+            moments.append(self._look_at if self._overlooked else self._newcomers.deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def check(self) -> None:

@@ -42,10 +42,10 @@ class Replanning(Founding):
 
     def _consider(self, now: float) -> list[Effect]:
         """Let those without layers learn the program, and ask the planner where its answer may be another by now."""
-        if now < self._looked_at + LOOK_SECONDS:
-            self._look_at = self._looked_at + LOOK_SECONDS
+        self._overlooked = now < self._look_at
+        if self._overlooked:
             return []
-        self._looked_at, self._look_at = now, None
+        self._look_at = now + LOOK_SECONDS
         plan = self._plan()
         mended = self._minded - self._lead.links.pairs
         if mended:

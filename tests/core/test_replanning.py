@@ -4,7 +4,7 @@ import pytest
 
 from edged.core.drift import WARM_SECONDS
 from edged.core.events import PlanMade
-from edged.core.messages import Decided, Drain, LinkReport, NodeReport, Prepare, RecoveryReport
+from edged.core.messages import Decided, Drain, Learn, LinkReport, NodeReport, Prepare, RecoveryReport
 from edged.core.newcomers import Newcomers
 from edged.core.phases import Stage
 from edged.core.replanning import LOOK_SECONDS
@@ -187,6 +187,16 @@ def test_a_crowd_that_is_heard_of_at_every_moment_is_looked_at_ten_times_a_secon
     council.join(E)
     council.wait(1.0)
     assert at <= looks[known] <= at + LOOK_SECONDS, "what came in between is looked at without another word"
+
+
+def test_who_is_to_be_taught_between_two_looks_is_taught_at_the_second(council):
+    council.slow.add(E)
+    begun = council.now
+    while council.now < begun + 10.0:
+        council.join(E)
+        assert council.board.procedure.deadline() > council.now, "the leader would be woken in vain, again and again"
+        council.wait(0.03)
+    assert [to for to, _ in council.told(Learn) if to == E] == [E] * 10
 
 
 def test_the_plan_in_force_is_no_change(council):
