@@ -71,5 +71,9 @@ def test_a_device_with_little_left_is_told_once_until_it_has_much(scene: Scene) 
     assert len(scene.look(0)) == 1
 
 
-def test_the_real_device_can_be_asked() -> None:
-    Headroom(lambda: 0).look(0, works=False)
+def test_the_real_device_is_asked_what_it_has_left(caplog: pytest.LogCaptureFixture) -> None:
+    headroom = Headroom(lambda: 1)
+    total, available = headroom._memory()
+    assert 10**8 < available <= total < 10**14
+    headroom.look(2, works=True)
+    assert "its budget is" in caplog.text
