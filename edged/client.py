@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edged.errors import ConfigError, JobFailedError, KeyRefusedError, NoNodeError, UserError
+from edged.roles.ending import last_end
 from edged.telemetry.paths import local_socket_path
 
 _CONNECT_SECONDS = 5.0
@@ -68,9 +69,8 @@ class Client:
             _refuse_other_user(connection, path)
         except OSError as error:
             connection.close()
-            raise NoNodeError(
-                f"no node is running in {self.home}: start one with `edged join --home {self.home}`"
-            ) from error
+            start = f"no node is running in {self.home}: start one with `edged join --home {self.home}`"
+            raise NoNodeError("; ".join(filter(None, (start, last_end(self.home))))) from error
         connection.settimeout(self._patience_seconds)
         return connection
 

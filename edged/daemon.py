@@ -140,7 +140,8 @@ def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> NoRet
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-    except UserError:
+    except UserError as error:
+        lock.ends(str(error))
         thread.stop(IMPORT_SECONDS)
         raise
     finally:

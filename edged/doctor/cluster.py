@@ -31,11 +31,17 @@ REMEDIES = {
 }
 
 
-def judge_cluster(status: Mapping[str, Any] | None, link_speed: float) -> list[Finding]:
-    """What the node says; ``None``: none runs. ``link_speed``: bytes per second that this device's link is made for."""
+def judge_cluster(status: Mapping[str, Any] | None, link_speed: float, ended: str = "") -> list[Finding]:
+    """What the node says; ``None``: none runs, and the last one ``ended`` as this says, if it is known.
+
+    ``link_speed``: bytes per second that this device's link is made for.
+    """
     speaks = f"this edged speaks protocol {PROTOCOL_VERSION}"
     if status is None:
-        return [Finding("node", Level.NOTE, f"no node runs in this home: `edged join` starts one; {speaks}")]
+        none = f"no node runs in this home: `edged join` starts one; {speaks}"
+        if ended:
+            return [Finding("node", Level.WARNING, f"{none}; {ended}", "mend what ended it, then: edged join")]
+        return [Finding("node", Level.NOTE, none)]
     peers = len(status["members"]) - 1
     told = f"{status['name']} runs in cluster {status['cluster']!r} and knows {peers} other{'s' * (peers != 1)}"
     return [

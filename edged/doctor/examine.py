@@ -13,6 +13,7 @@ from edged.client import Client
 from edged.doctor import cluster, home, machine, network, wheel
 from edged.doctor.finding import Finding, Level, worst
 from edged.errors import NoNodeError, UserError
+from edged.roles.ending import last_end
 
 try:
     import resource
@@ -62,7 +63,7 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
         *about_home,
         *about_options,
         *network.judge_network(facts),
-        *cluster.judge_cluster(status, network.speed_of(facts.interfaces)),
+        *cluster.judge_cluster(status, network.speed_of(facts.interfaces), last_end(folder)),
     ]
     return Report(folder, tuple(findings), time.monotonic() - begun)
 

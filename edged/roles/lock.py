@@ -1,4 +1,7 @@
-"""The home's lock: one node per home. Held as long as the process lives, however it ends."""
+"""The home's lock: one node per home. Held as long as the process lives, however it ends.
+
+Whoever has it may say why it ends.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 from pathlib import Path
 
 from edged.errors import ConfigError
+from edged.roles.ending import forget_end, note_end
 from edged.transport.private import private_folder
 
 
@@ -31,6 +35,12 @@ class HomeLock:
             ) from error
         os.truncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
+        self._home = home
+        forget_end(home)
+
+    def ends(self, why: str) -> None:
+        """Leave word of what ends this node, for those who ask when it is gone."""
+        note_end(self._home, why)
 
     def release(self) -> None:
         """Give the lock back."""

@@ -1,11 +1,13 @@
 """One node per home."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from edged.errors import ConfigError
+from edged.roles.ending import FILE_NAME, last_end
 from edged.roles.lock import HomeLock
 
 
@@ -15,6 +17,20 @@ def test_a_second_node_is_told_who_runs_there(tmp_path: Path) -> None:
         HomeLock(tmp_path)
     lock.release()
     HomeLock(tmp_path).release()
+
+
+def test_why_a_node_ended_is_known_until_the_next_one_begins(tmp_path: Path) -> None:
+    assert last_end(tmp_path) == ""
+    lock = HomeLock(tmp_path)
+    lock.ends("the cluster refused\nthis key")
+    lock.release()
+    assert re.fullmatch(
+        r"the last one ended on [\d-]{10} at [\d:]{8}: the cluster refused this key", last_end(tmp_path)
+    )
+    (tmp_path / FILE_NAME).write_text('{"at": 7}')
+    assert last_end(tmp_path) == ""
+    HomeLock(tmp_path).release()
+    assert not (tmp_path / FILE_NAME).exists()
 
 
 def test_the_home_is_made_for_its_user_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from testbed import free_ports
 
+from edged.errors import NoNodeError
 from tests.system.cluster import ENVIRONMENT, Cluster, Node, wait_until
 from tests.system.network import Network, missing
 
@@ -51,6 +52,8 @@ def test_a_copied_home_ends_and_the_first_one_says_where_the_copy_was(fresh: Clu
     fresh.nodes["copy"] = copy
     assert copy.wait(60) == USAGE
     assert "delete identity.json" in copy.logged()
+    with pytest.raises(NoNodeError, match="no node is running.*; the last one ended on .*delete identity.json"):
+        copy.client.ask("status")
     assert reason(first)["reason"] == "twin"
     assert first.running()
 
