@@ -1,98 +1,88 @@
-"""What replicas cost: steps at the interval that the leader chooses against none after the first version.
+"""What replicas cost, at the interval that the leader chooses: the share of the time that copies take from training.
 
-The 15 MB network of ``bench_recovery.py`` on three nodes, drawn without a pause, jobs in turn. A rate is that of all
-steps after the first hundred together, not a median step: copies fall on few steps, and those must count. Per second,
-and per second of processor time of the three nodes, which other work on the machine disturbs less: where no core is
-idle, what goes on behind a copy costs as much as the copy does. Last, how long a copy keeps the compute thread.
+The 15 MB network of ``bench_recovery.py`` on three nodes, drawn without a pause. Two runs of one job differ by more
+than copies cost, so a run is compared with itself: the steps behind every copy (while it is encrypted, sent, taken in,
+digested and written) with as many right before it. What they take longer, divided by the time from one copy to the
+next, is the share. Beside it, how long copies keep the compute thread, as the nodes' journals tell.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-import psutil
-from benchmarking import SCRIPTS, arguments, cluster, compared, report, say
+from benchmarking import SCRIPTS, Limit, NotMeasuredError, arguments, cluster, report_limits, say
+from job_run import JobRun, Told
 
-from edged.cli.demo_nodes import DemoNode, lines_of, run_edged
+from edged.cli.demo_nodes import DemoNode
 from edged.client import Client
 
 JOB = SCRIPTS / "bench_recovery_job.py"
-STEPS, WARM = 700, 100
-NEVER = 2**30
-GOAL = 0.98
+COPIES, QUICK_COPIES = 12, 2
+WARM_STEP = 300
+"""By then the leader has measured what a copy costs, and has chosen."""
+
+LOOKED_AT = 4
+"""The interval divided by this: so many steps behind a copy are compared with as many before it."""
+
+SECONDS = 1200.0
+GOAL = 0.02
+"""Of throughput."""
 
 
-class Rate(NamedTuple):
-    """Steps of one job, its first ones left out, per second and per second of the nodes' processor time."""
-
-    second: float
-    processor_second: float
+def moments(told: Sequence[Told]) -> dict[int, float]:
+    """When each step was told to be done."""
+    return {line["step"]: now for now, line in told if line["event"] == "step"}
 
 
-def processor_seconds(nodes: Sequence[DemoNode]) -> float:
-    """What all nodes have used of the processor since they were started, with the processes that draw their samples."""
-    processes = [psutil.Process(node.process.pid) for node in nodes]
-    times = [each.cpu_times() for process in processes for each in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+def share(nodes: Sequence[DemoNode], copies: int) -> tuple[float, float]:
+    """Of the time of one job, what its copies take; and what they keep a compute thread for.
+
+    Raises ``NotMeasuredError`` if the leader changed its mind about the interval meanwhile.
+    """
+    client = Client(nodes[0].home)
+    with JobRun(nodes[0].home, JOB, {"pause": 0}) as run:
+        run.wait(lambda told: WARM_STEP in moments(told) or None, f"step {WARM_STEP}", SECONDS)
+        every = interval(client)
+        last = WARM_STEP + (copies + 1) * every
+        run.wait(lambda told: last in moments(told) or None, f"step {last}", SECONDS)
+        if interval(client) != every:
+            raise NotMeasuredError(f"the interval was {every} steps, and then {interval(client)}")
+        times = moments(run.told())
+    beside = max(1, every // LOOKED_AT)
+    copied = range(-(-(WARM_STEP + beside) // every) * every, last - beside, every)
+    longer = [times[step + beside] - 2 * times[step] + times[step - beside] for step in copied]
+    usual = (times[last] - times[WARM_STEP]) / (last - WARM_STEP) * every
+    kept = max(map(thread_seconds, nodes)) / usual
+    error = statistics.stdev(longer) / len(longer) ** 0.5 / usual if len(longer) > 1 else float("nan")
+    taken = statistics.fmean(longer) / usual
+    say(f"  {len(longer)} copies, one in {every} steps ({usual:.1f} s): {taken:.2%} (standard error {error:.2%})")
+    return taken, kept
 
 
-def rate(nodes: Sequence[DemoNode], steps: int, *changes: str) -> Rate:
-    """One job. Raises ``SystemExit`` if it fails."""
-    sets = [part for change in ("pause=0", f"steps={steps}", *changes) for part in ("--set", change)]
-    done, begun, busy, ended = 0, 0.0, 0.0, (0.0, 0.0)
-    for event in lines_of(run_edged(["train", str(JOB), "--home", str(nodes[0].home), "--json", *sets])):
-        if event["event"] == "failed":
-            raise SystemExit(f"the benchmark's job failed: {event['reason']}")
-        if event["event"] != "step":
-            continue
-        done += 1
-        if done == WARM:
-            begun, busy = time.perf_counter(), processor_seconds(nodes)
-        elif done == steps:
-            ended = time.perf_counter() - begun, processor_seconds(nodes) - busy
-    return Rate((steps - WARM) / ended[0], (steps - WARM) / ended[1])
+def interval(client: Client) -> int:
+    """Steps from one copy to the next, as the node's leader says."""
+    protection: Mapping[str, int] = client.ask("status")["protection"]
+    return protection["every"]
 
 
-def copies(nodes: Sequence[DemoNode]) -> list[tuple[float, int]]:
-    """Seconds that each copy kept the compute thread, and its bytes, as far as the nodes' journals still know."""
-    events = [line["event"] for node in nodes for line in Client(node.home).stream("events", follow=False)]
-    return [(event["seconds"], event["size_bytes"]) for event in events if event["type"] == "SnapshotTaken"]
+def thread_seconds(node: DemoNode) -> float:
+    """Median seconds that a copy kept a node's compute thread, of those that its journal still knows."""
+    events = [line["event"] for line in Client(node.home).stream("events", follow=False)]
+    return statistics.median(float(event["seconds"]) for event in events if event["type"] == "SnapshotTaken")
 
 
 def main() -> None:
-    """Compare, in turn."""
-    options = arguments(__doc__ or "", rounds=12)
-    steps = 2 * WARM if options.quick else STEPS
-    ours: list[Rate] = []
-    theirs: list[Rate] = []
+    """Measure some jobs, one after the other."""
+    options = arguments(__doc__ or "", rounds=5)
     with cluster([1.0, 1.0, 1.0]) as nodes:
-        for number in range(options.rounds):
-            sides = [(ours, ()), (theirs, (f"replicate_every={NEVER}",))]
-            for rates, changes in sides if number % 2 else reversed(sides):
-                rates.append(rate(nodes, steps, *changes))
-            say(f"round {number + 1}/{options.rounds}: {ours[-1]} against {theirs[-1]}")
-        taken = copies(nodes)
-    milliseconds = statistics.median(1e3 * seconds for seconds, _ in taken)
-    most = max(1e3 * seconds for seconds, _ in taken)
-    say(f"{len(taken)} copies of {max(size for _, size in taken) / 1e6:.1f} MB at most kept a compute thread for")
-    say(f"{milliseconds:.2f} ms (median), {most:.2f} ms at most")
-    comparisons = [
-        compared(
-            f"replicas at the default interval / none, {what}",
-            [getattr(each, name) for each in ours],
-            [getattr(each, name) for each in theirs],
-            goal=GOAL,
-            unit=f"steps/{unit}",
-        )
-        for what, name, unit in (
-            ("throughput", "second", "s"),
-            ("steps per second of processor time", "processor_second", "s"),
-        )
+        found = [share(nodes, QUICK_COPIES if options.quick else COPIES) for _ in range(options.rounds)]
+    taken, kept = zip(*found, strict=True)
+    limits = [
+        Limit("what copies take of the time of training", "of 1", list(taken), GOAL),
+        Limit("the compute thread is kept by them", "of 1", list(kept), GOAL),
     ]
-    report(comparisons, as_json=options.json)
+    report_limits(limits, {}, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ sys.exit(run(sys.argv[1:]))
 """A node whose loop hangs as soon as it is asked for its status."""
 
 
-class Manager:
+class Systemd:
     """Starts a node with a notification socket, and hears what it says, with the moment of each datagram."""
 
     def __init__(self, home: Path, address: str, program: tuple[str, ...] = ("-m", "edged")) -> None:
@@ -89,14 +89,14 @@ class Manager:
 
 
 @pytest.fixture(params=["file", "kernel"])
-def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]:
     address = str(tmp_path / "notify") if request.param == "file" else f"@edged-{uuid.uuid4().hex}"
-    manager = Manager(tmp_path, address)
+    manager = Systemd(tmp_path, address)
     yield manager
     manager.close()
 
 
-def test_a_service_says_when_it_can_be_reached_what_it_does_and_when_it_goes(manager: Manager) -> None:
+def test_a_service_says_when_it_can_be_reached_what_it_does_and_when_it_goes(manager: Systemd) -> None:
     manager.wait_for("READY=1")
     status = Client(manager.home).ask("status")  # at once: that is what it has said
     assert not manager.said("STOPPING=1")
@@ -122,7 +122,7 @@ def test_a_service_says_when_it_can_be_reached_what_it_does_and_when_it_goes(man
 
 
 def test_the_key_of_a_new_home_stays_out_of_the_log_of_a_service(tmp_path: Path) -> None:
-    manager = Manager(tmp_path, str(tmp_path / "notify"))
+    manager = Systemd(tmp_path, str(tmp_path / "notify"))
     try:
         manager.wait_for("READY=1")
         wait_until(lambda: '"event": "ready"' in manager.logged())
@@ -137,7 +137,7 @@ def test_the_key_of_a_new_home_stays_out_of_the_log_of_a_service(tmp_path: Path)
 
 
 def test_a_loop_that_hangs_is_not_heard_of_any_more_and_the_log_says_where_it_hung(tmp_path: Path) -> None:
-    manager = Manager(tmp_path, str(tmp_path / "notify"), program=("-c", HANGING))
+    manager = Systemd(tmp_path, str(tmp_path / "notify"), program=("-c", HANGING))
     try:
         manager.wait_for("READY=1")
         manager.wait_for("WATCHDOG=1", times=2)
@@ -154,7 +154,7 @@ def test_a_loop_that_hangs_is_not_heard_of_any_more_and_the_log_says_where_it_hu
     finally:
         manager.close()
     assert edged("status", home=tmp_path).status == 3
-    again = Manager(tmp_path, str(tmp_path / "notify-2"))
+    again = Systemd(tmp_path, str(tmp_path / "notify-2"))
     try:
         again.wait_for("READY=1")  # what the dead one has left behind is not in the way
     finally:
@@ -163,7 +163,7 @@ def test_a_loop_that_hangs_is_not_heard_of_any_more_and_the_log_says_where_it_hu
 
 def test_a_start_that_is_refused_was_never_ready(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('device = "tpu"\n')
-    manager = Manager(tmp_path, str(tmp_path / "notify"))
+    manager = Systemd(tmp_path, str(tmp_path / "notify"))
     try:
         assert manager.process.wait(PATIENCE_SECONDS) == 2
         assert "config.toml: device" in manager.logged()

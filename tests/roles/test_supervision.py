@@ -26,7 +26,7 @@ SPEC = spec_of()
 PATIENCE_SECONDS = 30.0
 
 
-class Manager:
+class Listener:
     """Hears datagrams without waiting."""
 
     def __init__(self, path: Path) -> None:
@@ -51,14 +51,14 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(tmp_path / "notify")
+def manager(tmp_path: Path) -> Iterator[Listener]:
+    manager = Listener(tmp_path / "notify")
     yield manager
     manager.socket.close()
 
 
 @pytest.fixture
-async def watched(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervision]:
+async def watched(manager: Listener, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervision]:
     monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.02)
     watched = Supervision(Supervisor(str(manager.path), watchdog_seconds=0.2))
     yield watched
@@ -66,7 +66,7 @@ async def watched(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 async def test_a_node_says_that_it_is_ready_what_it_is_about_and_that_it_stops(
-    manager: Manager, watched: Supervision
+    manager: Listener, watched: Supervision
 ) -> None:
     words = ["1 node alive"]
     watched.say(STATUS="waiting for a network")
@@ -92,7 +92,7 @@ async def test_a_node_says_that_it_is_ready_what_it_is_about_and_that_it_stops(
     assert len(manager.listen()) == said
 
 
-async def test_the_watchdog_hears_nothing_while_the_loop_hangs(manager: Manager, watched: Supervision) -> None:
+async def test_the_watchdog_hears_nothing_while_the_loop_hangs(manager: Listener, watched: Supervision) -> None:
     watched.start(lambda: "fine")
     await manager.until(lambda heard: heard.count("WATCHDOG=1") >= 3)
     manager.listen().clear()
@@ -101,7 +101,7 @@ async def test_the_watchdog_hears_nothing_while_the_loop_hangs(manager: Manager,
     await manager.until(lambda heard: heard.count("WATCHDOG=1") >= 3)
 
 
-async def test_it_beats_at_half_the_time_that_it_is_given(manager: Manager, watched: Supervision) -> None:
+async def test_it_beats_at_half_the_time_that_it_is_given(manager: Listener, watched: Supervision) -> None:
     watched.start(lambda: "fine")
     moments: list[float] = []
     while len(moments) < 6:
@@ -126,13 +126,13 @@ async def test_what_was_not_taken_is_said_again(tmp_path: Path, monkeypatch: pyt
     early = Supervision(Supervisor(str(tmp_path / "notify")))
     early.start(lambda: "fine")
     await asyncio.sleep(0.05)
-    manager = Manager(tmp_path / "notify")
+    manager = Listener(tmp_path / "notify")
     await manager.until(lambda heard: heard == ["READY=1\nSTATUS=fine"])
     await early.close()
     manager.socket.close()
 
 
-async def test_a_sentence_that_cannot_be_made_ends_the_node(manager: Manager) -> None:
+async def test_a_sentence_that_cannot_be_made_ends_the_node(manager: Listener) -> None:
     def broken() -> str:
         raise KeyError("no such member")
 
