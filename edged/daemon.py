@@ -134,7 +134,7 @@ def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> NoRet
         if settings.unattended:
             faulthandler.enable()  # a watchdog ends a loop that hangs by SIGABRT: the log is to say where it hung
         with asyncio.Runner(loop_factory=LOOP_FACTORY) as runner:
-            status = runner.run(_run(settings, thread, before_exit))
+            status = runner.run(_run(settings, thread, before_exit, lock))
             thread.stop(THREAD_SECONDS)
             before_exit()
             sys.stdout.flush()
@@ -149,7 +149,7 @@ def run(settings: Settings, before_exit: Callable[[], None] = _nothing) -> NoRet
         gc.freeze()  # else the interpreter looks through all of torch for garbage before it ends: a second or more
 
 
-async def _run(settings: Settings, thread: ComputeThread, before_exit: Callable[[], None]) -> int:
+async def _run(settings: Settings, thread: ComputeThread, before_exit: Callable[[], None], lock: HomeLock) -> int:
     status = 0
     async with AsyncExitStack() as stack:
         daemon = Daemon(settings, thread, before_exit)
@@ -160,6 +160,7 @@ async def _run(settings: Settings, thread: ComputeThread, before_exit: Callable[
             topic_logger("daemon").info("this node has left: %s", reason)
         except BrokenInvariantError as error:  # say why, and let the others recover
             topic_logger("daemon").error("this node broke and stops: %s", error, exc_info=error)
+            lock.ends(f"it broke: {error}")
             status = 1
     return status
 

@@ -154,14 +154,15 @@ def quoted(word: str, *, in_command: bool = False) -> str:
 
 
 def _folders(service: Service) -> str:
-    """Where the node may write. A socket whose path would be too long lies in the temporary folder, for all to see.
+    """Where the node may write: its home, and a temporary folder of its own.
 
-    Nor has the node a temporary folder of its own where its home or its Python lies in the common one.
+    It shares the common ones where its home or its Python lies there; and a socket whose path would be too long does.
     """
     socket = local_socket_path(service.home)
     writes = [service.home] if socket.parent == service.home else [service.home, socket.parent.parent]
-    hidden = any(Path(path).is_relative_to(folder) for path in (service.home, service.python) for folder in TEMPORARY)
-    private = "no" if hidden or len(writes) > 1 else "yes"
+    if any(Path(path).is_relative_to(folder) for path in (service.home, service.python) for folder in TEMPORARY):
+        writes += [Path(folder) for folder in TEMPORARY if Path(folder) not in writes]
+    private = "yes" if len(writes) == 1 else "no"
     return f"ReadWritePaths={' '.join(quoted(str(folder)) for folder in writes)}\nPrivateTmp={private}\n"
 
 

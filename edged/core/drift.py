@@ -19,8 +19,8 @@ from edged.core.situation import LEAST_GAIN, SURE_GAIN
 WARM_SECONDS = 15.0
 """A plan begins with slow computations, and with copies of its layers: its figures are looked at after so long."""
 
-STEADY_SECONDS, MOST_STEADY_SECONDS = 3.0, 12.0
-"""A drift has lasted so long before it counts: twice as long every time that the same figure was asked about."""
+STEADY_SECONDS = (3.0, 6.0, 12.0)
+"""A drift has lasted so long before it counts: the longer, the more often the same figure was asked about before."""
 
 LOOK_SECONDS = 0.5
 """Figures are looked at so often; they come once a second."""
@@ -136,7 +136,7 @@ class Drift:
         """The figures that have stayed far for long enough."""
 
         def steady(subject: Subject) -> float:
-            return min(STEADY_SECONDS * 2.0 ** self._questions[subject], MOST_STEADY_SECONDS)
+            return STEADY_SECONDS[min(self._questions[subject], len(STEADY_SECONDS) - 1)]
 
         return [subject for subject, since in self._since.items() if now - since >= steady(subject)]
 
@@ -159,7 +159,7 @@ class Drift:
         moved = {subject: _distance(then[subject], now[subject], subject) for subject in sorted(then.keys() & now)}
         if max(moved.values(), default=0.0) < CREEP:
             return {}
-        slow = {subject for subject, far in moved.items() if subject[0] == "speed" and far > 1.0}
+        slow = {each for each, far in moved.items() if each[0] == "speed" and far > 1.0 and now[each] > then[each]}
         # who is slow answers late, so that its links seem to be slow, too
         kind, node, peer = subject = max(slow or moved, key=moved.__getitem__)
         return dict.fromkeys((node, peer), _WORDS[kind][now[subject] > then[subject]])

@@ -293,7 +293,7 @@ class HeldFound:
 
 @dataclass(frozen=True, slots=True)
 class ProgramLoaded:
-    """The program that was found is loaded and checked, or was refused: from now on it holds up no plan."""
+    """The program that was found is loaded and checked: layers of it can be built at once."""
 
     job: JobId
 

@@ -105,6 +105,7 @@ class Migration:
 
     def check(self) -> None:
         """Assert that a preparation is either asking, building or judged."""
+        assert self._loading <= self.programs, "only what was found is loaded"
         preparation = self.preparation
         if preparation is None:
             return

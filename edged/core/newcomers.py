@@ -71,9 +71,8 @@ class Newcomers:
         self._ask_at = {process: now + REPEAT_SECONDS if at <= now else at for process, at in due.items()}
         return [node for (node, _), at in due.items() if at <= now]
 
-    def worth_asking(self, members: Iterable[MemberRecord], now: float) -> bool:
+    def worth_asking(self, members: Iterable[MemberRecord]) -> bool:
         """Whether ``members``, who could all take part, include one that was not considered yet; now it is."""
-        self.settle(now)
         processes = _processes(members)
         if not self._settled or processes <= self._considered:
             return False

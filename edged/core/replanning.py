@@ -62,7 +62,7 @@ class Replanning(Founding):
         if self._trial is not None:
             return effects
         drifted = self._drift.is_due(now) and self._drift.is_worth_asking(self._levels(able), now)
-        self._welcoming = self._newcomers.worth_asking(able, now)
+        self._welcoming = self._newcomers.worth_asking(able)
         if not (self._welcoming or drifted):
             return effects
         sure = self._drift.asked(self._levels(able), now)

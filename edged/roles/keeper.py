@@ -124,7 +124,12 @@ class Keeper:
                 program = each.program is not None
                 self._post(HeldFound(each.job, each.holdings, program=program, data=False, spec=spec))
             if each.program is not None:
-                self._worker.load_program(each.job, each.program, partial(self._post, ProgramLoaded(each.job)))
+                self._worker.load_program(each.job, each.program, partial(self._loaded, each.job))
+
+    def _loaded(self, job: JobId) -> None:
+        """The program that lay on the disk was loaded, or refused: then no plan is to be changed for this node."""
+        if self._worker.program(job) is not None:
+            self._post(ProgramLoaded(job))
 
     async def finish(self) -> None:
         """Wait until all that was to be stored is on the disk, or was refused; no longer than a slow disk takes."""

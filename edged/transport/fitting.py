@@ -39,7 +39,7 @@ TELLING_BYTES = 1 << 12
 """Smaller parcels take what their start-up takes, on every link that is worth training over."""
 
 FEW = 4
-"""Fewer parcels that are not small tell nothing: one is late for many reasons."""
+"""Before so many parcels that are not small have gone, nothing is told: one is late for many reasons."""
 
 QUEUED_BYTES = 1 << 16
 """Smaller parcels that follow each other are acknowledged together: their distance tells nothing."""
@@ -127,10 +127,11 @@ def _recent(times: Iterable[_Time], newest: float) -> list[_Time]:
 
 def _slope(times: list[_Time]) -> float | None:
     """Return seconds per byte; ``None`` without two sizes, where all are small, or where noise could look the same."""
-    if all(each.size < TELLING_BYTES for each in times):
-        return None
     slope = _middle(
-        (b.seconds - a.seconds) / (b.size - a.size) for a in times for b in times if b.size >= UNLIKE * max(a.size, 1)
+        (b.seconds - a.seconds) / (b.size - a.size)
+        for a in times
+        for b in times
+        if b.size >= max(UNLIKE * a.size, TELLING_BYTES)
     )
     if slope is None:
         return None

@@ -148,6 +148,12 @@ def test_a_socket_in_the_temporary_folder_is_not_hidden(monkeypatch: pytest.Monk
     assert "PrivateTmp=yes" in Systemd().text(PI)
 
 
+@pytest.mark.parametrize(("home", "python"), [("/tmp/pi", "/usr/bin/python3"), ("/srv/pi", "/var/tmp/venv/bin/python")])
+def test_a_home_or_a_python_in_the_temporary_folder_is_not_hidden(home: str, python: str) -> None:
+    text = Systemd().text(Service(Path(home), "edged", False, "pi", python))
+    assert f"ReadWritePaths={home} /tmp /var/tmp\nPrivateTmp=no\n" in text
+
+
 @pytest.mark.parametrize(
     ("home", "name"),
     [("/data/edged", "edged"), ("/data/b", "edged-b"), ("/data/my node!", "edged-my-node"), ("/data/.x", "edged-x"),

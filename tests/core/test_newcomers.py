@@ -11,26 +11,31 @@ def settled(*nodes):
     return newcomers
 
 
+def worth_asking(newcomers, members, now):
+    newcomers.settle(now)
+    return newcomers.worth_asking(members)
+
+
 def test_nobody_is_considered_before_the_plan_has_settled():
     newcomers = settled(A)
     assert newcomers.deadline() == SETTLED_SECONDS
-    assert not newcomers.worth_asking([member(A), member(B)], SETTLED_SECONDS - 0.1)
-    assert newcomers.worth_asking([member(A), member(B)], SETTLED_SECONDS)
+    assert not worth_asking(newcomers, [member(A), member(B)], SETTLED_SECONDS - 0.1)
+    assert worth_asking(newcomers, [member(A), member(B)], SETTLED_SECONDS)
     assert newcomers.deadline() is None
 
 
 def test_each_process_is_considered_once():
     newcomers = settled(A)
-    assert newcomers.worth_asking([member(A), member(B)], 9.0)
-    assert not newcomers.worth_asking([member(A), member(B)], 10.0)
-    assert newcomers.worth_asking([member(B), member(C)], 11.0)
-    assert not newcomers.worth_asking([member(A)], 12.0)
-    assert newcomers.worth_asking([member(A), member(B, boot=2)], 13.0)
+    assert worth_asking(newcomers, [member(A), member(B)], 9.0)
+    assert not worth_asking(newcomers, [member(A), member(B)], 10.0)
+    assert worth_asking(newcomers, [member(B), member(C)], 11.0)
+    assert not worth_asking(newcomers, [member(A)], 12.0)
+    assert worth_asking(newcomers, [member(A), member(B, boot=2)], 13.0)
 
 
 def test_who_was_there_when_the_plan_was_made_is_no_newcomer():
     newcomers = settled(A, B)
-    assert not newcomers.worth_asking([member(A), member(B)], 9.0)
+    assert not worth_asking(newcomers, [member(A), member(B)], 9.0)
     newcomers.running(9.0)
     assert newcomers.deadline() is None
 
@@ -50,4 +55,4 @@ def test_members_without_layers_are_asked_to_learn_until_they_have():
 
 
 def test_without_a_plan_nobody_is_asked():
-    assert not Newcomers().worth_asking([member(A)], 99.0)
+    assert not worth_asking(Newcomers(), [member(A)], 99.0)

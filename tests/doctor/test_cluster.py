@@ -29,6 +29,13 @@ def test_where_no_node_runs_that_is_all_there_is_to_say() -> None:
     assert findings["node"].what.endswith(f"; this edged speaks protocol {PROTOCOL_VERSION}")
 
 
+def test_what_ended_the_last_node_is_a_warning_with_what_to_do() -> None:
+    (finding,) = judge_cluster(None, FAST, "the last one ended on a day: it broke")
+    assert (finding.id, finding.level) == ("node", Level.WARNING)
+    assert finding.what.endswith("; the last one ended on a day: it broke")
+    assert "edged join" in finding.remedy
+
+
 def test_a_cluster_in_order() -> None:
     findings = found({**status(4), "traffic": traffic(2e6), "unmet": []})
     assert {each.level for each in findings.values()} == {Level.OK}

@@ -66,11 +66,13 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, args=(client,), daemon=True)
         self._thread.start()
 
-    def wait(self, kind: str, number: int = 1, seconds: float = PATIENCE_SECONDS) -> tuple[float, dict[str, Any]]:
-        """The ``number``-th event of a kind, and when it came; fails if the job ends before."""
+    def wait(
+        self, kind: str, number: int = 1, seconds: float = PATIENCE_SECONDS, *, since: float = 0.0
+    ) -> tuple[float, dict[str, Any]]:
+        """The ``number``-th event of a kind that came ``since`` then, and when; fails if the job ends before."""
 
         def found() -> list[tuple[float, dict[str, Any]]]:
-            return [event for event in self.events if event[1]["event"] == kind]
+            return [event for event in self.events if event[1]["event"] == kind and event[0] >= since]
 
         with self._news:
             self._news.wait_for(lambda: len(found()) >= number or self._over, seconds)

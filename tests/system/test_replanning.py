@@ -45,9 +45,9 @@ def plans(job: Follower) -> list[dict[str, Any]]:
 def settled(job: Follower) -> None:
     """Waits till the plan has been looked at by what was measured at work: calibrations are of moments."""
     job.wait("decision", seconds=SECONDS)
-    decisions = [event for _, event in job.events if event["event"] == "decision"]
-    if changes := sum(event["changes"] for event in decisions):
-        job.wait("recovery", changes, SECONDS)
+    decided = [at for at, event in job.events if event["event"] == "decision" and event["changes"]]
+    if decided:
+        job.wait("recovery", seconds=SECONDS, since=decided[-1])
 
 
 def speed_of(node: Node, name: str) -> float:
@@ -70,7 +70,7 @@ def test_a_node_that_slows_down_in_mid_run_gets_fewer_layers(fresh: Cluster, fig
             known += 1
             if layers_of(newest, victim) < layers_of(plan, victim):
                 break
-        _, event = job.wait("recovery", known - 1, SECONDS)
+        _, event = job.wait("recovery", seconds=SECONDS, since=at)
         figure.append(f"{victim} was slowed down: {event['text']}: {at - slowed:.1f} s after")
         assert event["cause"] == "slow", event
         assert speed_of(source, victim) > calm
@@ -93,5 +93,5 @@ def test_a_node_that_joins_in_mid_run_is_used(fresh: Cluster, figure: list[str])
         at, plan = job.wait("plan", number, SECONDS)
     assert begun < at
     figure.append(f"{plan['reason']}: {at - ready:.1f} s after the new node was ready")
-    job.wait("recovery", number - 1, SECONDS)  # from then on, the weights are made by that plan
+    job.wait("recovery", seconds=SECONDS, since=at)  # from then on, the weights are made by that plan
     expect_equal_weights(job, source)

@@ -513,6 +513,8 @@ async def test_a_node_on_any_ports_has_those_of_before_when_it_is_started_again(
         before = ports_of(node)
     async with running(build(home=tmp_path)) as (again,):
         assert ports_of(again) == before
+    async with running(build(home=tmp_path / "other")) as (node,):
+        assert read_ports(tmp_path / "other") == ports_of(node)
 
 
 async def test_a_port_of_before_that_is_taken_is_replaced_and_the_new_one_remembered(tmp_path):
