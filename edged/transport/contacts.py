@@ -114,6 +114,14 @@ def knocking_twin(where: str) -> str:
     )
 
 
+def copied(name: str, where: str) -> str:
+    """Told by the node that has dialled the copy of a member."""
+    return (
+        f"a second node with the identity of {name} runs at {where}, while {name} is there: one home is a copy of the "
+        "other; delete identity.json in the copy to make it a node of its own"
+    )
+
+
 def announced_twice() -> str:
     """Somebody else answers on mDNS to this node's name, which holds its identity and port."""
     return (

@@ -133,19 +133,24 @@ def judge(
     """Whether a joiner is who it seems: not this very process, and not a second one with an id that is in use.
 
     ``known`` is the newest record of the joiner's id. A restart raises the boot counter; the same counter elsewhere,
-    or a lower one, is a copied home.
+    or a lower one, is a copied home (a higher one, too, where the known process is still there: ``succession.py``).
     """
     joiner = knock.record
     if joiner.node == own.node:
-        return (Verdict.YOURSELF, "") if knock.nonce in own_nonces else (Verdict.TWIN, _twin(own))
-    if known is not None:
-        moved = (known.control_port, known.bulk_port) != (joiner.control_port, joiner.bulk_port)
-        if joiner.boot < known.boot or (joiner.boot == known.boot and moved):
-            return Verdict.TWIN, _twin(known)
+        return (Verdict.YOURSELF, "") if knock.nonce in own_nonces else (Verdict.TWIN, already_runs(own))
+    if known is not None and is_twin(joiner, known):
+        return Verdict.TWIN, already_runs(known)
     return Verdict.WELCOME, ""
 
 
-def _twin(known: MemberRecord) -> str:
+def is_twin(joiner: MemberRecord, known: MemberRecord) -> bool:
+    """Whether the records alone show that ``joiner`` is not the process that is ``known``, nor one started later."""
+    moved = (known.control_port, known.bulk_port) != (joiner.control_port, joiner.bulk_port)
+    return joiner.boot < known.boot or (joiner.boot == known.boot and moved)
+
+
+def already_runs(known: MemberRecord) -> str:
+    """Told to a process by whoever knows another one with its identity."""
     where = f"{known.addresses[0] if known.addresses else '?'}:{known.door_port}"
     return (
         f"node {known.node} ({known.name}) already runs at {where}; if this home is a copy of another device's, "
@@ -165,15 +170,18 @@ class Door:
         *,
         own_record: Callable[[], MemberRecord],
         judge: Callable[[Knock], tuple[Verdict, str]],
-        welcome: Callable[[MemberRecord], None],
+        admit: Callable[[MemberRecord, Callable[[Verdict, str], None]], None],
     ) -> None:
-        """Open. ``judge`` says ``WELCOME``, or what else and why; ``welcome`` is told of whom the door admitted."""
+        """Open. ``judge`` says ``WELCOME``, or what else and why.
+
+        ``admit`` is told of who has proved the key, and says the same, at once or within ``ANSWER_SECONDS``.
+        """
         self._key = key
         self._cluster = cluster
         self._protocol = protocol
         self._own_record = own_record
         self._judge = judge
-        self._welcome = welcome
+        self._admit = admit
         self._challenges: OrderedDict[bytes, bytes] = OrderedDict()
         self._counts: OrderedDict[bytes, int] = OrderedDict()
         self._allowance = BURST
@@ -198,6 +206,10 @@ class Door:
         except MalformedError:
             self.dropped += 1
             return
+        if answer is not None:
+            self._send(caller, answer)
+
+    def _send(self, caller: bytes, answer: Answer) -> None:
         self._pump.send([caller, pack_door(answer, self._protocol)])
 
     def _allows(self, caller: bytes) -> bool:
@@ -215,7 +227,8 @@ class Door:
         self._allowance -= 1.0
         return True
 
-    def _answer(self, caller: bytes, user: object, knock: Knock) -> Answer:
+    def _answer(self, caller: bytes, user: object, knock: Knock) -> Answer | None:
+        """What to say now; nothing where it is not known yet whether to admit."""
         own = self._own_record()
         joiner = knock.record
         if joiner.node != user or not sound_record(joiner) or len(knock.nonce) != NONCE_BYTES:
@@ -230,14 +243,18 @@ class Door:
             wanted = self._key.proof(b"joiner", joiner.public_key, own.public_key, knock.nonce + nonce)
             if not equal(knock.proof, wanted):
                 return Answer(Verdict.REFUSED, "the cluster key does not match", b"", b"", None)
-            self._welcome(joiner)
-            return Answer(Verdict.WELCOME, "", b"", b"", own)
+            self._admit(joiner, lambda verdict, reason: self._conclude(caller, verdict, reason))
+            return None
         nonce = secrets.token_bytes(NONCE_BYTES)
         self._challenges[caller] = nonce
         while len(self._challenges) > CALLERS:
             self._challenges.popitem(last=False)
         proof = self._key.proof(b"keeper", joiner.public_key, own.public_key, knock.nonce + nonce)
         return Answer(Verdict.CHALLENGE, "", nonce, proof, own)
+
+    def _conclude(self, caller: bytes, verdict: Verdict, reason: str) -> None:
+        own = self._own_record() if verdict is Verdict.WELCOME else None
+        self._send(caller, Answer(verdict, reason, b"", b"", own))
 
 
 def _other_cluster(own: str, asked: str) -> str:

@@ -22,6 +22,7 @@ from edged.transport.contacts import (
     Contacts,
     Reason,
     Unmet,
+    copied,
     deaf,
     knocking_twin,
     nobody,
@@ -30,7 +31,7 @@ from edged.transport.contacts import (
     unreachable,
 )
 from edged.transport.discovery import Announcement, Discovery
-from edged.transport.door import Door, Knock, Verdict, judge
+from edged.transport.door import Door, Knock, Verdict, already_runs, is_twin, judge
 from edged.transport.identity import Identity
 from edged.transport.interfaces import is_loopback
 from edged.transport.knocking import Finding, Finished, Knocking, new_nonce
@@ -39,6 +40,7 @@ from edged.transport.probe import reach
 from edged.transport.search import Address, Hint, Search, read_peers
 from edged.transport.security import parse_token, read_cluster_key, retire_cluster_key, write_cluster_key
 from edged.transport.sockets import DOOR_KIND, Context, bound_router
+from edged.transport.succession import Succession
 
 NONCES = 64
 REOPEN_SECONDS = 0.02
@@ -104,6 +106,7 @@ class Entrance:
         self._twins: dict[str, asyncio.TimerHandle] = {}
         self._unexplained: dict[str, Finished] = {}
         self._nonces: deque[bytes] = deque(maxlen=NONCES)
+        self._succession = Succession(self._knock)
         self._discovery: Discovery | None = None
         self._door: Door | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,6 +135,7 @@ class Entrance:
     async def close(self) -> None:
         """Shut the door, stop looking."""
         await self.search.close()
+        self._succession.close()
         for twin in self._twins.values():
             twin.cancel()
         for task in self._tasks:
@@ -185,7 +189,7 @@ class Entrance:
             self._protocol,
             own_record=self._around.own_record,
             judge=self._judge,
-            welcome=self._meet,
+            admit=self._admit,
         )
         return bound
 
@@ -234,13 +238,34 @@ class Entrance:
             self._twin_knocked(where)
         return verdict
 
+    def _admit(self, record: MemberRecord, told: Callable[[Verdict, str], None]) -> None:
+        """Meet who has proved the key; but first ask a process that it says to follow, if that seems to be there."""
+        known = self._around.newest.get(record.node)
+        if known is None or record.boot <= known.boot or not self._around.content(record.node):
+            self._meet(record)
+            told(Verdict.WELCOME, "")
+            return
+
+        def answered(there: bool) -> None:  # noqa: FBT001 - a fact
+            newest = self._around.newest.get(record.node, known)
+            if there or is_twin(record, newest):
+                told(Verdict.TWIN, already_runs(newest))
+            else:
+                self._meet(record)
+                told(Verdict.WELCOME, "")
+
+        self._succession.ask(known, answered)
+
     def _twin_knocked(self, where: str) -> None:
         """It is there as long as it goes on knocking, which is never less than every few seconds."""
-        self.contacts.add(Unmet(Reason.TWIN, where, knocking_twin(where)))
-        self._notices.add("copy", where, knocking_twin(where))
+        self._copy_found(where, knocking_twin(where))
         if where in self._twins:
             self._twins.pop(where).cancel()
         self._twins[where] = asyncio.get_running_loop().call_later(TWIN_SECONDS, self._forget_twin, where)
+
+    def _copy_found(self, where: str, text: str) -> None:
+        self.contacts.add(Unmet(Reason.TWIN, where, text))
+        self._notices.add("copy", where, text)
 
     def _forget_twin(self, where: str) -> None:
         del self._twins[where]
@@ -267,13 +292,20 @@ class Entrance:
         where = f"{finished.address[0]}:{finished.address[1]}"
         self._unexplained.pop(where, None)
         if finished.finding is Finding.MET and finished.record is not None:
-            self.contacts.settle(where)
-            self._meet(finished.record)
+            record = finished.record
+            self._admit(record, lambda verdict, _: self._admitted(record, where, verdict))
         elif finished.finding is Finding.UNREACHABLE:
             self._unexplained[where] = finished
             self._start(self._explain(finished, where))
         elif finished.finding is not Finding.MYSELF:
             self._miss(REASONS[finished.finding], where, finished.reason)
+
+    def _admitted(self, record: MemberRecord, where: str, verdict: Verdict) -> None:
+        """Whom this node had dialled: a member, or the copy of one."""
+        if verdict is Verdict.WELCOME:
+            self.contacts.settle(where)
+        else:
+            self._copy_found(where, copied(record.name, where))
 
     async def _explain(self, finished: Finished, where: str) -> None:
         """Why a door lets nobody in: a plain connect shows more than a handshake that fails."""

@@ -58,6 +58,25 @@ def test_a_copied_home_ends_and_the_first_one_says_where_the_copy_was(fresh: Clu
     assert first.running()
 
 
+def test_a_copied_home_that_meets_another_member_first_ends_and_pushes_nobody_out(fresh: Cluster) -> None:
+    """Its boot counter is one higher than the original's, as if that had been started anew."""
+    first, second = fresh.start("a", "b")
+    fresh.settle()
+    (fresh.folder / "copy").mkdir()
+    for name in ("identity.json", "cluster.key", "peers.json", "ports.json"):
+        shutil.copy(second.home / name, fresh.folder / "copy" / name)
+    copy = Node(fresh.folder / "copy", fresh.key, [*LOCAL, "--seed", first.address])
+    fresh.nodes["copy"] = copy
+    assert copy.wait(60) == USAGE
+    assert "delete identity.json" in copy.logged()
+    assert f"already runs at {second.address}" in copy.logged()
+    for node in (first, second):
+        assert node.alive() == {"a", "b"}
+        journal = (node.home / "journal" / "journal-0.jsonl").read_text(encoding="utf-8")
+        assert "joined" in journal, "what became of members is in there"
+        assert "started anew" not in journal
+
+
 @pytest.mark.root
 @pytest.mark.skipif(shutil.which("iptables") is None, reason="needs iptables to drop packets")
 def test_blocked_multicast_is_told_by_the_node_and_found_by_the_doctor(stack: ExitStack, tmp_path: Path) -> None:

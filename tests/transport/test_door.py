@@ -1,6 +1,7 @@
 import asyncio
 import dataclasses
 import secrets
+import socket
 
 import pytest
 
@@ -19,7 +20,8 @@ from edged.transport.door import (
     unpack_knock,
 )
 from edged.transport.identity import new_identity
-from tests.transport.nodes import build, door_of, exchange, message, met, next_of, running, until
+from tests.transport.doors import free_door
+from tests.transport.nodes import admit_stranger, build, door_of, exchange, message, met, next_of, running, until
 
 
 async def test_both_sides_learn_the_others_record():
@@ -71,6 +73,74 @@ async def test_a_copied_home_is_refused_by_a_third_node():
         async with running(build(identity=identity, seeds=[door_of(keeper)], on_notice=notices.append)):
             await until(lambda: notices)
         assert notices[0].kind == "twin"
+
+
+async def test_a_copied_home_is_refused_by_a_third_node_that_still_reaches_the_original():
+    """A copy's counter is that of the home, one higher: a restart looks the same, but for who answers."""
+    identity = new_identity(boot=4)
+    copy = dataclasses.replace(identity, boot=5)
+    async with (
+        running(build()) as (keeper,),
+        running(build(identity=identity, seeds=[door_of(keeper)])) as (first,),
+    ):
+        await met(keeper, first)
+        await met(first, keeper)
+        await exchange(first, keeper)
+        notices = []
+        async with running(build(identity=copy, seeds=[door_of(keeper)], on_notice=notices.append)) as (second,):
+            await until(lambda: notices)
+            assert not second._peers
+        assert (notices[0].kind, door_of(first)[1]) == (
+            "twin",
+            int(notices[0].text.split(" runs at 127.0.0.1:")[1][:5]),
+        )
+        assert keeper._peers[identity.node].record == first.own_record()
+        await exchange(keeper, first)
+
+
+async def test_a_copied_home_that_is_dialled_is_not_met_and_named():
+    identity = new_identity(boot=4)
+    copy = dataclasses.replace(identity, boot=5)
+    notices = []
+    async with (
+        running(build("first", identity=identity), build("copy", identity=copy)) as (first, second),
+        running(build(seeds=[door_of(second)], on_notice=notices.append)) as (keeper,),
+    ):
+        keeper.admit(first.own_record())
+        await until(lambda: notices)
+        assert notices[0].kind == "copy"
+        assert "the identity of copy runs at" in notices[0].text
+        assert keeper._peers[identity.node].record == first.own_record()
+
+
+@pytest.mark.parametrize("backlog", [0, 8], ids=["gone", "hung"])
+async def test_a_process_that_does_not_answer_is_followed_by_the_next(monkeypatch, backlog):
+    """Nothing listens where it was; or the system still accepts connections for a process that was stopped."""
+    monkeypatch.setattr("edged.transport.succession.ANSWER_SECONDS", 1.0)
+    identity = new_identity(boot=4)
+    async with running(build()) as (keeper,):
+        record = await admit_stranger(keeper, identity)
+        with socket.socket() as old:
+            if backlog:
+                old.bind(free_door())
+                old.listen(backlog)
+                keeper.admit(dataclasses.replace(record, door_port=old.getsockname()[1]))
+            again = dataclasses.replace(identity, boot=5)
+            async with running(build(identity=again, seeds=[door_of(keeper)])) as (second,):
+                await met(second, keeper)
+                await exchange(second, keeper)
+
+
+async def test_of_two_copies_of_a_node_that_is_gone_one_gets_in():
+    identity = new_identity(boot=4)
+    copy = dataclasses.replace(identity, boot=5)
+    async with running(build()) as (keeper,):
+        await admit_stranger(keeper, identity)
+        notices = []
+        both = [build(identity=copy, seeds=[door_of(keeper)], on_notice=notices.append) for _ in range(2)]
+        async with running(*both):
+            await until(lambda: notices and sum(bool(node._peers) for node in both) == 1)
+            assert {notice.kind for notice in notices} == {"twin"}
 
 
 async def test_a_restart_is_not_taken_for_a_twin():
