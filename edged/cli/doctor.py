@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edged.cli.options import HomeOption, JsonOption, home, print_json
+from edged.cli.options import HomeOption, JsonOption, hide_key, home, print_json
 
 if TYPE_CHECKING:
     from edged.doctor.examine import Report
@@ -24,16 +25,28 @@ def doctor(
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Ask about this address; default: the home's.")
     ] = None,
+    cluster: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the cluster to join.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Try the doors of others with this key; default: the home's.")
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file that holds the token.")] = None,
+    seed: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="A node whose door is tried; repeatable.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check this device and its network.
 
-    Each finding says what is, why it matters, and the command that mends it. Status 1 if one is a problem.
+    Each finding says what is, why it matters, and the command that mends it. Status 1 if one is a problem. Where no
+    node runs, it tries the doors of others, with the options of `edged join`, and joins nobody.
     """
     from edged.doctor.examine import examine
     from edged.doctor.finding import Level
 
-    report = examine(home(home_flag), {"listen": listen}, os.environ)
+    if key:
+        hide_key(key)
+    flags = {"listen": listen, "cluster": cluster, "key": key, "key-file": key_file, "seed": seed or None}
+    report = examine(home(home_flag), flags, os.environ)
     if as_json:
         print_json(_document(report))
     else:

@@ -18,7 +18,7 @@ import typer
 
 from edged.cli.completion import one_of
 from edged.cli.keys import join_line, own_address
-from edged.cli.options import HomeOption, JsonOption, can_draw, home, print_json
+from edged.cli.options import HomeOption, JsonOption, can_draw, hide_key, home, print_json
 from edged.config import Setting, Settings, resolve, settings
 from edged.telemetry.logs import LOG_NAME
 
@@ -121,7 +121,7 @@ def join(
     }
     chosen = settings(home(home_flag), flags, os.environ)
     if key:
-        _hide(key)
+        hide_key(key)
     os.environ.pop("EDGED_KEY", None)  # the feeder, which runs the user's code, is not to inherit it
     if leave_at_eof:
         Thread(target=_leave_at_eof, name="starter", daemon=True).start()
@@ -138,18 +138,6 @@ def join(
             print(f"edged: this node has left; its log is {chosen.home / LOG_NAME}", file=sys.stderr, flush=True)
 
         daemon.run(chosen, bid_farewell)
-
-
-def _hide(key: str) -> None:
-    """Begin again, in the same process, with the key as a variable, which is for the eyes of this user only.
-
-    Arguments may be read by everyone on the device for as long as the node runs.
-    """
-    rest = iter(sys.orig_argv[1:])
-    kept = [part for part in rest if not (part.startswith("--key=") or (part == "--key" and next(rest, "")))]
-    if len(kept) < len(sys.orig_argv) - 1:
-        os.environ["EDGED_KEY"] = key
-        os.execv(sys.executable, [sys.orig_argv[0], *kept])  # noqa: S606 -- itself
 
 
 def _leave_at_eof() -> None:

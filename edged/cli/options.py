@@ -49,3 +49,15 @@ def _known_to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_known_to_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def hide_key(key: str) -> None:
+    """Begin again, in the same process, with the key as a variable, which is for the eyes of this user only.
+
+    Arguments may be read by everyone on the device for as long as this process runs.
+    """
+    rest = iter(sys.orig_argv[1:])
+    kept = [part for part in rest if not (part.startswith("--key=") or (part == "--key" and next(rest, "")))]
+    if len(kept) < len(sys.orig_argv) - 1:
+        os.environ["EDGED_KEY"] = key
+        os.execv(sys.executable, [sys.orig_argv[0], *kept])  # noqa: S606 -- itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edged.client import Client
-from edged.doctor import cluster, home, machine, network, wheel
+from edged.config import Settings
+from edged.doctor import cluster, home, machine, network, others, wheel
 from edged.doctor.finding import Finding, Level, worst
 from edged.errors import NoNodeError, UserError
 from edged.roles.ending import last_end
@@ -45,13 +47,7 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
     chosen, about_options = home.read_options(folder, flags, environment)
     about_home = home.judge_home(home.measure_home(folder))
     status = _status(folder)
-    facts = network.measure_network(
-        folder,
-        chosen.listen if chosen else EVERYWHERE,
-        discovery=chosen.discovery if chosen else True,
-        seeds=bool(chosen and chosen.seeds),
-        running=status is not None,
-    )
+    facts, seen = asyncio.run(_look_around(folder, chosen, running=status is not None))
     findings = [
         wheel.judge_python(sys.version_info[:3], at),
         *wheel.judge_torch(child.facts(), at),
@@ -63,9 +59,25 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
         *about_home,
         *about_options,
         *network.judge_network(facts),
+        *(others.judge_others(seen) if seen is not None else ()),
         *cluster.judge_cluster(status, network.speed_of(facts.interfaces), last_end(folder)),
     ]
     return Report(folder, tuple(findings), time.monotonic() - begun)
+
+
+async def _look_around(
+    folder: Path, chosen: Settings | None, *, running: bool
+) -> tuple[network.NetworkFacts, others.OthersFacts | None]:
+    """The network, and who is in it, at once; but a node that runs here knows the others better."""
+    if chosen is None:
+        return await network.measure_network(folder, EVERYWHERE, discovery=True, seeds=False, running=running), None
+    seeds, discovery = chosen.seeds, chosen.discovery
+    measuring = network.measure_network(folder, chosen.listen, discovery=discovery, seeds=bool(seeds), running=running)
+    if running:
+        return await measuring, None
+    addresses = network.own_addresses(chosen.listen[0])
+    looking = others.measure_others(folder, chosen.key, chosen.cluster, addresses, seeds, discovery=discovery)
+    return await asyncio.gather(measuring, looking)
 
 
 def _status(folder: Path) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import socket
@@ -55,14 +54,14 @@ class NetworkFacts:
     chain: str = USUAL_CHAIN
 
 
-def measure_network(
+async def measure_network(
     home: Path, listen: tuple[str, int], *, discovery: bool, seeds: bool, running: bool
 ) -> NetworkFacts:
     """Look, and send a little by multicast; three seconds at most. ``running``: a node of this home has its ports."""
-    addresses = [each for each in reachable_addresses(listen[0]) if ":" not in each]
+    addresses = own_addresses(listen[0])
     return NetworkFacts(
         interfaces=survey(),
-        echoes=asyncio.run(echoes(addresses, ECHO_SECONDS)) if discovery else {},
+        echoes=await echoes(addresses, ECHO_SECONDS) if discovery else {},
         discovery=discovery,
         seeds=seeds,
         listen=listen,
@@ -71,6 +70,11 @@ def measure_network(
         firewall=firewall(),
         chain=input_chain(),
     )
+
+
+def own_addresses(host: str) -> list[str]:
+    """Where a node that listens on ``host`` hears others by multicast."""
+    return [each for each in reachable_addresses(host) if ":" not in each]
 
 
 def taken_ports(host: str, first: int) -> tuple[tuple[int, str], ...]:

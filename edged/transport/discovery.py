@@ -45,12 +45,15 @@ class Discovery:
         gone: Callable[[Announcement], None],
         impossible: Callable[[Reason, str], None],
         service: str = SERVICE,
+        *,
+        announces: bool = True,
     ) -> None:
         """Nothing is sent yet.
 
         ``heard`` is called in the loop, also for other clusters and versions, and for what this node says itself:
         what it sends comes back where multicast works. ``gone`` is called when one of them is withdrawn or out of
         date; ``impossible`` is told why mDNS does not work here. ``service``: another than edged's own, for trials.
+        Without ``announces`` it only listens.
         """
         self._own = own
         self._heard = heard
@@ -60,6 +63,7 @@ class Discovery:
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._service = service
+        self._announces = announces
         self._info = announced(own, service)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,7 +75,8 @@ class Discovery:
         try:
             self._zeroconf = AsyncZeroconf(interfaces=list(self._own.addresses), ip_version=IPVersion.V4Only)
             self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, self._service, handlers=[self._changed])
-            await self._zeroconf.async_register_service(self._info)
+            if self._announces:
+                await self._zeroconf.async_register_service(self._info)
         except NonUniqueNameException:
             self._impossible(Reason.TWIN, announced_twice())
         except (OSError, ZeroconfError) as problem:

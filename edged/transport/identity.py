@@ -16,7 +16,7 @@ from zmq.utils import z85
 
 from edged.core.ids import NodeId
 from edged.errors import UNREADABLE, ConfigError
-from edged.transport.private import read_private, write_private
+from edged.transport.private import look_at_private, read_private, write_private
 
 FILE_NAME = "identity.json"
 KEY_LENGTH = 40
@@ -66,6 +66,15 @@ def load_identity(home: Path) -> Identity:
     document = {"secret_key": identity.secret_key, "boot": identity.boot}
     write_private(path, json.dumps(document).encode() + b"\n")
     return identity
+
+
+def look_at_node(home: Path) -> str:
+    """The id of this home's node, which neither counts as a start nor changes anything; empty if it cannot be read."""
+    try:
+        data = look_at_private(home / FILE_NAME)
+        return _parse(home / FILE_NAME, data).node if data is not None else ""
+    except ConfigError:
+        return ""
 
 
 def _parse(path: Path, data: bytes) -> Identity:

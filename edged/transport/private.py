@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -86,10 +87,19 @@ def read_private(path: Path) -> bytes | None:
 
     Raises ``ConfigError`` if it exists and cannot be read, or if it is another user's, who could change it at will.
     """
+    return _read(path, _mend)
+
+
+def look_at_private(path: Path) -> bytes | None:
+    """As ``read_private``, but changing nothing."""
+    return _read(path, _check)
+
+
+def _read(path: Path, examine: Callable[[Path, int], object]) -> bytes | None:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waiting for the other end of a pipe
         try:
-            _mend(path, handle)
+            examine(path, handle)
             return b"".join(iter(partial(os.read, handle, PIECE_BYTES), b""))
         finally:
             os.close(handle)
@@ -99,14 +109,20 @@ def read_private(path: Path) -> bytes | None:
         raise ConfigError(f"cannot read {path}: {problem.strerror}; make it readable for you (chmod 600)") from problem
 
 
-def _mend(path: Path, handle: int) -> None:
-    """Leave an open file to its owner alone. Raises ``ConfigError`` where that is not this user, or it is no file."""
+def _check(path: Path, handle: int) -> os.stat_result:
+    """What an open file is. Raises ``ConfigError`` where it is not this user's, or no file."""
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(f"{path} is no file; move it away")
     if not _is_mine(found):
         where = shlex.quote(str(path))
         raise ConfigError(f"{path} belongs to another user, who can change it; `sudo chown $(id -un) {where}`")
+    return found
+
+
+def _mend(path: Path, handle: int) -> None:
+    """Leave an open file to its owner alone."""
+    found = _check(path, handle)
     if found.st_mode & 0o077:
         os.fchmod(handle, 0o600)
         topic_logger("home").warning(

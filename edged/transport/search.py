@@ -159,10 +159,10 @@ async def resolve(address: Address) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def read_peers(home: Path) -> tuple[tuple[NodeId, Address], ...]:
+def read_peers(home: Path, read: Callable[[Path], bytes | None] = read_private) -> tuple[tuple[NodeId, Address], ...]:
     """Doors remembered from earlier runs; none if there is no such file or it is damaged."""
     try:
-        data = read_private(home / FILE_NAME)
+        data = read(home / FILE_NAME)
         entries = json.loads(data) if data is not None else []
         return tuple(
             (NodeId(str(entry["node"])), (str(entry["host"]), int(entry["port"])))
@@ -173,10 +173,10 @@ def read_peers(home: Path) -> tuple[tuple[NodeId, Address], ...]:
         return ()
 
 
-def read_names(home: Path) -> dict[NodeId, str]:
+def read_names(home: Path, read: Callable[[Path], bytes | None] = read_private) -> dict[NodeId, str]:
     """What the members of earlier runs are called; none if there is no such file or it is damaged."""
     try:
-        data = read_private(home / FILE_NAME)
+        data = read(home / FILE_NAME)
         entries = json.loads(data) if data is not None else []
         return {NodeId(str(entry["node"])): str(entry["name"]) for entry in entries if "name" in entry}
     except (ConfigError, *UNREADABLE):

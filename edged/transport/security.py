@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,10 +89,10 @@ def parse_token(token: str) -> ClusterKey:
     return _derive(key)
 
 
-def read_cluster_key(home: Path) -> str | None:
+def read_cluster_key(home: Path, read: Callable[[Path], bytes | None] = read_private) -> str | None:
     """The token kept in this home, or ``None``. Raises ``ConfigError`` if the file holds no valid token."""
     path = home / CLUSTER_KEY_NAME
-    data = read_private(path)
+    data = read(path)
     if data is None:
         return None
     token = data.decode("ascii", "replace").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from edged.core.ids import PROTOCOL_VERSION
 from edged.doctor.catalogue import WHY
 from edged.doctor.wheel import SLOW_SECONDS
+from edged.transport.security import new_cluster_key
 from tests.cli.shell import Outcome, edged, edged_process
 
 KEYS = {"id", "level", "what", "why", "remedy"}
@@ -90,6 +92,24 @@ def test_a_running_node_is_asked_about_its_cluster(desk: Path, trained: Outcome)
     )
     assert found["key"]["level"] == found["home-permissions"]["level"] == "ok"
     assert not [name for name in found if name.startswith("unmet")]
+
+
+def test_the_line_to_join_with_can_be_tried_beforehand(desk: Path, tmp_path: Path) -> None:
+    def members() -> set[str]:
+        return {record["node"] for record in edged("status", "--json", home=desk).object["members"]}
+
+    home, before = tmp_path / "new", members()
+    given = shlex.split(edged("key", "join-command", home=desk).out)[2:]
+    seed = given[given.index("--seed") + 1]
+    right = edged("doctor", "--json", *given, home=home)
+    assert seed in by_id(right)["others"]["what"]
+    assert by_id(right)["others"]["level"] == "ok"
+    other = edged("doctor", "--json", "--seed", seed, "--key", new_cluster_key(), home=home)
+    assert other.status == 1
+    assert by_id(other)["others-key"]["level"] == "problem"
+    assert seed in by_id(other)["others-key"]["what"]
+    assert not home.exists()
+    assert members() == before
 
 
 def test_the_command_works_in_a_process_of_its_own(tmp_path: Path) -> None:
