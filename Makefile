@@ -7,11 +7,12 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test proofs check docs bench chaos clean help
+.PHONY: demo test long proofs check docs bench chaos clean help
 
 help:
 	@echo "make demo   four nodes train one network on this machine (ARGS=--json for machines)"
-	@echo "make test   all tests that this machine can run, but for the proofs"
+	@echo "make test   the tests, but for what takes long and for the proofs"
+	@echo "make long   what takes long: nodes killed and parted, the demo, the documents' commands, fuzzing"
 	@echo "make proofs what tests show at length: more seeds, all combinations, MNIST"
 	@echo "make check  lint, types, architecture, documents"
 	@echo "make docs   the documents as a site: site/index.html"
@@ -34,6 +35,9 @@ demo: $(VENV)/user
 
 test: $(VENV)/dev
 	$(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
+
+long: $(VENV)/dev
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "long and not proof" $(ARGS)
 
 proofs: $(VENV)/dev
 	$(BIN)/pytest -n 2 --no-loadscope-reorder -m proof $(ARGS)

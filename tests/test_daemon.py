@@ -190,6 +190,7 @@ def long_job(folder: Path) -> Path:
     return write_job(folder, trouble="import time; time.sleep(0.01)", epochs=12)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_cluster_that_was_switched_off_goes_on_from_what_lies_on_disk(cluster: Cluster) -> None:
     nodes = cluster.start("a", "b")

@@ -82,6 +82,7 @@ def test_a_command_that_does_not_exist_is_noticed(command: str, word: str) -> No
     assert missing_in(command) == word
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", FOLLOWED, ids=name_of)

@@ -13,6 +13,7 @@ from edged.compute.local import train_local
 from tests.cli.shell import edged
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_every_template_trains_as_written_and_learns(

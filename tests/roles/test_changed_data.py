@@ -51,6 +51,7 @@ async def told(bench: Bench, spec: JobSpec) -> str:
     return bench.source.waiting()[spec.job]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -97,6 +97,7 @@ def test_there_are_odd_values_of_every_type_that_can_be_packed() -> None:
     assert {type(value) for value in ODD} == {type(None), bool, int, float, str, list, dict}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_target_takes_its_seeds_for_sound_and_refuses_noise(name: str, tmp_path: Path) -> None:
     """In a process of its own, as under the fuzzer: some silence logs and warnings."""
@@ -119,6 +120,7 @@ def test_a_target_takes_its_seeds_for_sound_and_refuses_noise(name: str, tmp_pat
 
 
 @without_atheris
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_a_short_run_finds_nothing(name: str, tmp_path: Path, figure: list[str]) -> None:

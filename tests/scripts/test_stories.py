@@ -35,6 +35,7 @@ def test_every_story_is_on_the_page_and_tells_neither_a_key_nor_a_path_of_the_ma
     assert "/tmp/" not in PAGE
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_story_of_the_wrong_key_goes_as_the_page_says(figure: list[str]) -> None:
     played = stories.play("wrong-key", with_network=False)
@@ -48,6 +49,7 @@ def test_the_story_of_the_wrong_key_goes_as_the_page_says(figure: list[str]) -> 
     figure.append(f"the story of the wrong key was played again, up to two nodes that know each other: {label}")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.root

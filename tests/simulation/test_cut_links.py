@@ -54,6 +54,7 @@ def ends_well(cluster):
         assert len(machine.membership.alive()) == len(cluster.alive), "somebody was called dead"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", first_of(range(2), 1))
 @pytest.mark.parametrize("pair", list(combinations(NODES, 2)), ids=lambda pair: pair[0][0] + pair[1][0])
 def test_a_pair_that_stays_cut_ends_with_the_right_weights_and_no_blame(pair, seed):
@@ -101,6 +102,7 @@ def test_the_transcript_of_a_cut_pair_names_the_link_and_no_node():
     ends_well(cluster)
 
 
+@pytest.mark.long
 def test_who_was_left_out_for_a_link_is_used_again_when_it_is_mended():
     cluster = at_work(2, clips=True)
     one, other = procedure(cluster).plan.nodes()[1:3]

@@ -170,6 +170,7 @@ def test_random_faults_come_as_often_as_told(tmp_path: Path) -> None:
     assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_hundred_devices_are_soon_simulated(tmp_path: Path) -> None:
     text = (EXAMPLES / "a_thousand.toml").read_text(encoding="utf-8")

@@ -165,6 +165,7 @@ def test_what_came_to_stand_for_a_leader_that_died_goes_on_under_the_next(seed):
     assert {(report.cause, report.lost_steps) for report in cluster.reports.values()} == {("leader", 0)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", first_of(range(4), 2))
 def test_without_its_source_and_its_data_a_job_waits_lets_others_run_and_goes_on(seed):
     cluster = begin(seed, "abcde", steps=400)

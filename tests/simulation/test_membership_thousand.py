@@ -73,6 +73,7 @@ class Thousand:
         return sorted(max(self.learned[node_id(i)][node] for node in living) - self.killed[node_id(i)] for i in victims)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("deaths", first_of([FEW, MANY], 1))
 def test_a_silent_death_is_known_to_all_in_four_and_a_half_seconds(figure: list[str], deaths: int) -> None:

@@ -88,6 +88,7 @@ def test_a_joiner_is_used_within_twenty_seconds(seed):
     assert (report.cause, report.lost_steps) == ("joined", 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_noise_of_single_computations_changes_no_plan(seed):
     cluster, its = MeasuredCluster("abc", seed, spread=0.2), job_of()
@@ -96,6 +97,7 @@ def test_noise_of_single_computations_changes_no_plan(seed):
     assert len(cluster.changes) <= 1, cluster.changes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_devices_that_drift_slowly_within_a_fifth_change_few_plans(seed):
     """Such drifts last, and a plan that follows them is faster; but it must not run after each."""

@@ -118,6 +118,7 @@ def test_who_has_no_layers_is_taken_in_for_a_clear_gain_also_where_layers_have_m
     assert taken_in(sure, 2.0, least_gain=0.9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_of_twenty_percent_moves_layers_at_most_once(seed):
     draw, situation, changes = random.Random(seed), running(steps_left=10**6), 0

@@ -96,6 +96,7 @@ def begin(cluster: Cluster, source: str, **changes: str) -> Follower:
     return cluster[source].submit(Path(wide.__file__), **changes)
 
 
+@pytest.mark.long
 def test_a_model_that_fits_no_budget_waits_for_the_third_device(
     fresh: Cluster, stack: ExitStack, weights: str, spec: JobSpec, budget: int, figure: list[str]
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_model_that_fits_no_budget_waits_for_the_third_device(
         figure[-1] += f"momentum; the process grew by {watch.most[name] / 1e6:.0f} MB at most"
 
 
+@pytest.mark.long
 def test_a_device_that_runs_out_of_memory_gives_layers_away_and_lives(
     fresh: Cluster, weights: str, figure: list[str]
 ) -> None:

@@ -83,6 +83,7 @@ def expect_recovery(job: Follower, cluster: Cluster, victim: str) -> str:
     return text
 
 
+@pytest.mark.long
 def test_the_last_worker_is_killed(cluster: Cluster, figure: list[str]) -> None:
     job, _, victim = kill_a_worker(cluster)
     figure.append(expect_recovery(job, cluster, victim))
@@ -92,6 +93,7 @@ def test_the_last_worker_is_killed(cluster: Cluster, figure: list[str]) -> None:
     expect_next_job(cluster)
 
 
+@pytest.mark.long
 def test_a_leader_hangs_and_returns_when_others_have_gone_on(cluster: Cluster, figure: list[str]) -> None:
     leader = cluster.settle()
     source = others(cluster, leader)[0]
@@ -161,6 +163,7 @@ def test_ctrl_c_on_a_worker_ends_it_when_others_have_its_layers(cluster: Cluster
     expect_next_job(cluster)
 
 
+@pytest.mark.long
 def test_a_worker_leaves_while_the_job_is_paused_and_no_step_is_done_again(cluster: Cluster, figure: list[str]) -> None:
     leader = cluster.settle()
     source = others(cluster, leader)[0]
@@ -199,6 +202,7 @@ def test_a_restarted_node_rejoins_under_its_name_and_works_again(cluster: Cluste
     expect_next_job(cluster)
 
 
+@pytest.mark.long
 def test_a_job_that_waits_while_a_node_dies_and_comes_back_has_the_weights_of_its_own_seed(cluster: Cluster) -> None:
     job, source, victim = kill_a_worker(cluster)
     cluster.start(victim)
@@ -217,6 +221,7 @@ def test_a_loss_that_is_no_number_ends_the_job_naming_the_step(cluster: Cluster)
     expect_next_job(cluster)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cluster", [2], indirect=True)
 def test_a_member_that_joins_during_a_job_does_not_disturb_it_and_works_in_the_next(cluster: Cluster) -> None:
     source = cluster.running()[0]

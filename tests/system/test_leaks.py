@@ -36,6 +36,7 @@ def train(cluster: Cluster, number: int) -> None:
     assert event["state_sha256"] == undisturbed()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", first_of([FEW, MANY], 1))
 def test_many_jobs_leave_nothing_and_leaving_leaves_nothing(fresh: Cluster, figure: list[str], jobs: int) -> None:
     temporary = fresh.folder / "temporary"

@@ -69,6 +69,7 @@ def test_five_percent_loss_changes_no_bit(place: tuple[Network, Cluster]) -> Non
         network.lose_nothing()
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_the_job_goes_on_without_a_pulled_cable_and_a_plugged_one_heals(
     place: tuple[Network, Cluster], figure: list[str]

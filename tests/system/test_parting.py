@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.root]
 EPOCHS = "150"
 
 
+@pytest.mark.long
 def test_two_devices_parted_for_long_become_one_cluster_again_and_the_job_ends_with_equal_weights(
     stack: ExitStack, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def speed_of(node: Node, name: str) -> float:
     return next(member["slowness"] for member in node.status()["members"] if member["name"] == name)
 
 
+@pytest.mark.long
 def test_a_node_that_slows_down_in_mid_run_gets_fewer_layers(fresh: Cluster, figure: list[str]) -> None:
     fresh.start("a", "b", "c")
     fresh.settle()
@@ -80,6 +81,7 @@ def test_a_node_that_slows_down_in_mid_run_gets_fewer_layers(fresh: Cluster, fig
     expect_equal_weights(job, source)
 
 
+@pytest.mark.long
 def test_a_node_that_joins_in_mid_run_is_used(fresh: Cluster, figure: list[str]) -> None:
     source, _ = fresh.start("a", "b")
     fresh.settle()

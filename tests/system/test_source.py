@@ -32,6 +32,7 @@ def state(node: Node, job: str) -> str:
     return next((record["state"] for record in node.client.ask("jobs")["jobs"] if record["job"] == job), "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("leads", first_of([True, False], 1), ids=["it-leads", "it-follows"])
 def test_a_job_outlives_its_source(shared: Cluster, tmp_path: Path, leads: bool) -> None:
     shared.complete("a", "b", "c")

@@ -37,6 +37,7 @@ def lines(node: Node) -> list[dict[str, object]]:
     return [json.loads(line) for line in node.logged().splitlines()]
 
 
+@pytest.mark.long
 def test_a_storm_of_a_member_that_comes_back_costs_nothing_that_lasts(fresh: Cluster, figure: list[str]) -> None:
     nodes = fresh.start("a", "b", "c")
     fresh.settle()

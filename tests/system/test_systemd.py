@@ -151,6 +151,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
                 scope.rmdir()
 
 
+@pytest.mark.long
 def test_a_node_lives_as_a_service_of_systemd(device: Device, figure: list[str]) -> None:
     refused = device.refused()
     assert refused <= NAMESPACES_MAY_REFUSE
