@@ -274,7 +274,7 @@ class Daemon:
             intake,
         )
         self.transport.expect(intake.expects)
-        commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post)
+        commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post, self.transport)
         self._server = LocalServer(path, commands)
         await self._server.open()
         meter = Meter(settings.cluster, settings.seeds, observer, counters, engine, self.transport, node)

@@ -53,6 +53,7 @@ from edged.core.parcels import (
     Gradient,
     Inputs,
     ProgramParcel,
+    SoundingParcel,
     StateParcel,
     TensorSpec,
 )
@@ -161,6 +162,7 @@ __all__ = [
     "Result",
     "ResumeRequest",
     "RotateRequest",
+    "SoundingParcel",
     "Start",
     "StateParcel",
     "StepReport",
@@ -249,5 +251,5 @@ Message = (
 )
 """Any control message."""
 
-Parcel = Inputs | Activation | Gradient | StateParcel | ProgramParcel | DataParcel
+Parcel = Inputs | Activation | Gradient | StateParcel | ProgramParcel | DataParcel | SoundingParcel
 """Any parcel header."""

@@ -109,3 +109,10 @@ class DataParcel:
     rows: int
     tensors: tuple[TensorSpec, ...]
     layouts: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SoundingParcel:
+    """One buffer of ``size_bytes`` for nothing but its time: it shows what a link carries where no job uses it."""
+
+    size_bytes: int

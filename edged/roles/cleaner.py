@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edged.core.effects import DropJob, DropStages
-from edged.core.messages import DataParcel, Parcel, ProgramParcel
+from edged.core.messages import DataParcel, Parcel, ProgramParcel, SoundingParcel
 from edged.roles.copies import Copies
 from edged.roles.keeper import Keeper
 from edged.roles.pump import Table
@@ -37,7 +37,8 @@ class Cleaner:
 
     def _drop_stages(self, effect: DropStages) -> None:
         stamp = effect.stamp
-        self._drop_parcels(lambda header: not isinstance(header, ProgramParcel | DataParcel) and header.stamp == stamp)
+        of_no_plan = (ProgramParcel, DataParcel, SoundingParcel)
+        self._drop_parcels(lambda header: not isinstance(header, of_no_plan) and header.stamp == stamp)
         self._worker.drop_stages(stamp)
         self._source.drop_samples(stamp.job)
 

@@ -18,10 +18,12 @@ from edged.roles.local import Answer, Send
 from edged.roles.observer import Observer
 from edged.roles.orders import Orders
 from edged.roles.pump import Post
+from edged.roles.sounder import Sounder
 from edged.roles.source import Source
 from edged.roles.spool import copy_file, feeder_from_json, write_texts
 from edged.roles.status import job_document, status_document
 from edged.telemetry.journal import Journal
+from edged.transport.interface import Transport
 
 STOP_SECONDS = 5.0
 """How long ``stop`` waits for the leader's word before it answers with what is known."""
@@ -35,13 +37,16 @@ PRETRAINED_WEIGHTS = "model.safetensors"
 class NodeCommands:
     """What this node does for its user."""
 
-    def __init__(self, cluster: str, observer: Observer, source: Source, journal: Journal, post: Post) -> None:
-        """Answer from ``observer``; act through ``post`` and ``source``."""
+    def __init__(
+        self, cluster: str, observer: Observer, source: Source, journal: Journal, post: Post, transport: Transport
+    ) -> None:
+        """Answer from ``observer``; act through ``post`` and ``source``, and sound links through ``transport``."""
         self._cluster = cluster
         self._observer = observer
         self._source = source
         self._journal = journal
         self._post = post
+        self._sounder = Sounder(observer, transport)
         self._orders = Orders(observer, post)
 
     def status(self) -> Answer:
@@ -77,6 +82,8 @@ class NodeCommands:
                 return await self._orders.expel(request.get("node"))
             case "rotate":
                 return self._orders.rotate()
+            case "sound":
+                return {"sounded": await self._sounder.sound()}
             case _:
                 return None
 

@@ -115,8 +115,10 @@ class Meter:
                 "sent_bytes": link.sent_bytes,
                 "received_bytes": link.received_bytes,
                 "queued_bytes": link.queued_bytes,
+                "bytes_per_second": fit.bytes_per_second if fit is not None else None,
             }
             for link in self._transport.statistics()
+            for fit in [link.fit(trips.get(link.node, 0.0) / 2)]
         ]
 
     def _process_facts(self) -> Mapping[str, float]:

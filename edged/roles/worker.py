@@ -40,7 +40,16 @@ from edged.core.events import (
 )
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Phase, Work
-from edged.core.messages import Activation, DataParcel, Gradient, Inputs, Parcel, ProgramParcel, StateParcel
+from edged.core.messages import (
+    Activation,
+    DataParcel,
+    Gradient,
+    Inputs,
+    Parcel,
+    ProgramParcel,
+    SoundingParcel,
+    StateParcel,
+)
 from edged.core.parcels import PROGRAM_BYTES
 from edged.errors import MalformedError, ProgramRefusedError, ShortageError
 from edged.replication.snapshots import Snapshots, held_of
@@ -148,7 +157,7 @@ class Worker:
             return False
         if isinstance(header, ProgramParcel):
             return 0 < header.size_bytes <= PROGRAM_BYTES
-        if isinstance(header, DataParcel):  # nobody here keeps samples
+        if isinstance(header, DataParcel | SoundingParcel):  # these are for others
             return False
         size = sum(spec.size_bytes for spec in header.tensors)
         if isinstance(header, StateParcel) and size > self._most_bytes:

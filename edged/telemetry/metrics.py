@@ -241,6 +241,11 @@ METRICS: Final[tuple[Metric, ...]] = (
     _link("Round trip of the latest pings", "edged_link_round_trip_seconds", lambda link: link["round_trip_seconds"]),
     _link("Bytes sent to the peer", "edged_link_sent_bytes_total", lambda link: link["sent_bytes"]),
     _link("Bytes received from the peer", "edged_link_received_bytes_total", lambda link: link["received_bytes"]),
+    _link(
+        "What the link to the peer carries, as measured by what was sent over it",
+        "edged_link_bandwidth_bytes_per_second",
+        lambda link: link["bytes_per_second"],
+    ),
     _link("Bytes that wait to be sent to the peer", "edged_link_queued_bytes", lambda link: link["queued_bytes"]),
     _one(
         "Time in which this node's compute thread was busy",

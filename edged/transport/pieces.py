@@ -27,7 +27,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from edged.core.messages import DataParcel, Parcel, ProgramParcel, StateParcel
+from edged.core.messages import DataParcel, Parcel, ProgramParcel, SoundingParcel, StateParcel
 from edged.errors import BrokenInvariantError, MalformedError
 from edged.transport.codec import encode
 from edged.transport.kinds import FRAME_BYTES
@@ -74,7 +74,7 @@ def is_background(header: Parcel) -> bool:
 
 def sizes_of(header: Parcel) -> tuple[int, ...]:
     """Bytes of each buffer that a header announces, in order."""
-    if isinstance(header, ProgramParcel):
+    if isinstance(header, ProgramParcel | SoundingParcel):
         return (header.size_bytes,)
     return tuple(spec.size_bytes for spec in header.tensors)
 

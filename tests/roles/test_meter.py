@@ -13,6 +13,7 @@ from edged.core.plan import Hop, Plan, Route
 from edged.roles.meter import FRESH_SECONDS, Meter
 from edged.roles.observer import Observer
 from edged.telemetry.counters import Counters
+from edged.transport.fitting import Fit
 from edged.transport.interface import LinkStatistics
 from tests.roles.conftest import record_of, spec_of
 
@@ -31,7 +32,9 @@ class Rig:
         self.node = SimpleNamespace(
             leaving=SimpleNamespace(asked=False), membership=SimpleNamespace(round_trips=lambda: {PEER: 0.002})
         )
-        transport = SimpleNamespace(statistics=lambda: (LinkStatistics(PEER, 5e6, 1e6, 7, 100, 200),))
+        self.fit: Fit | None = None
+        links = lambda: (LinkStatistics(PEER, 5e6, 1e6, 7, 100, 200, lambda _way: self.fit),)  # noqa: E731
+        transport = SimpleNamespace(statistics=links)
         engine = SimpleNamespace(busy_seconds=0.25)
         self.meter = Meter(
             "home", seeds, self.observer, self.counters, engine, transport, self.node, clock=lambda: self.now
@@ -92,6 +95,9 @@ def test_what_happens_shows_in_the_metrics() -> None:
     assert rig.value("edged_recovery_moved_bytes_total") == 512
     assert rig.value("edged_link_sent_bytes_total") == 100
     assert rig.value("edged_link_round_trip_seconds") == 0.002
+    assert "edged_link_bandwidth_bytes_per_second{" not in rig.meter.exposition()
+    rig.fit, rig.now = Fit(0.001, 1e7), FRESH_SECONDS
+    assert rig.value("edged_link_bandwidth_bytes_per_second") == 1e7
     assert rig.value("edged_compute_busy_seconds_total") == 0.25
     assert rig.value("process_resident_memory_bytes") > 10**6
 

@@ -39,9 +39,9 @@ def facts(**changes) -> dict:
         "recoveries": {"died": 2, "sunspots": 1},
         "links": [
             {"node": "b" * 16, "name": "pi", "round_trip_seconds": 0.004, "sent_bytes": 5, "received_bytes": 6,
-             "queued_bytes": 0},
+             "queued_bytes": 0, "bytes_per_second": 2.5e6},
             {"node": "c" * 16, "name": "far", "round_trip_seconds": None, "sent_bytes": 1, "received_bytes": 2,
-             "queued_bytes": 3},
+             "queued_bytes": 3, "bytes_per_second": None},
         ],
         "busy_seconds": 3.5,
         "process": {"cpu_seconds": 1.5, "resident_bytes": 10**8, "began": 1_750_000_000.0},
