@@ -20,8 +20,10 @@ PARTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "torch-cuda-wheel": "a wheel made for CUDA brings gigabytes that this device cannot use, or the other way"
             " round",
             "torch-slow": "a node runs layers only once it has imported torch",
+            "device": "a node computes on the device that its options name, or does not start",
             "memory": "layers, their gradients and what is in flight must fit into what is free",
             "memory-limit": "what exceeds the limit of its group is killed without a word",
+            "memory-option": "a plan may count on the memory that the options name",
             "threads": "more compute threads than cores slow a step down, and equal bits need equal numbers",
             "clock": "logs and events of several devices are compared by their times",
             "open-files": "each peer takes a few open files, and so does each copy of layers on the disk",
@@ -38,6 +40,7 @@ PARTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "interfaces-skipped": "addresses of bridges and tunnels are not told to others, as nobody is behind them",
             "multicast": "without multicast nodes do not find each other by themselves",
             "ports": "a node listens on three ports",
+            "metrics-port": "a node does not start if it cannot serve what it is to serve",
             "others": "one network is trained by several devices",
             "others-key": "a door opens only to its own cluster key",
             "others-silent": "an address that does not answer leads to nobody",

@@ -52,8 +52,8 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
     status = _status(folder)
     findings = [
         wheel.judge_python(sys.version_info[:3], at),
-        *wheel.judge_torch(child.facts(), at),
-        *machine.judge_memory(machine.measure_memory()),
+        *wheel.judge_torch(child.facts(), at, chosen.device if chosen else "auto"),
+        *machine.judge_memory(machine.measure_memory(), chosen.memory_bytes if chosen else 0),
         machine.judge_threads(machine.measure_threads(chosen.threads if chosen else 0)),
         machine.judge_clock(machine.measure_clock(folder)),
         machine.judge_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1),
@@ -74,7 +74,9 @@ async def _look_around(
     if chosen is None:
         return await network.measure_network(folder, EVERYWHERE, discovery=True, seeds=False, running=running), None
     seeds, discovery = chosen.seeds, chosen.discovery
-    measuring = network.measure_network(folder, chosen.listen, discovery=discovery, seeds=bool(seeds), running=running)
+    measuring = network.measure_network(
+        folder, chosen.listen, chosen.metrics, discovery=discovery, seeds=bool(seeds), running=running
+    )
     if running:
         return await measuring, None
     addresses = network.own_addresses(chosen.listen[0])

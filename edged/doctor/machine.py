@@ -90,8 +90,8 @@ def _left(folder: Path, limit: str, usage: str) -> int | None:
     return max(0, int(most) - int(used))
 
 
-def judge_memory(facts: MemoryFacts) -> list[Finding]:
-    """Whether layers fit."""
+def judge_memory(facts: MemoryFacts, wanted: int = 0) -> list[Finding]:
+    """Whether layers fit. ``wanted``: bytes that training may use, as the option says (0: nothing)."""
     what = f"{size(facts.available)} of {size(facts.total)} free"
     closed = "close other programs, or give edged less than it takes by itself: `edged join --memory 200MB`"
     if facts.available < TIGHT_BYTES:
@@ -100,6 +100,9 @@ def judge_memory(facts: MemoryFacts) -> list[Finding]:
         findings = [Finding("memory", Level.WARNING, what, closed)]
     else:
         findings = [Finding("memory", Level.OK, what)]
+    if wanted > facts.total:
+        what = f"the options say --memory {size(wanted)}, and this device has {size(facts.total)}"
+        findings.append(Finding("memory-option", Level.WARNING, what, "edged join without it measures what is free"))
     if facts.group_left is not None and facts.group_left < facts.available:
         what = f"a limit (cgroup) leaves this process {size(facts.group_left)} of the {size(facts.available)} free"
         level = Level.PROBLEM if facts.group_left < TIGHT_BYTES else Level.WARNING

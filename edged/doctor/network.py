@@ -40,7 +40,8 @@ class NetworkFacts:
     ``discovery``: whether mDNS is wanted; ``seeds``: whether any was named. ``listen``: host and port, 0 for any.
     ``taken``: ports of those wanted that cannot be had, and by whom they are held; ``last_ports``: those of the last
     run. ``firewall``: "ufw", "firewalld", "nftables", "macos", or empty where none was seen; ``chain``: the family,
-    table and name of the chain of nftables that hears what comes in.
+    table and name of the chain of nftables that hears what comes in. ``metrics``: their port, if it cannot be had, and
+    by whom it is held.
     """
 
     interfaces: tuple[Interface, ...]
@@ -52,10 +53,17 @@ class NetworkFacts:
     last_ports: tuple[int, ...]
     firewall: str
     chain: str = USUAL_CHAIN
+    metrics: tuple[int, str] | None = None
 
 
 async def measure_network(
-    home: Path, listen: tuple[str, int], *, discovery: bool, seeds: bool, running: bool
+    home: Path,
+    listen: tuple[str, int],
+    metrics: tuple[str, int] | None = None,
+    *,
+    discovery: bool,
+    seeds: bool,
+    running: bool,
 ) -> NetworkFacts:
     """Look, and send a little by multicast; three seconds at most. ``running``: a node of this home has its ports."""
     addresses = own_addresses(listen[0])
@@ -69,6 +77,7 @@ async def measure_network(
         last_ports=tuple(port for port in read_ports(home) if port),
         firewall=firewall(),
         chain=input_chain(),
+        metrics=None if running or metrics is None else next(iter(taken_ports(*metrics, 1)), None),
     )
 
 
@@ -77,10 +86,10 @@ def own_addresses(host: str) -> list[str]:
     return [each for each in reachable_addresses(host) if ":" not in each]
 
 
-def taken_ports(host: str, first: int) -> tuple[tuple[int, str], ...]:
-    """Which of the three ports cannot be had, and why: who has it, or what the system says."""
+def taken_ports(host: str, first: int, count: int = PORTS) -> tuple[tuple[int, str], ...]:
+    """Which of so many ports cannot be had, and why: who has it, or what the system says."""
     found = []
-    for port in range(first, first + PORTS):
+    for port in range(first, first + count):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,7 +180,7 @@ def opening_to_mdns(kind: str, chain: str = USUAL_CHAIN) -> str:
 
 def judge_network(facts: NetworkFacts) -> list[Finding]:
     """All that is to be said of the network."""
-    return [*_interfaces(facts), *_multicast(facts), _ports(facts), _firewall(facts)]
+    return [*_interfaces(facts), *_multicast(facts), _ports(facts), *_metrics(facts), _firewall(facts)]
 
 
 def _interfaces(facts: NetworkFacts) -> list[Finding]:
@@ -216,6 +225,14 @@ def _ports(facts: NetworkFacts) -> Finding:
         return Finding("ports", Level.OK, f"{port} to {port + PORTS - 1} on {host}")
     last = f", the last time {' '.join(map(str, facts.last_ports))}" if facts.last_ports else ""
     return Finding("ports", Level.OK, f"any three on {host}{last}")
+
+
+def _metrics(facts: NetworkFacts) -> list[Finding]:
+    if facts.metrics is None:
+        return []
+    port, who = facts.metrics
+    what = f"cannot serve metrics on port {port}: {who}; a node would not start"
+    return [Finding("metrics-port", Level.PROBLEM, what, "edged join --metrics-port with another port, or 0 for any")]
 
 
 def _firewall(facts: NetworkFacts) -> Finding:

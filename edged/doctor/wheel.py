@@ -42,7 +42,8 @@ CHILD = """
 import json, time
 begun = time.monotonic()
 import torch
-print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]), flush=True)
+metal = torch.backends.mps.is_available()
+print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available(), metal]), flush=True)
 weight = torch.ones(64, 64, requires_grad=True)
 torch.nn.functional.conv1d(torch.tanh(torch.ones(8, 64) @ weight)[None], torch.ones(8, 8, 3)).sum().backward()
 print(time.monotonic() - begun, flush=True)
@@ -65,8 +66,9 @@ class TorchFacts:
     """What the child process has shown. Texts are empty, and numbers zero, where it did not come so far.
 
     ``installed``: version by the package's own data. ``cuda``: the version that the wheel was made for. ``usable``:
-    whether torch can use a GPU. ``status``: as the process ended, -n by signal n; ``None``: it was still at it when
-    the patience was over. ``seconds``: for what it has done, its own start aside.
+    whether torch can use a GPU by CUDA; ``metal``: one by Apple's Metal (MPS). ``status``: as the process ended, -n by
+    signal n; ``None``: it was still at it when the patience was over. ``seconds``: for what it has done, its own start
+    aside.
     """
 
     installed: str
@@ -77,6 +79,7 @@ class TorchFacts:
     seconds: float
     status: int | None
     error: str
+    metal: bool = False
 
 
 class TorchChild:
@@ -101,10 +104,10 @@ class TorchChild:
             status = None
         seconds = time.monotonic() - self._begun
         shown = out.splitlines()
-        version, cuda, usable = json.loads(shown[0]) if shown else ("", "", False)
+        version, cuda, usable, metal = json.loads(shown[0]) if shown else ("", "", False, False)
         seconds = float(shown[1]) if shown[1:] else seconds
         last = err.strip().splitlines()[-1:] or [""]
-        return TorchFacts(_installed(), version, cuda or "", usable, bool(shown[1:]), seconds, status, last[0])
+        return TorchFacts(_installed(), version, cuda or "", usable, bool(shown[1:]), seconds, status, last[0], metal)
 
 
 def board() -> Board:
@@ -126,8 +129,8 @@ def judge_python(version: tuple[int, int, int], at: Board) -> Finding:
     return Finding("python", Level.OK, text)
 
 
-def judge_torch(facts: TorchFacts, at: Board) -> list[Finding]:
-    """What the child process has shown of torch."""
+def judge_torch(facts: TorchFacts, at: Board, device: str = "auto") -> list[Finding]:
+    """What the child process has shown of torch. ``device``: as the option says."""
     broken = _broken(facts, at)
     if broken is not None:
         return [broken]
@@ -142,6 +145,9 @@ def judge_torch(facts: TorchFacts, at: Board) -> list[Finding]:
     if at.nvidia and not facts.usable:
         what = "this device has an NVIDIA GPU, and this torch cannot use it"
         findings.append(Finding("torch-cuda-wheel", Level.NOTE, what, f"install {CUDA_WHEEL}"))
+    if (device, False) in {("cuda", facts.usable), ("mps", facts.metal)}:
+        what = f"the options say --device {device}, which this torch cannot use here: a node would not start"
+        findings.append(Finding("device", Level.PROBLEM, what, "edged join --device auto"))
     if facts.seconds > SLOW_SECONDS:
         what = f"importing torch took {facts.seconds:.0f} s"
         findings.append(Finding("torch-slow", Level.NOTE, what, "a faster card or disk for the Python environment"))

@@ -37,6 +37,10 @@ def test_memory(facts: MemoryFacts, expected: list[tuple[str, Level]]) -> None:
 
 
 def test_a_limit_of_the_group_names_a_budget_that_fits() -> None:
+    assert [each.id for each in machine.judge_memory(MemoryFacts(8 * GB, 4 * GB, None), 4 * GB)] == ["memory"]
+    more = machine.judge_memory(MemoryFacts(8 * GB, 4 * GB, None), 9 * GB)[1]
+    assert (more.id, more.level) == ("memory-option", Level.WARNING)
+    assert "--memory 9 GB" in more.what
     finding = machine.judge_memory(MemoryFacts(8 * GB, 4 * GB, GB))[1]
     assert "edged join --memory 700MB" in finding.remedy
 

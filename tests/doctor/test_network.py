@@ -64,6 +64,23 @@ def test_multicast(changes: dict, level: Level) -> None:
     assert "--seed" in finding.remedy or level is Level.NOTE
 
 
+def test_a_port_for_metrics_that_is_taken_is_a_problem(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        options = {"discovery": False, "seeds": False}
+        facts = asyncio.run(
+            network.measure_network(tmp_path, ("127.0.0.1", 0), ("127.0.0.1", port), **options, running=False)
+        )
+        own = asyncio.run(
+            network.measure_network(tmp_path, ("127.0.0.1", 0), ("127.0.0.1", port), **options, running=True)
+        )
+    assert found(facts)["metrics-port"].level is Level.PROBLEM
+    assert f"port {port}" in found(facts)["metrics-port"].what
+    assert "metrics-port" not in found(own)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

@@ -101,6 +101,22 @@ def test_each_way_to_fail_has_its_id(facts: TorchFacts, expected: str) -> None:
         assert "libopenblas" in judge_torch(facts, DESK)[-1].what
 
 
+@pytest.mark.parametrize(
+    ("device", "changes", "fails"),
+    [
+        ("auto", {}, False),
+        ("cpu", {}, False),
+        ("cuda", {}, True),
+        ("cuda", {"cuda": "12.6", "usable": True}, False),
+        ("mps", {}, True),
+        ("mps", {"metal": True}, False),
+    ],
+)
+def test_a_device_that_torch_cannot_use_is_a_problem(device: str, changes: dict, fails: bool) -> None:
+    ids = [each.id for each in judge_torch(replace(GOOD, **changes), JETSON, device) if each.level is Level.PROBLEM]
+    assert ids == ["device"] * fails
+
+
 def test_the_page_of_traps_has_the_same_lines() -> None:
     page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text(encoding="utf-8")
     assert "\n".join(wheel.CPU_WHEEL) in page
@@ -136,7 +152,7 @@ def test_the_child_imports_torch_and_computes() -> None:
 
 
 def test_a_child_that_dies_of_a_signal_or_fails_is_told_from_one_that_works() -> None:
-    shown = "print('[\"2.10.0\", null, false]', flush=True)\n"
+    shown = "print('[\"2.10.0\", null, false, false]', flush=True)\n"
     at_import = child(f"import os, signal\nos.kill(os.getpid(), {int(signal.SIGILL)})")
     assert (at_import.status, at_import.version) == (-signal.SIGILL, "")
     computing = child(f"import os, signal\n{shown}os.kill(os.getpid(), {int(signal.SIGILL)})")
