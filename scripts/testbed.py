@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -25,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import psutil
@@ -333,7 +333,7 @@ def free_ports() -> int:
     killed starts again.
     """
     while True:
-        port = random.randrange(*PORT_RANGE)
+        port = SystemRandom().randrange(*PORT_RANGE)  # a seed that somebody has set would give the same ones
         with ExitStack() as stack, suppress(OSError):
             for each in range(port, port + PORTS):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", each))

@@ -24,8 +24,9 @@ from xdist.workermanage import WorkerController
 gc.disable()  # until all tests are imported
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-hypothesis.settings.register_profile("edged", deadline=None)  # how long an example takes says nothing on a busy machine
-hypothesis.settings.load_profile("edged")
+for profile, same in (("same", True), ("other", False)):  # how long an example takes says nothing on a busy machine
+    hypothesis.settings.register_profile(profile, deadline=None, derandomize=same)
+hypothesis.settings.load_profile("same")  # no change is refused for what it has not done; see CONTRIBUTING.md
 
 TESTS = Path(__file__).parent
 PROCESSES = {"cli", "equality", "system", "test_on_nodes.py", "test_testbed_throttle.py"}

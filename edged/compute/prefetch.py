@@ -36,10 +36,11 @@ class Prefetcher:
 
     def draw(self, work: Work) -> dict[str, torch.Tensor]:
         """Like ``Sampler.draw``; raises ``JobError``."""
-        if next(self._expected, None) != work:
-            self._expected = islice(following(self._sampler.spec, work), 1, None)
-            self._drawn = iter(loader(_MicroBatches(self._sampler), following(self._sampler.spec, work), self._workers))
         with UserCode("the loader's processes failed"):
+            if next(self._expected, None) != work:
+                self._expected = islice(following(self._sampler.spec, work), 1, None)
+                ahead = following(self._sampler.spec, work)
+                self._drawn = iter(loader(_MicroBatches(self._sampler), ahead, self._workers))
             drawn = next(self._drawn)
         if isinstance(drawn, _Failure):
             error = JobError(drawn.sentence)

@@ -21,7 +21,7 @@ def on_a_thread(function: Callable[[], None]) -> list[BaseException]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     return raised
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,13 @@ from edged import Job
 from edged.compute.fingerprint import difference, fingerprint, text_digest
 from edged.compute.sampling import Sampler
 from edged.errors import JobError
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many samples are looked at as on a quick machine."""
+    monkeypatch.setattr("edged.compute.fingerprint._SECONDS", math.inf)
+
 
 TICKS = count()
 

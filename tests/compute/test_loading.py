@@ -35,7 +35,7 @@ def test_the_collector_is_paused_and_runs_again() -> None:
 
 
 def test_the_libraries_are_there_before_the_import() -> None:
-    subprocess.run([sys.executable, "-c", PRELOAD], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", PRELOAD], check=True)
 
 
 def test_without_torch_nothing_happens(monkeypatch) -> None:

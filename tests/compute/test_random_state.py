@@ -70,7 +70,7 @@ def test_samples_that_another_thread_draws_wait_while_a_job_file_makes_its_model
     monkeypatch.setattr(torch, "_meanwhile", meanwhile, raising=False)
     path.write_text(FILE.replace("PAUSE()", "torch._meanwhile()"))
     assert torch.equal(load(str(path)).model.weight, alone)
-    threads[0].join(10)
+    threads[0].join(60)
     assert drawn.is_set()
 
 

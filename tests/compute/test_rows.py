@@ -235,7 +235,8 @@ def test_jobs_with_loader_processes_are_read_in_a_process_of_its_own(tmp_path: P
     assert torch.equal(open_copy(tmp_path / "copy").draw(work)["batch"], Sampler(made).draw(work)["batch"])
 
 
-def test_a_loader_process_ends_without_an_error_when_it_is_closed() -> None:
+def test_a_loader_process_ends_without_an_error_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 120.0)  # until it is ended by force
     reader = LoaderReader(RowReader(Sampler(job(Made(16, numbers)))))
     before = active_children()
     try:

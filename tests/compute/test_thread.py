@@ -13,7 +13,7 @@ def test_functions_run_in_order_on_one_thread_and_failures_are_handed_over() -> 
     thread.submit(threading.get_ident, results.put)
     thread.submit(lambda: 1 / 0, results.put)
     thread.submit(threading.get_ident, results.put)
-    first, failure, second = (results.get(timeout=5) for _ in range(3))
+    first, failure, second = (results.get(timeout=60) for _ in range(3))
     assert first == second != threading.get_ident()
     assert isinstance(failure, ZeroDivisionError)
     assert thread.stop()

@@ -19,4 +19,4 @@ assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_after_warming_an_optimizer_imports_nothing_more_and_no_random_state_has_moved() -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True)

@@ -82,7 +82,7 @@ def test_nobody_is_no_problem(listened: bool) -> None:
 
 async def test_doors_are_tried_and_nobody_is_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One is heard and named, one only named, one has another key, one ended since it was met."""
-    monkeypatch.setattr("edged.doctor.others.LISTEN_SECONDS", 6.0)
+    monkeypatch.setattr("edged.doctor.others.LISTEN_SECONDS", 10.0)
     load_identity(tmp_path)
     write_cluster_key(tmp_path, KEY)
     heard, named, strange = build("heard", discovery=True), build("named"), build("strange", key=new_cluster_key())

@@ -66,7 +66,7 @@ async def running(*nodes):
         yield nodes
     finally:
         for node in nodes:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await node.close()
 
 
@@ -95,9 +95,9 @@ def door_of(node):
     return ("127.0.0.1", node.own_record().door_port)
 
 
-async def next_of(node, kind):
+async def next_of(node, kind, seconds=PATIENCE_SECONDS):
     """The next incoming thing of a kind; others before it are passed over."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(seconds):
         while True:
             item = await node.receive()
             if isinstance(item, kind):
@@ -111,7 +111,7 @@ async def met(node, other):
 
 
 async def exchange(left, right, number=1):
-    """A message each way, repeated as the core repeats what matters."""
+    """A message each way."""
     for sender, receiver in ((left, right), (right, left)):
         sender.send(receiver.own_record().node, message(number))
         got = await next_of(receiver, Received)

@@ -80,7 +80,8 @@ async def test_who_withdraws_its_announcement_is_no_longer_called_another_cluste
 
 @pytest.mark.usefixtures("multicast")
 async def test_a_node_hears_itself_where_multicast_works_and_is_then_told_that_nobody_is_there(monkeypatch):
-    monkeypatch.setattr(entrance, "LONELY_SECONDS", entrance.ECHO_SECONDS)
+    monkeypatch.setattr(entrance, "ECHO_SECONDS", 10.0)
+    monkeypatch.setattr(entrance, "LONELY_SECONDS", 10.0)
     notices = []
     async with running(build(discovery=True, on_notice=notices.append)) as (node,):
         await until(lambda: notices)

@@ -75,6 +75,7 @@ async def test_a_copied_home_is_refused_by_a_third_node():
         assert notices[0].kind == "twin"
 
 
+@pytest.mark.usefixtures("slow_machine")
 async def test_a_copied_home_is_refused_by_a_third_node_that_still_reaches_the_original():
     """A copy's counter is that of the home, one higher: a restart looks the same, but for who answers."""
     identity = new_identity(boot=4)
@@ -98,6 +99,7 @@ async def test_a_copied_home_is_refused_by_a_third_node_that_still_reaches_the_o
         await exchange(keeper, first)
 
 
+@pytest.mark.usefixtures("slow_machine")
 async def test_a_copied_home_that_is_dialled_is_not_met_and_named():
     identity = new_identity(boot=4)
     copy = dataclasses.replace(identity, boot=5)

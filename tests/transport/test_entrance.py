@@ -74,6 +74,7 @@ async def test_what_is_written_of_the_expelled_is_read_back_and_damage_is_told(t
             read_expelled(tmp_path)
 
 
+@pytest.mark.usefixtures("slow_machine")
 async def test_members_go_on_with_an_exchanged_key_and_only_the_new_one_opens_the_door(tmp_path):
     write_cluster_key(tmp_path, KEY)
     new, notices = new_cluster_key(), []

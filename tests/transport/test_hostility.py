@@ -87,6 +87,7 @@ async def test_connections_that_say_nothing_do_not_keep_others_out():
             connection.close()
 
 
+@pytest.mark.usefixtures("slow_machine")
 async def test_a_wrong_cluster_key_opens_no_door_and_its_holder_is_told():
     notices = []
     async with running(build()) as (node,):

@@ -8,6 +8,9 @@ import zmq
 
 from edged.transport.pump import Pump
 
+MOMENT_SECONDS = 5.0
+"""More than a message needs on loopback. That it has come shows in the descriptor, unless a turn was cut short."""
+
 
 @pytest.fixture
 def sockets():
@@ -21,7 +24,7 @@ def sockets():
 
 
 async def taken(queue):
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(20.0):
         return await queue.get()
 
 
@@ -33,7 +36,7 @@ async def test_a_message_that_comes_before_a_send_to_nobody_is_received(sockets)
     assert await taken(queue) == b"first"
     await asyncio.sleep(0)
     dealer.send(b"second")
-    select.select([router.getsockopt(zmq.FD)], [], [])  # it is here, and the loop has not seen it
+    select.select([router.getsockopt(zmq.FD)], [], [], MOMENT_SECONDS)  # it is here, and the loop has not seen it
     assert not pump.send([b"nobody", b"x"])
     assert await taken(queue) == b"second"
     pump.close()
@@ -46,7 +49,7 @@ async def test_a_message_that_comes_during_a_turn_is_received(sockets):
     def at_the_end_of_a_turn():
         if queue.qsize() == 1:
             dealer.send(b"second")
-            select.select([router.getsockopt(zmq.FD)], [], [])
+            select.select([router.getsockopt(zmq.FD)], [], [], MOMENT_SECONDS)
             router.getsockopt(zmq.EVENTS)
 
     pump = Pump(router, lambda frames: queue.put_nowait(frames[1].bytes), on_turn=at_the_end_of_a_turn)

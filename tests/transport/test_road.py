@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edged.transport import sockets
 from edged.transport.identity import Identity, load_identity
 from edged.transport.road import Outcome, Road
 from edged.transport.sockets import CONTROL_KIND, Socket, bound_router, new_context
@@ -63,8 +64,12 @@ def hang_up(roads: list[Road], seconds: float) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_hanging_up_just_when_the_other_side_ends_cuts_this_process_off_from_nobody(tmp_path: Path) -> None:
+async def test_hanging_up_just_when_the_other_side_ends_cuts_this_process_off_from_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """libzmq's thread must never wait for a monitor that is gone: no handshake would come to its end any more."""
+    monkeypatch.setattr(sockets, "HANDSHAKE_MILLISECONDS", 60_000)
+    monkeypatch.setattr(sockets, "CONNECT_MILLISECONDS", 60_000)
     two = Two(tmp_path)
     for number in range(ROUNDS):
         socket, port = two.bind()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 
 import pytest
 
@@ -73,7 +74,7 @@ async def test_hearsay_is_given_up_and_a_seed_never_nor_any_more_slowly(monkeypa
 
 
 async def test_a_door_that_keeps_each_attempt_waiting_is_spoken_of_in_seconds_all_the_same(monkeypatch):
-    moments = iter(range(0, 100, 3))  # an attempt takes three seconds, as one does that is not answered
+    moments = itertools.count(0, 3)  # an attempt takes three seconds, as one does that is not answered
     monkeypatch.setattr(search.time, "monotonic", lambda: float(next(moments)))
     pauses, told = await pauses_of(monkeypatch, Hint.SEED, seconds=1.0)
     assert len(told) == 1

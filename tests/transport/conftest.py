@@ -1,0 +1,14 @@
+"""What several tests of real nodes need."""
+
+import pytest
+
+from edged.transport import knocking, road, search, succession
+
+
+@pytest.fixture
+def slow_machine(monkeypatch):
+    """However long an attempt takes, it is judged by what it met: slowness is not taken for silence."""
+    monkeypatch.setattr(search, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(road, "PROMPT_SECONDS", 60.0)
+    monkeypatch.setattr(succession, "ANSWER_SECONDS", 15.0)
+    monkeypatch.setattr(knocking, "PATIENCE_SECONDS", 18.0)
