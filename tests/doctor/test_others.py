@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +12,10 @@ import pytest
 from testbed import free_ports
 
 from edged.core.ids import PROTOCOL_VERSION
+from edged.doctor import others
 from edged.doctor.finding import Level
 from edged.doctor.others import Other, OthersFacts, Source, judge_others, measure_others
+from edged.transport import trial
 from edged.transport.contacts import Reach
 from edged.transport.discovery import Announcement
 from edged.transport.identity import load_identity
@@ -28,7 +33,7 @@ def found(facts: OthersFacts) -> dict:
     return {each.id: each for each in judge_others(facts)}
 
 
-def trial(reach: Reach, opens: bool | None) -> tuple[Trial, ...]:
+def shown(reach: Reach, opens: bool | None) -> tuple[Trial, ...]:
     return (Trial(PLACE, reach, 0.004, opens),)
 
 
@@ -41,15 +46,15 @@ def test_a_node_whose_door_opens_is_in_order() -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "level"),
     [
-        ({"trials": trial(Reach.OPEN, None)}, "others", Level.NOTE),
-        ({"trials": trial(Reach.OPEN, False)}, "others-key", Level.NOTE),
-        ({"trials": trial(Reach.OPEN, False), "source": Source.NAMED}, "others-key", Level.PROBLEM),
-        ({"trials": trial(Reach.OPEN, False), "source": Source.REMEMBERED}, "others-key", Level.PROBLEM),
+        ({"trials": shown(Reach.OPEN, None)}, "others", Level.NOTE),
+        ({"trials": shown(Reach.OPEN, False)}, "others-key", Level.NOTE),
+        ({"trials": shown(Reach.OPEN, False), "source": Source.NAMED}, "others-key", Level.PROBLEM),
+        ({"trials": shown(Reach.OPEN, False), "source": Source.REMEMBERED}, "others-key", Level.PROBLEM),
         ({"said": replace(SAID, tag="other")}, "others-key", Level.NOTE),
         ({"said": replace(SAID, protocol=99)}, "others-version", Level.WARNING),
-        ({"trials": trial(Reach.CLOSED, None)}, "others-silent", Level.WARNING),
-        ({"trials": trial(Reach.SILENT, None), "source": Source.NAMED}, "others-silent", Level.WARNING),
-        ({"trials": trial(Reach.NO_ROUTE, None), "source": Source.REMEMBERED}, "others-silent", Level.NOTE),
+        ({"trials": shown(Reach.CLOSED, None)}, "others-silent", Level.WARNING),
+        ({"trials": shown(Reach.SILENT, None), "source": Source.NAMED}, "others-silent", Level.WARNING),
+        ({"trials": shown(Reach.NO_ROUTE, None), "source": Source.REMEMBERED}, "others-silent", Level.NOTE),
         ({"node": "cd"}, "others-twin", Level.PROBLEM),
     ],
 )
@@ -80,9 +85,30 @@ def test_nobody_is_no_problem(listened: bool) -> None:
     assert ("heard" in finding.what) is listened
 
 
+def listen_for(wanted: Callable[[Announcement], bool]) -> Callable[..., Awaitable[None]]:
+    """Listen until this is heard, however long it takes."""
+
+    async def listen(addresses: list[str], _seconds: float, heard: Callable[[Announcement], None]) -> None:
+        came = asyncio.Event()
+
+        def hear(said: Announcement) -> None:
+            heard(said)
+            if wanted(said):
+                came.set()
+
+        listening = asyncio.create_task(trial.listen(addresses, 60.0, hear))
+        async with asyncio.timeout(60.0):
+            await came.wait()
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+
+    return listen
+
+
 async def test_doors_are_tried_and_nobody_is_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One is heard and named, one only named, one has another key, one ended since it was met."""
-    monkeypatch.setattr("edged.doctor.others.LISTEN_SECONDS", 10.0)
+    monkeypatch.setattr(others, "listen", listen_for(lambda said: said.door_port == door_of(heard)[1]))
     load_identity(tmp_path)
     write_cluster_key(tmp_path, KEY)
     heard, named, strange = build("heard", discovery=True), build("named"), build("strange", key=new_cluster_key())
@@ -99,7 +125,7 @@ async def test_doors_are_tried_and_nobody_is_joined(tmp_path: Path, monkeypatch:
         assert not heard._peers
         assert not named._peers
     assert facts.tag == parse_token(KEY).tag("test")
-    shown = {other.places[0]: other for other in facts.others}  # tests beside this one announce nodes, too
+    seen = {other.places[0]: other for other in facts.others}  # tests beside this one announce nodes, too
     expected = {
         door_of(heard): (Source.NAMED, Reach.OPEN, True),
         door_of(named): (Source.NAMED, Reach.OPEN, True),
@@ -108,6 +134,6 @@ async def test_doors_are_tried_and_nobody_is_joined(tmp_path: Path, monkeypatch:
         ("127.0.0.1", record.door_port): (Source.REMEMBERED, Reach.CLOSED, None),
     }
     assert {
-        place: (shown[place].source, shown[place].best.reach, shown[place].best.opens) for place in expected
+        place: (seen[place].source, seen[place].best.reach, seen[place].best.opens) for place in expected
     } == expected
-    assert [place for place in expected if shown[place].said is not None] == [door_of(heard)]
+    assert [place for place in expected if seen[place].said is not None] == [door_of(heard)]
