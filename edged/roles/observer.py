@@ -40,6 +40,7 @@ from edged.core.messages import (
     Submit,
 )
 from edged.core.plan import Plan
+from edged.core.roster import is_present
 from edged.roles.history import KEPT_JOBS, History
 from edged.roles.losses import Losses
 from edged.roles.pump import Table
@@ -214,7 +215,8 @@ class Observer:
     def _hear(self, sender: NodeId, message: Message) -> None:
         match message:
             case NodeReport():
-                self.reports[sender] = message
+                if sender not in self.members or is_present(self.members[sender]):  # else its last word is late
+                    self.reports[sender] = message
             case PlanChosen(plan, spec):
                 self._choose(plan, spec)
             case Prepare(plan, _, version):

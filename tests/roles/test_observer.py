@@ -210,6 +210,8 @@ def test_members_are_told_in_words_and_their_reports_forgotten(stage: Stage) -> 
         "pi-4 was expelled",
     ]
     assert stage.observer.reports == {}
+    stage.hear(NodeReport(2, 0, 0, 0, 0.5, 0.0, 1, (), JobId(""), 0.0))
+    assert stage.observer.reports == {}, "what it said while it went"
     assert stage.status()["members"][1]["roles"] == []
 
 
