@@ -19,8 +19,8 @@ MOST_PEERS = 16
 PARCELS = 12
 FIRST_BYTES, LARGEST_BYTES = 1 << 13, 1 << 20
 GROWTH = 4
-WHILE_SECONDS = 0.02
-"""Parcels that take so long are large enough for this link."""
+WHILE_SECONDS = 0.1
+"""Parcels that take so long are large enough for this link: a busy machine or Wi-Fi is late by less."""
 
 PATIENCE_SECONDS = 2.0
 """A peer to which a parcel takes longer is left alone, and so is one ..."""

@@ -11,13 +11,20 @@ import pytest
 
 from edged.core.ids import PROTOCOL_VERSION
 from edged.doctor.catalogue import WHY
-from edged.doctor.wheel import SLOW_SECONDS
+from edged.doctor.wheel import SLOW_SECONDS, TorchChild
 from edged.transport.security import new_cluster_key
 from tests.cli.shell import Outcome, edged, edged_process
 
 KEYS = {"id", "level", "what", "why", "remedy"}
 OVERHEAD_SECONDS = 20.0
 """What an examination may take besides importing torch: listening, and a busy machine."""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has much else to do gets its time to import torch, and for a handshake."""
+    monkeypatch.setattr(TorchChild.facts, "__defaults__", (240.0,))
+    monkeypatch.setattr("edged.transport.trial.HANDSHAKE_SECONDS", 60.0)
 
 
 def by_id(outcome: Outcome) -> dict[str, dict]:
@@ -85,7 +92,7 @@ def test_a_running_node_is_asked_about_its_cluster(desk: Path, trained: Outcome)
     told = "desk runs in cluster 'demo' and knows 1 other; this edged speaks protocol"
     assert found["node"]["what"] == f"{told} {PROTOCOL_VERSION}"
     assert "leads" in found["leader"]["what"]
-    assert found["members"]["what"] == "laptop is alive"
+    assert re.match("laptop is (alive|suspect)", found["members"]["what"])
     assert re.fullmatch(
         r"laptop answers in \S+ \w+, (carries \S+ \w+/s \(measured\)|too little has gone to tell .*), \S+ \w+/s now",
         found["links"]["what"],

@@ -27,6 +27,10 @@ def state_of(home: Path, job: str) -> str:
     return next(found["state"] for found in edged("jobs", "--json", home=home).object["jobs"] if found["job"] == job)
 
 
+OF_THE_MOMENT = {"waiting", "decision"}
+"""What a machine that has much else to do may bring, on one device sooner than on another."""
+
+
 def detached(home: Path, function: str, *more: object) -> str:
     outcome = edged("train", f"{JOBS}:{function}", "--detach", "--json", *more, home=home)
     assert outcome.status == 0, outcome.err
@@ -37,8 +41,8 @@ def detached(home: Path, function: str, *more: object) -> str:
 def test_train_prints_exactly_the_promised_objects(trained: Outcome, weights: Path) -> None:
     events = trained.objects
     assert [event["event"] for event in events[:2]] == ["started", "plan"]
-    assert {event["event"] for event in events} == set(PROMISED)
-    assert all(set(event) == PROMISED[event["event"]] for event in events)
+    assert {event["event"] for event in events} - OF_THE_MOMENT == set(PROMISED) - OF_THE_MOMENT
+    assert all(set(event) == PROMISED[event["event"]] for event in events if event["event"] in PROMISED)
     assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 17))
     assert [event["epoch"] for event in events if event["event"] == "eval"] == [0, 1]
     assert all(set(event["metrics"]) == {"accuracy"} for event in events if event["event"] == "eval")
@@ -74,7 +78,10 @@ def test_threads_are_chosen_where_it_is_computed(tmp_path: Path) -> None:
 def test_attaching_from_another_device_tells_the_same_story(trained: Outcome, laptop: Path) -> None:
     outcome = edged("attach", trained.objects[0]["job"], "--json", home=laptop)
     assert outcome.status == 0
-    assert outcome.objects == trained.objects
+    stories = [
+        [each for each in told if each["event"] not in OF_THE_MOMENT] for told in (outcome.objects, trained.objects)
+    ]
+    assert stories[0] == stories[1]
 
 
 def test_a_person_is_told_the_end_and_gets_the_path(trained: Outcome, desk: Path, weights: Path) -> None:
@@ -125,7 +132,7 @@ def test_jobs_queue_and_one_runs_at_a_time(desk: Path, laptop: Path, tmp_path: P
     said = edged("train", f"{JOBS}:slow", "--set", "name=next", "--detach", home=laptop)
     second = said.out.strip()
     assert f"waits for slow ({first}, running)" in said.err
-    assert state_of(desk, second) == "queued"
+    wait_until(lambda: state_of(desk, second) == "queued")
     assert edged("export", "next", "--output", tmp_path / "no.safetensors", home=laptop).refuses(1, "queued")
 
     listed = edged("jobs", home=desk).out
@@ -133,6 +140,7 @@ def test_jobs_queue_and_one_runs_at_a_time(desk: Path, laptop: Path, tmp_path: P
     assert set(edged("jobs", "--json", home=desk).object["jobs"][0]) >= {"job", "name", "source", "state", "step",
                                                                          "steps", "reason"}  # fmt: skip
 
+    wait_until(lambda: edged("status", "--json", home=desk).object["job"]["step"])
     exported = edged("export", first, "--output", tmp_path / "now.safetensors", "--json", home=desk).object
     assert exported["step"] > 0
     assert load_file(tmp_path / "now.safetensors")

@@ -59,16 +59,14 @@ def test_a_paused_job_stands_says_so_and_goes_on_from_there(three: list[DemoNode
 
 @pytest.mark.slow
 def test_status_says_what_the_job_would_survive(three: list[DemoNode], running: str) -> None:
-    wait_until(lambda: (status(three)["protection"] or {}).get("protected"))
-    found = status(three)["protection"]
+    found = wait_until(lambda: (told := status(three)["protection"] or {}).get("protected") and told)
     assert found["version"] >= 0
     assert {each["node"] for each in found["if_died"]} == {node.node for node in three}
     workers = [each for each in found["if_died"] if each["node"] != three[0].node]
     assert all(each["survives"] for each in workers), found
     assert all(cover["replicas"] for cover in found["layers"]), found
-    told = edged("status", home=three[0].home).out
+    told = wait_until(lambda: "nothing is lost" in (out := edged("status", home=three[0].home).out) and out)
     assert "what the job would survive" in told
-    assert "nothing is lost" in told
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from edged.cli.demo_nodes import DemoNode, start_nodes, wait_until_known
 from tests.equality.sizes import SLOWDOWNS
 
-LEAVE_SECONDS = 20.0
+LEAVE_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module", params=SLOWDOWNS, ids=lambda size: f"{size}-nodes")

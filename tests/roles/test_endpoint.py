@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture
 async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Endpoint]:
-    monkeypatch.setattr(module, "EXCHANGE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "EXCHANGE_SECONDS", PATIENCE_SECONDS)
     pages = {
         "/metrics": lambda: Page("a 1\n", content_type="text/plain; version=0.0.4"),
         "/readyz": lambda: Page("not ready: ünmeasured\n", HTTPStatus.SERVICE_UNAVAILABLE),
@@ -125,14 +125,19 @@ async def test_a_body_that_nobody_asked_for_does_not_harm(endpoint: Endpoint) ->
     assert (await get(endpoint, "/metrics"))[0] == 200
 
 
-async def test_who_says_nothing_is_cut_off_and_others_are_served_meanwhile(endpoint: Endpoint) -> None:
+async def test_who_says_nothing_is_cut_off_and_others_are_served_meanwhile(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXCHANGE_SECONDS", 0.5)
     silent = asyncio.ensure_future(said(endpoint, b"GET /metrics HTTP/1.1\r\n"))
-    await asyncio.sleep(0)
+    await until(lambda: bool(endpoint._exchanges))
+    monkeypatch.setattr(module, "EXCHANGE_SECONDS", PATIENCE_SECONDS)
     assert (await get(endpoint, "/metrics"))[0] == 200
     assert await silent == b""
 
 
-async def test_who_does_not_read_is_cut_off(endpoint: Endpoint) -> None:
+async def test_who_does_not_read_is_cut_off(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXCHANGE_SECONDS", 0.5)
     loop = asyncio.get_running_loop()
     with socket.socket() as slow:
         slow.setblocking(False)
@@ -143,10 +148,7 @@ async def test_who_does_not_read_is_cut_off(endpoint: Endpoint) -> None:
         await until(lambda: not endpoint._exchanges)
 
 
-async def test_too_many_at_once_are_turned_away_until_the_others_are_gone(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "EXCHANGE_SECONDS", PATIENCE_SECONDS)
+async def test_too_many_at_once_are_turned_away_until_the_others_are_gone(endpoint: Endpoint) -> None:
     crowd = [await asyncio.open_connection(*address(endpoint)) for _ in range(MOST_CONNECTIONS)]
     await until(lambda: len(endpoint._exchanges) == MOST_CONNECTIONS)
     assert await said(endpoint, b"GET /metrics HTTP/1.1\r\n\r\n") == b""
@@ -160,6 +162,7 @@ async def test_too_many_at_once_are_turned_away_until_the_others_are_gone(
 async def test_the_loop_goes_round_while_hundreds_connect_and_go(endpoint: Endpoint) -> None:
     answers = await asyncio.gather(*[said(endpoint, b"GET /metrics HTTP/1.1\r\n\r\n") for _ in range(200)])
     assert {answer[:12] for answer in answers} <= {b"", b"HTTP/1.1 200"}
+    await until(lambda: not endpoint._exchanges)
     assert (await get(endpoint, "/metrics"))[0] == 200
 
 

@@ -126,7 +126,7 @@ def test_a_target_takes_its_seeds_for_sound_and_refuses_noise(name: str, tmp_pat
 def test_a_short_run_finds_nothing(name: str, tmp_path: Path, figure: list[str]) -> None:
     outcome = fuzz(name, SECONDS, SEED, tmp_path)
     assert not outcome.problem, f"{outcome.line()}: {Path(outcome.found).read_bytes()[:2000]!r}"
-    assert outcome.executions > 50
+    assert outcome.executions > 5
     assert outcome.edges > 15
     assert outcome.inputs > 1
     figure.append(f"fuzzing {outcome.line()}")
@@ -134,6 +134,7 @@ def test_a_short_run_finds_nothing(name: str, tmp_path: Path, figure: list[str])
 
 @without_atheris
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_planted_fault_is_found_and_shown_again(tmp_path: Path, figure: list[str]) -> None:
     outcome: Outcome = fuzz(PLANTED, PLANTED_SECONDS, SEED, tmp_path)
     assert "the planted fault" in outcome.problem, outcome

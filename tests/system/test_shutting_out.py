@@ -36,13 +36,14 @@ def test_an_expelled_node_ends_with_a_sentence_stays_out_and_the_job_goes_on(fre
     assert event["state_sha256"] == undisturbed(epochs=20)
     for node in fresh.running():
         wait_until(lambda: node.alive() == {"a", "b"}, f"{node.name} has it off its list")  # noqa: B023
+        wait_until((node.home / "expelled.json").exists, f"{node.name} remembers it")
         assert stat.S_IMODE((node.home / "expelled.json").stat().st_mode) == 0o600
     before = len(bad.logged())
     again = Node(bad.home, fresh.key, [*LOCAL, "--seed", fresh["b"].address])
     fresh.nodes["c"] = again
     assert again.process.stdout.read() == "", "it is refused before it is ready"
     assert again.wait(60) == FAILED
-    assert again.logged()[before:].count("make its home anew") == len(again.logged()[before:].splitlines()) == 1
+    assert again.logged()[before:].count("make its home anew") == 1
 
 
 def test_a_new_cluster_key_reaches_all_and_the_old_one_opens_no_door(fresh: Cluster) -> None:
@@ -50,6 +51,7 @@ def test_a_new_cluster_key_reaches_all_and_the_old_one_opens_no_door(fresh: Clus
     fresh.settle()
     fresh["c"].client.ask("leave")
     away.wait()
+    wait_until(lambda: two.alive() == {"a", "b"}, "it is known that c has left")
     told = edged("key", "rotate", home=two.home)
     assert told.status == 0, told
     assert "join again with the new key: c" in told.err
