@@ -12,7 +12,7 @@ from tests.system.cluster import Cluster, Node, undisturbed, wait_until
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 120
+EPOCHS = 360  # the copy is to be whole before the job ends, also where drawing samples is all that takes time
 END_SECONDS = 180.0
 
 
