@@ -17,7 +17,7 @@ from testbed import TestbedError, wait_until
 from testbed_groups import Group
 from testbed_network import Network
 
-LOSS = 0.05
+LOSS, HEAVY_LOSS = 0.05, 0.2
 SLOW_MBIT = 1.0
 DISK_BYTES = 24 * 2**20
 ROOM_BYTES = 4 * 2**20
@@ -109,11 +109,11 @@ def cut_pair(trial: Trial) -> None:
         raise TestbedError(f"neighbours on the plan that cannot reach each other: {plan}")
 
 
-def lossy(trial: Trial) -> None:
+def lossy(trial: Trial, share: float = LOSS) -> None:
     """Every node loses a share of what it receives, to the end; a worker is killed meanwhile."""
     for device in trial.bed.running():
-        network(trial).lose(device.name, LOSS)
-    trial.note(f"{LOSS:.0%} loss everywhere")
+        network(trial).lose(device.name, share)
+    trial.note(f"{share:.0%} loss everywhere")
     trial.steps_later(LATER)
     trial.kill(any_worker(trial))
 
@@ -189,6 +189,12 @@ NETWORK_SCENARIOS = (
     ),
     Scenario("cut-pair", "two neighbours cannot reach each other", cut_pair, needs="network"),
     Scenario("loss", "5 % of all packets are lost, and a worker killed", lossy, needs="network"),
+    Scenario(
+        "loss-heavy",
+        "20 % of all packets are lost, and a worker killed",
+        partial(lossy, share=HEAVY_LOSS),
+        needs="network",
+    ),
     Scenario("slow-link", "a link at 1 Mbit/s, and a worker killed", slow_link, needs="network"),
 )
 

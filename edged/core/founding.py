@@ -154,7 +154,8 @@ class Founding(Course):
         if beyond := out_of_reach(plan, version, self._inventories, apart):
             return self._plan_without(beyond, now)
         self.plan = plan
-        self._moves = transfers(plan, self._spec(), version, self._inventories, apart)
+        rates = {(link.sender, link.receiver): link.bytes_per_second for link in self._lead.figures.links()}
+        self._moves = transfers(plan, self._spec(), version, self._inventories, apart, rates)
         holders = [move.holder for its in self._moves.values() for move in its]
         self._watch.follow((*self._participants(), self._stock.program_holder, *holders))
         self._protect(self._stock.version, None)

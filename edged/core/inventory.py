@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from edged.core.ids import NodeId
 from edged.core.job import JobSpec
@@ -23,6 +24,14 @@ Transfers = Mapping[NodeId, tuple[Transfer, ...]]
 
 Apart = Callable[[NodeId, NodeId], bool]
 """Whether two nodes cannot reach each other."""
+
+_Source = tuple[NodeId, Holding]
+
+Rates = Mapping[tuple[NodeId, NodeId], float]
+"""Bytes per second from one node to another, of links that have been measured."""
+
+AS_QUICK = 0.5
+"""Who gives layers at this share of the quickest one's rate, or more, is as near."""
 
 PIECE_BYTES = 32_000_000
 """Layers travel in pieces of at most so many bytes, or of one layer: what has come of them need not come again."""
@@ -87,16 +96,25 @@ def ranges_in_words(pieces: Iterable[tuple[int, int]]) -> str:
     return " and ".join(layers_in_words(first, last) for first, last in pieces)
 
 
-def transfers(plan: Plan, spec: JobSpec, version: int, inventories: Inventories, apart: Apart = never) -> Transfers:
-    """Choose a holder for every layer of every node of the plan: itself, else the kind that is quickest to read.
+def transfers(
+    plan: Plan,
+    spec: JobSpec,
+    version: int,
+    inventories: Inventories,
+    apart: Apart = never,
+    rates: Rates = MappingProxyType({}),
+) -> Transfers:
+    """Choose a holder for every layer of every node of the plan: itself, else one of the nearest by ``rates``.
 
-    Among equals, the one that has fewest layers to give yet. A transfer never crosses the border of a holding, and
-    what crosses the network goes in ``pieces``. Nobody gets layers from a node that it cannot reach; see
+    Of these, the one whose kind of holding is the quickest to read; among equals, the one that has fewest layers to
+    give yet. A link that is not known to be slow counts as quick. A transfer never crosses the border of a holding,
+    and what crosses the network goes in ``pieces``. Nobody gets layers from a node that it cannot reach; see
     ``out_of_reach``.
     """
     burden = dict.fromkeys(inventories, 0)
     moves = {
-        node: _transfers_of(plan, node, version, _reached(node, inventories, apart), burden) for node in plan.nodes()
+        node: _transfers_of(plan, node, _held(node, version, inventories, apart), rates, burden)
+        for node in plan.nodes()
     }
     return {node: tuple(part for move in its for part in _parts(spec, node, move)) for node, its in moves.items()}
 
@@ -144,16 +162,17 @@ def moved_bytes(spec: JobSpec, moves: Transfers) -> int:
 
 
 def _transfers_of(
-    plan: Plan, node: NodeId, version: int, inventories: Inventories, burden: dict[NodeId, int]
+    plan: Plan, node: NodeId, held: list[_Source], rates: Rates, burden: dict[NodeId, int]
 ) -> tuple[Transfer, ...]:
     chosen: list[Transfer] = []
     for first, last in dict.fromkeys((hop.first_layer, hop.last_layer) for _, _, hop in plan.hops_of(node)):
-        before: tuple[NodeId, Holding] | None = None
+        before: _Source | None = None
         for layer in range(first, last + 1):
-            source = _nearest(node, layer, version, inventories, burden, before)
-            burden[source[0]] += 1
+            source = _nearest(node, [each for each in held if layer in _layers_of(each[1])], rates, burden, before)
+            holder, holding = source
+            burden[holder] += 1
             start = chosen.pop().first_layer if source == before else layer
-            chosen.append(Transfer(start, layer, version, source[0]))
+            chosen.append(Transfer(start, layer, holding.version, holder))
             before = source
     return tuple(chosen)
 
@@ -167,27 +186,29 @@ def _parts(spec: JobSpec, node: NodeId, move: Transfer) -> Iterator[Transfer]:
 
 
 def _nearest(
-    node: NodeId,
-    layer: int,
-    version: int,
-    inventories: Inventories,
-    burden: Mapping[NodeId, int],
-    before: tuple[NodeId, Holding] | None,
-) -> tuple[NodeId, Holding]:
-    """Return who gives ``layer`` to ``node``; raises ``ValueError`` where nobody holds it."""
+    node: NodeId, sources: list[_Source], rates: Rates, burden: Mapping[NodeId, int], before: _Source | None
+) -> _Source:
+    """Return who gives a layer to ``node``; raises ``ValueError`` where nobody holds it."""
+    quickest = max((rates.get((holder, node), 0.0) for holder, _ in sources), default=0.0)
 
-    def rank(source: tuple[NodeId, Holding]) -> tuple[bool, int, bool, int, NodeId]:
+    def rank(source: _Source) -> tuple[bool, bool, int, bool, int, NodeId]:
         holder, holding = source
-        return holder != node, int(holding.kind), source != before, burden[holder], holder
+        is_far = rates.get((holder, node), quickest) < AS_QUICK * quickest
+        return holder != node, is_far, int(holding.kind), source != before, burden[holder], holder
 
-    return min((source for source in _at(version, inventories) if layer in _layers_of(source[1])), key=rank)
+    return min(sources, key=rank)
+
+
+def _held(node: NodeId, version: int, inventories: Inventories, apart: Apart) -> list[_Source]:
+    """Return what ``node`` can have at ``version``."""
+    return _at(version, _reached(node, inventories, apart))
 
 
 def _reached(node: NodeId, inventories: Inventories, apart: Apart) -> Inventories:
     return {holder: its for holder, its in inventories.items() if not apart(node, holder)}
 
 
-def _at(version: int, inventories: Inventories) -> list[tuple[NodeId, Holding]]:
+def _at(version: int, inventories: Inventories) -> list[_Source]:
     return [(node, each) for node, its in inventories.items() for each in its.holdings if each.version == version]
 
 

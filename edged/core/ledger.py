@@ -16,7 +16,7 @@ from edged.core.effects import Admit, Depart, Dismiss, Effect, Expel, Log, SendM
 from edged.core.expelling import EXPELLED
 from edged.core.gossip import News, transmissions
 from edged.core.ids import NodeId
-from edged.core.messages import Gossip, MemberRecord, MemberState
+from edged.core.messages import Gossip, MemberRecord, MemberState, Ping
 from edged.core.roster import Roster, is_present, overrides
 from edged.core.suspicion import Suspicion, join_accusers
 
@@ -39,7 +39,7 @@ class Ledger:
         self._shortest, self._longest = suspicion_seconds
         self._gossip_factor = gossip_factor
         self._twin_boot = 0
-        self._next_burial = math.inf
+        self._next_look = math.inf
         self._suspicions: dict[NodeId, Suspicion] = {}
         self._departed: dict[NodeId, float] = {}
         self.news = News()
@@ -62,7 +62,7 @@ class Ledger:
                 self._departed[node] = now
             if record.state is MemberState.SUSPECT:
                 self._suspicions[node] = Suspicion(now, record.accusers)
-        self._plan_burials()
+        self._plan_looks()
         return effects
 
     def accuse(self, node: NodeId, now: float, effects: list[Effect], reason: str) -> None:
@@ -82,22 +82,26 @@ class Ledger:
         self._store(record, now, effects, reason)
 
     def deadline(self) -> float:
-        """When the next suspect is to be called dead."""
-        return self._next_burial
+        """When the next suspect is to be asked, or called dead."""
+        return self._next_look
 
-    def bury_suspects(self, now: float, effects: list[Effect]) -> None:
-        """Call those dead who were suspected for too long."""
+    def look_at_suspects(self, now: float, effects: list[Effect]) -> None:
+        """Call those dead who were suspected for too long; ask those who soon will have been."""
         for node, suspicion in list(self._suspicions.items()):
-            if self._burial(suspicion) <= now:
-                dead = replace(self.records[node], state=MemberState.DEAD, accusers=())
+            burial, record = self._burial(suspicion), self.records[node]
+            if burial <= now:
+                dead = replace(record, state=MemberState.DEAD, accusers=())
                 self.learn(dead, now, effects, f"fell silent: suspected for {now - suspicion.started:.1f} s")
-        self._plan_burials()
+            elif suspicion.next_call(burial) <= now:
+                suspicion.called = now
+                effects.append(SendMessage(node, Ping(0, node, (record,))))
+        self._plan_looks()
 
     def was_late(self, seconds: float) -> None:
         """This node slept for ``seconds``: nobody had the chance to refute meanwhile."""
         for suspicion in self._suspicions.values():
             suspicion.started += seconds
-        self._plan_burials()
+        self._plan_looks()
 
     def is_suspect(self, node: NodeId) -> bool:
         """Whether it is doubted already that ``node`` is there."""
@@ -210,13 +214,17 @@ class Ledger:
         else:
             known.accusers = record.accusers
         if record.state is MemberState.SUSPECT or known is not None:
-            self._plan_burials()
+            self._plan_looks()
 
     def _burial(self, suspicion: Suspicion) -> float:
         return suspicion.deadline(len(self.roster), self._shortest, self._longest)
 
-    def _plan_burials(self) -> None:
-        self._next_burial = min(map(self._burial, self._suspicions.values()), default=math.inf)
+    def _plan_looks(self) -> None:
+        self._next_look = min(map(self._look, self._suspicions.values()), default=math.inf)
+
+    def _look(self, suspicion: Suspicion) -> float:
+        burial = self._burial(suspicion)
+        return min(burial, suspicion.next_call(burial))
 
     def _spread(self, record: MemberRecord) -> None:
         self.news.add(record, transmissions(len(self.roster), self._gossip_factor))

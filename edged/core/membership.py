@@ -307,7 +307,7 @@ class Membership:
             for record in proven:
                 self._ledger.prove_dead(record, now, effects, "its process is gone: three connects were refused")
         if self._ledger.deadline() <= now:
-            self._ledger.bury_suspects(now, effects)
+            self._ledger.look_at_suspects(now, effects)
         if self._detector.deadline() <= now:
             self._ping(now, effects)
         if self._news and self._next_gossip <= now:

@@ -2,6 +2,9 @@
 
 A first accusation gets the long time; every independent confirmation shortens it, on a logarithmic scale, down to the
 short time. So one node's private trouble gives the accused much time to answer, a real death little.
+
+Whoever is about to call a member dead asks it itself, a few times: an answer that went round by gossip may not have
+come here, where much is lost.
 """
 
 from __future__ import annotations
@@ -15,6 +18,12 @@ CONFIRMATIONS = 3
 
 MAXIMUM_ACCUSERS = CONFIRMATIONS + 1
 """More accusers than that change nothing and are not gossiped."""
+
+CALLS = 6
+"""How often a suspect is asked in the end, ..."""
+
+CALL_SECONDS = 0.25
+"""... and in which distance."""
 
 
 def expected_confirmations(members: int) -> int:
@@ -36,17 +45,22 @@ def suspicion_seconds(confirmations: int, expected: int, minimum: float, maximum
 class Suspicion:
     """One member's suspicion, as this node sees it: when it began and who accuses."""
 
-    __slots__ = ("accusers", "started")
+    __slots__ = ("accusers", "called", "started")
 
     def __init__(self, started: float, accusers: tuple[NodeId, ...]) -> None:
         """Begin at ``started`` with the accusers known by then."""
         self.started = started
         self.accusers = accusers
+        self.called = -math.inf  # when the suspect was asked last
 
     def deadline(self, members: int, minimum: float, maximum: float) -> float:
         """The moment at which the member is called dead, if nothing more is heard."""
         confirmations = max(0, len(self.accusers) - 1)
         return self.started + suspicion_seconds(confirmations, expected_confirmations(members), minimum, maximum)
+
+    def next_call(self, deadline: float) -> float:
+        """When to ask the member itself, which is to be called dead at ``deadline``."""
+        return max(self.called + CALL_SECONDS, deadline - CALLS * CALL_SECONDS)
 
 
 def join_accusers(ours: tuple[NodeId, ...], theirs: tuple[NodeId, ...]) -> tuple[NodeId, ...]:

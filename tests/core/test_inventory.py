@@ -112,6 +112,24 @@ def test_a_node_takes_its_own_first_and_the_quickest_kind_of_others():
     assert moves == {B: (Transfer(0, 0, 5, B), Transfer(1, 3, 5, C))}
 
 
+def test_the_nearest_gives_whatever_kind_it_holds():
+    inventories = {A: have(hold(0, 3, 5)), C: have(hold(0, 3, 5, HoldingKind.DISK))}
+    slow = {(A, B): 1e5, (C, B): 1e7, (B, A): 1e9}
+    assert transfers(plan(stamp(), (B,)), spec(), 5, inventories, rates=slow) == {B: (Transfer(0, 3, 5, C),)}
+    alike = {(A, B): 6e6, (C, B): 1e7}
+    assert transfers(plan(stamp(), (B,)), spec(), 5, inventories, rates=alike) == {B: (Transfer(0, 3, 5, A),)}
+
+
+def test_a_slow_link_is_better_than_none_and_an_unknown_one_is_not_thought_to_be_slow():
+    slow = {(A, B): 1e5, (C, B): 1e7}
+    mine = have(hold(0, 1, 5))
+    inventories = {A: have(hold(0, 3, 5)), B: mine}
+    both = (Transfer(0, 1, 5, B), Transfer(2, 3, 5, A))
+    assert transfers(plan(stamp(), (B,)), spec(), 5, inventories, rates=slow) == {B: both}
+    unknown = {C: have(hold(0, 3, 5, HoldingKind.REPLICA)), D: have(hold(0, 3, 5))}
+    assert transfers(plan(stamp(), (B,)), spec(), 5, unknown, rates=slow) == {B: (Transfer(0, 3, 5, D),)}
+
+
 def test_equal_holders_share_the_burden():
     inventories = {node: have(hold(0, 3, 5)) for node in (C, D)}
     moves = transfers(plan(stamp(), (A, B)), spec(), 5, inventories)

@@ -10,6 +10,8 @@ from edged.core.links import REST_SECONDS
 from edged.core.messages import (
     Committed,
     JobState,
+    LinkReport,
+    NodeReport,
     Prepare,
     RecoveryReport,
     Start,
@@ -95,6 +97,19 @@ def test_layers_come_from_a_holder_that_is_reached(council):
     council.hear(C, Unreachable((B,)))
     council.hear(E, WorkFailed(council.stamp, "restarted", False, E))
     assert dict(council.told(Prepare))[B].transfers == (Transfer(0, 1, 5, D),)
+
+
+def test_layers_come_from_the_holder_that_is_nearest_as_far_as_links_are_measured(council):
+    council.workers = [B, E]
+    ran(council)
+    council.holdings = {A: council.holdings[A], C: (replica(0, 3, 5),), D: (replica(0, 3, 5),)}
+    for node, rate in ((C, 1e6), (D, 1e7)):
+        to_b = (LinkReport(B, 0.002, 5e5, 0.001, rate),)
+        council.hear(node, NodeReport(1, 0, 0, 0, 0.5, 0.01, 1, to_b, council.record.job, 0.0))
+    council.hear(E, WorkFailed(council.stamp, "restarted", False, E))
+    told = dict(council.told(Prepare))
+    assert told[B].transfers == (Transfer(0, 1, 5, D),)
+    assert told[E].transfers == (Transfer(2, 3, 5, C),)  # of its links nothing is known, and D has given two
 
 
 def test_a_holder_that_falls_silent_during_a_transfer_is_replaced_and_nobody_is_blamed(council):

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.core.suspicion import (
+    CALL_SECONDS,
+    CALLS,
     MAXIMUM_ACCUSERS,
     Suspicion,
     expected_confirmations,
@@ -45,3 +47,11 @@ def test_joined_accusers_are_few_different_and_keep_ours(ours: list[str], theirs
 
 def test_a_pair_of_nodes_waits_the_shortest_time() -> None:
     assert Suspicion(10.0, ("a",)).deadline(2, 3.0, 9.0) == 13.0
+
+
+def test_a_suspect_is_asked_at_even_distances_before_it_is_called_dead() -> None:
+    suspicion, burial, calls = Suspicion(0.0, ("a",)), 3.0, []
+    while (at := suspicion.next_call(burial)) < burial:
+        calls.append(at)
+        suspicion.called = at
+    assert calls == [burial - (CALLS - i) * CALL_SECONDS for i in range(CALLS)]

@@ -108,6 +108,14 @@ def test_nobody_is_called_dead_when_one_message_in_twenty_is_lost(seconds: float
         host.machine.check()
 
 
+@pytest.mark.parametrize(("size", "seconds"), [(2, 600.0), (3, 600.0), (5, 300.0), (20, 120.0), (50, 60.0)])
+def test_nobody_is_called_dead_when_one_message_in_five_is_lost(size: int, seconds: float) -> None:
+    for seed in range(3):
+        cluster = Thousand(seed, loss=0.2, size=size)
+        cluster.simulation.run_for(seconds)
+        assert cluster.wrong == [], f"seed {seed}"
+
+
 def test_a_node_ten_times_slower_neither_calls_others_dead_nor_is_called_dead() -> None:
     typical = 0.004
     for seed in range(3):
