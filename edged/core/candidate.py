@@ -38,7 +38,8 @@ class Candidate(Voter):
         self._heard_term = 0
 
     def _vote_reply(self, sender: NodeId, reply: VoteReply, now: float, effects: list[Effect]) -> None:
-        self._strayed[sender] = reply.lineage
+        if reply.lineage:
+            self._strayed[sender] = reply.lineage
         self._heard_term = max(self._heard_term, reply.voter_term)
         ballot = self._ballot
         if ballot is None or (reply.term, reply.trial) != (ballot.term, ballot.trial) or sender not in ballot.voters:
@@ -82,7 +83,13 @@ class Candidate(Voter):
             self._stand(now, effects, trial=True)
         else:
             self._wait_because(effects, "no leader is heard, and this node is no voter")
-            self._try_again(now)
+            self._look_for_voters(self._electorate, now, effects)
+
+    def _look_for_voters(self, electorate: Electorate, now: float, effects: list[Effect]) -> None:
+        """Ask, for no vote, which lineage they belong to: see ``_may_fork``."""
+        request = VoteRequest(self._term + 1, True, electorate)
+        effects += [SendMessage(voter, request) for voter in electorate.voters]
+        self._campaign_at = now + self._options.election_seconds + self._jitter()
 
     def _stand(self, now: float, effects: list[Effect], *, trial: bool) -> None:
         electorate = self._electorate
@@ -167,6 +174,7 @@ class Candidate(Voter):
         self._leader = None
         self._campaign_at = math.inf
         self._lead = Leadership(self._node, now)
+        self._strayed = {}
         self._led_to = None
         effects.append(self._save())
 

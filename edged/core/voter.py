@@ -244,14 +244,24 @@ class Voter:
     def _may_fork(self, now: float) -> bool:
         """Whether a fork is the only way to go on: no leader for long, and no majority of the voters in sight.
 
-        Voters that are there, and still elect nobody, are waited for much longer: most have only just started.
+        Voters that are there, and still elect nobody, are waited for much longer: most have only just started. But
+        nobody waits for those who have gone over to another lineage, where that leaves no majority: when two lineages
+        meet, each one's leader may hear of the other's and follow it.
         """
-        if not (self._options.forks and self._is_leaderless(now, self._options.fork_seconds)):
+        if not self._is_leaderless(now, self._options.fork_seconds):
+            return False
+        if not is_majority({voter for voter in self._voters() if voter not in self._gone_over()}, self._voters()):
+            return True
+        if not self._options.forks:
             return False
         there = {n for n, record in self._members.items() if record.state <= MemberState.SUSPECT}
         if not is_majority({*there, self._node}, self._voters()):
             return True
         return self._is_leaderless(now, self._options.restored_seconds)
+
+    def _gone_over(self) -> set[NodeId]:
+        own = self._electorate.lineage if self._electorate else ""
+        return {node for node, lineage in self._strayed.items() if lineage != own}
 
     def _is_orphan(self, now: float) -> bool:
         return self._is_leaderless(now, self._options.orphan_seconds)

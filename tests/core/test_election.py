@@ -20,6 +20,7 @@ from edged.core.messages import (
     VoteReply,
     VoteRequest,
 )
+from edged.core.voter import NO_LINEAGE
 from tests.core.records import member, node_id
 
 THREE = Electorate("aa", 3, 5, (node_id(0), node_id(1), node_id(2)))
@@ -29,8 +30,10 @@ SAVED = SavedVote(3, None, THREE)
 class Bench:
     """Node 0 of three, with a clock of its own; ``check`` runs after every event."""
 
-    def __init__(self, saved: SavedVote | None = SAVED, others: int = 2) -> None:
-        self.machine = Election(node_id(0), ElectionOptions(), random.Random(5), saved)
+    def __init__(
+        self, saved: SavedVote | None = SAVED, others: int = 2, options: ElectionOptions | None = None
+    ) -> None:
+        self.machine = Election(node_id(0), options or ElectionOptions(), random.Random(5), saved)
         self.now = 100.0
         for i in range(others + 1):
             self.do(MemberChanged(member(i), None, "joined"))
@@ -345,6 +348,37 @@ def test_who_has_no_vote_follows_survivors_as_soon_as_the_others_are_gone() -> N
     (reply,) = answers(bench.hear(3, beat), HeartbeatReply)
     assert reply.accepted
     assert bench.machine.leader == node_id(3)
+
+
+def stray(bench: Bench, *voters: int, seconds: float) -> None:
+    """Let some voters answer for so long that they belong elsewhere; the others do not answer."""
+    end = bench.now + seconds
+    while bench.now < end:
+        for request in answers(bench.wait(0.1), VoteRequest):
+            for voter in voters if request.electorate.lineage else ():
+                bench.hear(
+                    voter, VoteReply(request.term, request.trial, False, "belongs to lineage bb", "bb", 3, False)
+                )
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_voters_who_have_gone_over_to_another_lineage_are_not_waited_for(forks: bool) -> None:
+    bench = Bench(options=ElectionOptions(forks=forks))
+    bench.follow()
+    stray(bench, 1, seconds=20.0)
+    assert not bench.hear(3, VoteRequest(1, True, NO_LINEAGE))[0].message.granted, "node 2 is there, and may answer yet"
+    stray(bench, 1, 2, seconds=5.0)
+    assert bench.hear(3, VoteRequest(1, True, NO_LINEAGE))[0].message.granted is False, "node 3 comes after node 0"
+    asked = [each for each in answers(bench.wait(1.0), VoteRequest) if each.electorate == NO_LINEAGE]
+    assert asked, "it may go on without them, and asks all who are there"
+
+
+def test_who_is_no_voter_asks_the_voters_where_they_are() -> None:
+    record = replace(THREE, voters=(node_id(1), node_id(2), node_id(3)))
+    bench = Bench(SavedVote(3, None, record), others=3)
+    bench.hear(1, Heartbeat(4, 1, record, 5))
+    stray(bench, 1, 2, seconds=20.0)
+    assert [each for each in answers(bench.wait(6.0), VoteRequest) if each.electorate == NO_LINEAGE]
 
 
 def test_votes_for_a_record_that_is_replaced_meanwhile_make_no_leader() -> None:
