@@ -209,7 +209,7 @@ class Daemon:
         settings = self._settings
         self._farewell.open()
         if settings.unattended:
-            self._supervision.say(STATUS="waiting for a network")
+            self._supervision.open("waits for a network, then reads what its disk holds")
             await await_network(settings.listen[0], NETWORK_SECONDS, lambda: self._farewell.asked)
         ballot = Ballot(settings.home / "vote.json")
         vote = ballot.load()
@@ -287,7 +287,7 @@ class Daemon:
             observer,
             worker,
             engine,
-            Survey(node, device, engine, worker, pump.post),
+            Survey(node, device, engine, worker, pump.post, self.transport.addresses),
             self.transport,
             self.journal,
             pump.send,

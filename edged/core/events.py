@@ -141,11 +141,12 @@ class LoopWasLate:
 
 @dataclass(frozen=True, slots=True)
 class SelfMeasured:
-    """Calibration is done, or the budget changed."""
+    """Calibration is done, or the budget changed, or the ``addresses`` (empty: they are what they were)."""
 
     slowness: float
     memory_bytes: int
     device: str
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

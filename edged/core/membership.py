@@ -171,7 +171,8 @@ class Membership:
         """Tell what this device can do; a smaller budget to all at once: the next plan will not wait for gossip."""
         own = replace(self.own, memory_bytes=event.memory_bytes, incarnation=self.own.incarnation + 1)
         if isinstance(event, SelfMeasured):
-            own = replace(own, slowness=event.slowness, device=event.device)
+            addresses = event.addresses or own.addresses
+            own = replace(own, slowness=event.slowness, device=event.device, addresses=addresses)
             self._ledger.change_own(now, effects, "measured itself", own)
             return
         self._ledger.change_own(now, effects, "ran out of memory", own)

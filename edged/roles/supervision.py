@@ -15,20 +15,24 @@ from edged.roles.outlook import newest_step
 from edged.telemetry.supervisor import Supervisor
 
 EXTENSION_SECONDS = 30
-"""A node that leaves asks for so much more time, at every look: what it holds moves first, however slow its links."""
+"""A node that starts or leaves asks for so much more time, at every look: however slow its disk, or its links."""
+
+OPENING_SECONDS = 3600.0
+"""A node that is not ready after that asks for no more: something hangs."""
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether there is anything new to say."""
 
 
 class Supervision:
-    """Speaks to a ``Supervisor``: ``start`` when others can reach this node, ``stop`` when it leaves, ``close``."""
+    """Speaks to a ``Supervisor``: ``open`` at once, ``start`` when others can reach this node, ``stop``, ``close``."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         """Say nothing yet."""
         self._supervisor = supervisor
         self._said: dict[str, str] = {}
         self._running: asyncio.Task[None] | None = None
+        self._sentence: Callable[[], str] | None = None
         self._stops = False
 
     def say(self, **facts: str) -> None:
@@ -37,9 +41,18 @@ class Supervision:
         if self._supervisor and news and self._supervisor.tell(news):
             self._said |= news
 
+    def open(self, status: str) -> None:
+        """Ask for the time that it takes until others can reach this node: all that its disk holds is read first."""
+        self.say(STATUS=status)
+        self._running = asyncio.get_running_loop().create_task(self._run())
+
     def start(self, sentence: Callable[[], str]) -> asyncio.Task[None]:
         """Be ready from now on. ``sentence``: what this node is about just now. The task ends only if that raises."""
-        self._running = asyncio.get_running_loop().create_task(self._run(sentence))
+        self._sentence = sentence
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run())
+        elif self._supervisor:
+            self._say_ready(sentence)
         return self._running
 
     def stop(self, status: str) -> None:
@@ -54,20 +67,25 @@ class Supervision:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
-    async def _run(self, sentence: Callable[[], str]) -> None:
+    async def _run(self) -> None:
         beat_seconds = self._supervisor.watchdog_seconds / 2
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell(sentence) if self._supervisor else asyncio.Event().wait())
+            group.create_task(self._tell() if self._supervisor else asyncio.Event().wait())
             if beat_seconds:
                 group.create_task(self._beat(beat_seconds))
 
-    async def _tell(self, sentence: Callable[[], str]) -> None:
+    async def _tell(self) -> None:
+        clock = asyncio.get_running_loop().time
+        patience = clock() + OPENING_SECONDS
         while True:
-            if self._stops:
+            if self._sentence is not None and not self._stops:
+                self._say_ready(self._sentence)
+            elif self._stops or clock() < patience:
                 self._supervisor.tell({"EXTEND_TIMEOUT_USEC": f"{EXTENSION_SECONDS}000000"})
-            else:
-                self.say(READY="1", STATUS=sentence())
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _say_ready(self, sentence: Callable[[], str]) -> None:
+        self.say(READY="1", STATUS=sentence())
 
     async def _beat(self, period_seconds: float) -> None:
         while True:

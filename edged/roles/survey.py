@@ -1,4 +1,6 @@
-"""What this device can do, measured again while it serves: speed at work or, without layers, by calibration; memory.
+"""What this device can do, and where it is, found out again while it serves.
+
+Its speed at work or, without layers, by calibration; its memory; the addresses by which others reach it.
 
 A calibration takes the compute thread for a moment, so only a device measures itself that has nothing to compute, and
 only while a job runs that may come to want it. Everyone is told of a change that matters, not of every measurement.
@@ -47,20 +49,26 @@ class Survey:
         engine: Engine,
         worker: Worker,
         post: Post,
+        addresses: Callable[[], tuple[str, ...]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``node`` is only read. Nothing is measured before the node's first measurement."""
+        """``node`` is only read. Nothing is measured before the node's first measurement.
+
+        ``addresses`` reads by which ones others reach this device.
+        """
         self._node = node
         self._device = device
         self._engine = engine
         self._worker = worker
         self._post = post
+        self._addresses = addresses
         self._clock = clock
         self._speed = Speed()
         self._base_bytes: int | None = None
         self._told_bytes = 0
         self._most_bytes = sys.maxsize
         self._due_at = 0.0
+        self._addressed_at = clock()
         self._latest: float | None = None
 
     def figure(self) -> tuple[JobId, float]:
@@ -73,6 +81,9 @@ class Survey:
 
     def look(self) -> None:
         """Measure again what it is time for."""
+        if self._clock() >= self._addressed_at + MEASURE_SECONDS:
+            self._addressed_at = self._clock()
+            self._tell_addresses()
         if self._node.membership.own.slowness == 0.0:
             return
         if self._base_bytes is None:
@@ -89,6 +100,14 @@ class Survey:
                 return self._device.measure(executor, BURSTS)
 
             self._engine.run(calibrate, lambda measured: self._calibrated(spec, measured[0]), _complain)
+
+    def _tell_addresses(self) -> None:
+        """A cable was plugged in after the start, or the router has given this device another address."""
+        own, addresses = self._node.membership.own, self._addresses()
+        if addresses != own.addresses:
+            before, now = ", ".join(own.addresses), ", ".join(addresses)
+            topic_logger("survey").info("this device is reached by %s now, and not by %s", now, before)
+            self._post(SelfMeasured(own.slowness, own.memory_bytes, own.device, addresses))
 
     def _wanting(self) -> JobSpec | None:
         """Return the job that runs, if this node has no layers of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from logging.handlers import RotatingFileHandler
@@ -54,9 +55,14 @@ class TextFormatter(logging.Formatter):
     A record stays one line, and moves no cursor: what others call themselves may hold anything.
     """
 
+    def __init__(self, *, dated: bool = False) -> None:
+        """``dated``: with the day, for whoever reads it on another."""
+        super().__init__()
+        self._clock = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
+
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = time.strftime(self._clock, time.localtime(record.created))
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         text = f"{clock} {level}{_topic(record)}: {_visible(record.getMessage().rstrip())}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
@@ -67,12 +73,15 @@ def configure(
 ) -> logging.Logger:
     """Send edged's records to ``file``, else to ``stream`` (standard error by default), and others' warnings with them.
 
-    ``log_format``: "text" or "json". Raises ``OSError`` if the file cannot be written.
+    ``log_format``: "text" or "json". Text tells the day as well, but on a terminal and to systemd, which notes it
+    itself. Raises ``OSError`` if the file cannot be written.
     """
-    handler: logging.Handler = logging.StreamHandler(stream or sys.stderr)
+    stream = stream or sys.stderr
+    handler: logging.Handler = logging.StreamHandler(stream)
+    dated = file is not None or not (stream.isatty() or "JOURNAL_STREAM" in os.environ)
     if file is not None:
         handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(dated=dated))
     logger = logging.getLogger(LOGGER_NAME)
     for name in (LOGGER_NAME, *OTHERS):
         _give(logging.getLogger(name), handler)

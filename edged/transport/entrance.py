@@ -179,6 +179,10 @@ class Entrance:
             self._key = key
             self._start(self._reopen())
 
+    def announce_anew(self) -> None:
+        """The own record has other addresses: say so on mDNS, and listen there."""
+        self._start(self._announce_anew())
+
     def _open_door(self, port: int) -> int:
         keys = (self._key.door_public, self._key.door_secret)
         socket, bound = bound_router(self._context, DOOR_KIND, keys, self._host, port)
@@ -205,6 +209,9 @@ class Entrance:
                     text = f"{problem}; until this node is started again, others can only join elsewhere"
                     self._notices.add("door", "", text)
                 await asyncio.sleep(REOPEN_SECONDS)
+        await self._announce_anew()
+
+    async def _announce_anew(self) -> None:
         discovery, self._discovery = self._discovery, None
         if discovery is not None:
             await discovery.close()

@@ -24,7 +24,7 @@ from edged.transport.entrance import Entrance, Surroundings
 from edged.transport.identity import Identity, is_key_of
 from edged.transport.inbox import Inbox
 from edged.transport.interface import Incoming, LinkStatistics, Received, ReceivedParcel
-from edged.transport.interfaces import reachable_addresses
+from edged.transport.interfaces import LOOPBACK, reachable_addresses
 from edged.transport.notices import Notice, Notices
 from edged.transport.peers import Peer
 from edged.transport.ports import Ports, choices, first_free, write_ports
@@ -74,6 +74,7 @@ class ZmqTransport:
         """Nothing is opened yet. Raises ``ConfigError`` if ``key`` is no token."""
         self._identity = identity
         self._listen = listen
+        self._host = {"*": "0.0.0.0", "": "0.0.0.0", "localhost": "127.0.0.1"}.get(listen[0], listen[0])  # noqa: S104
         self._seeds = tuple(seeds)
         self._with_discovery = discovery
         self._home = home
@@ -143,8 +144,7 @@ class ZmqTransport:
         self._context.destroy(linger=0)
 
     def _bind(self) -> None:
-        host, port = self._listen
-        host = {"*": "0.0.0.0", "": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)  # noqa: S104  # see above
+        host, port = self._host, self._listen[1]
         own = (self._identity.public_key, self._identity.secret_key)
         try_door, try_control, try_bulk = choices(self._home, port)
         door_port = first_free(try_door, lambda port: self._entrance.bind(self._context, host, port))
@@ -184,6 +184,17 @@ class ZmqTransport:
     def own_record(self) -> MemberRecord:
         """This node's record, with the ports that are bound (incarnation 0, not yet measured)."""
         return self._record
+
+    def addresses(self) -> tuple[str, ...]:
+        """By which addresses others reach this device, read anew: its record and its announcement follow them.
+
+        A device that has no network at the moment keeps those that it had.
+        """
+        found = reachable_addresses(self._host)
+        if found not in {self._record.addresses, (LOOPBACK,)}:
+            self._record = replace(self._record, addresses=found)
+            self._entrance.announce_anew()
+        return self._record.addresses
 
     def admit(self, record: MemberRecord) -> None:
         """Let the member's key in and remember its addresses; an admitted peer is dialled on the first send."""

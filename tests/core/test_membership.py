@@ -317,6 +317,15 @@ def test_measuring_itself_raises_the_incarnation_so_that_it_spreads() -> None:
     assert own in sent(effects, Gossip)[0].gossip
 
 
+def test_another_address_spreads_and_a_measurement_without_one_leaves_it() -> None:
+    bench = Bench()
+    effects = bench.do(SelfMeasured(2.5, 77, "cuda", ("10.0.0.9",)))
+    assert bench.machine.own.addresses == ("10.0.0.9",)
+    assert bench.machine.own in sent(effects, Gossip)[0].gossip
+    bench.do(SelfMeasured(2.6, 77, "cuda"))
+    assert bench.machine.own.addresses == ("10.0.0.9",)
+
+
 def test_a_smaller_budget_is_told_to_all_at_once() -> None:
     bench = Bench()
     bench.do(SelfMeasured(2.5, 77, "cuda"))

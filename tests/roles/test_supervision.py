@@ -92,6 +92,22 @@ async def test_a_node_says_that_it_is_ready_what_it_is_about_and_that_it_stops(
     assert len(manager.listen()) == said
 
 
+async def test_a_node_that_is_long_about_to_be_ready_asks_for_time_and_a_hanging_one_no_more(
+    manager: Listener, watched: Supervision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "OPENING_SECONDS", 0.5)
+    watched.open("reads its disk")
+    await manager.until(lambda heard: heard.count("EXTEND_TIMEOUT_USEC=30000000") >= 3)
+    assert manager.heard[0] == "STATUS=reads its disk"
+    await asyncio.sleep(1.0)
+    asked = manager.listen().count("EXTEND_TIMEOUT_USEC=30000000")
+    beats = manager.heard.count("WATCHDOG=1")
+    await manager.until(lambda heard: heard.count("WATCHDOG=1") >= beats + 5)
+    assert manager.heard.count("EXTEND_TIMEOUT_USEC=30000000") == asked
+    watched.start(lambda: "fine")
+    assert "READY=1\nSTATUS=fine" in manager.listen(), "at once"
+
+
 async def test_the_watchdog_hears_nothing_while_the_loop_hangs(manager: Listener, watched: Supervision) -> None:
     watched.start(lambda: "fine")
     await manager.until(lambda heard: heard.count("WATCHDOG=1") >= 3)

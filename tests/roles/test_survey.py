@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edged.core.events import SelfMeasured
 from edged.core.messages import JobRecord, JobState, PlanChosen
 from edged.roles import survey
 from edged.roles.survey import MEASURE_SECONDS, Survey
@@ -27,7 +28,16 @@ class Stage:
         self.worker = SimpleNamespace(memory_bytes=10**9)
         self.worker.grant = lambda size: setattr(self.worker, "memory_bytes", size)
         device = SimpleNamespace(measure=self.measure, free_memory=lambda own_bytes: self.free)
-        self.survey = Survey(self, device, self.engine, self.worker, self.post, lambda: self.now)  # type: ignore[arg-type]
+        self.addresses = self.own.addresses
+        self.survey = Survey(
+            self,
+            device,
+            self.engine,
+            self.worker,
+            self.post,
+            lambda: self.addresses,
+            lambda: self.now,  # type: ignore[arg-type]
+        )
 
     node = C
 
@@ -53,7 +63,8 @@ class Stage:
         self.posted.append(event)
         self.own = member(C, slowness=event.slowness)
         self.own = type(self.own)(
-            **{name: getattr(self.own, name) for name in self.own.__slots__} | {"memory_bytes": event.memory_bytes}
+            **{name: getattr(self.own, name) for name in self.own.__slots__}
+            | {"memory_bytes": event.memory_bytes, "addresses": event.addresses or self.own.addresses}
         )
 
     def go_on(self, rounds=1):
@@ -126,7 +137,18 @@ def test_memory_is_told_where_it_has_changed_much(stage: Stage) -> None:
 
 def test_a_budget_that_was_lowered_because_memory_ran_out_stays_low(stage: Stage) -> None:
     stage.go_on()
-    stage.post(SimpleNamespace(slowness=1.0, memory_bytes=3 * 10**8))
+    stage.post(SelfMeasured(1.0, 3 * 10**8, "cpu"))
     stage.posted.clear()
     stage.free = 2 * 10**9
     assert stage.go_on(3).posted == []
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_another_address_is_told_once_and_nothing_else_changes_with_it(stage: Stage, measured: bool) -> None:
+    stage.engine.idle = False
+    stage.own = member(C, slowness=2.0 if measured else 0.0)
+    stage.addresses = ("10.0.0.9", "192.168.1.2")
+    before = stage.own
+    assert stage.go_on(3).posted == [
+        SelfMeasured(before.slowness, before.memory_bytes, before.device, ("10.0.0.9", "192.168.1.2"))
+    ]

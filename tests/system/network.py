@@ -66,6 +66,12 @@ class Network:
         """Set a host's link ``up`` or ``down``."""
         run("ip", "-n", self._name(name), "link", "set", "eth0", state)
 
+    def readdress(self, name: str, *addresses: str) -> None:
+        """Let a host have these addresses and no others."""
+        run("ip", "-n", self._name(name), "address", "flush", "dev", "eth0")
+        for address in addresses:
+            run("ip", "-n", self._name(name), "address", "add", f"{address}/24", "dev", "eth0")
+
     def lose(self, share: float) -> None:
         """Drop this share of what every host receives."""
         for name in self._hosts:

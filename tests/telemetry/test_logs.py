@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,21 @@ def test_a_logged_exception_keeps_its_traceback() -> None:
         configure(log_format, stream)
         topic_logger("compute").error("it failed", exc_info=ValueError("the reason"))
         assert "ValueError: the reason" in stream.getvalue()
+
+
+def test_text_that_goes_into_a_file_tells_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    stream = io.StringIO()
+    for into in ({"file": tmp_path / "edged.log"}, {"stream": stream}):
+        configure("text", **into)
+        topic_logger("daemon").info("fine")
+    day = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d daemon: fine\n"
+    assert re.fullmatch(day, (tmp_path / "edged.log").read_text(encoding="utf-8"))
+    assert re.fullmatch(day, stream.getvalue())
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    configure("text", stream=(stream := io.StringIO()))
+    topic_logger("daemon").info("fine")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d daemon: fine\n", stream.getvalue())
 
 
 def test_configuring_again_replaces_the_stream() -> None:
