@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TensorBoardOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Also write curves and events for TensorBoard; needs edged[tensorboard]."),
+    typer.Option(metavar="DIR", help="Also write curves and events for TensorBoard; needs `pip install tensorboard`."),
 ]
 Record = Callable[[Mapping[str, Any]], None]
 
@@ -34,9 +34,7 @@ def recording(folder: Path | None) -> Iterator[Record]:
     try:
         from edged.cli.event_file import EventFile
     except ImportError as error:
-        raise ConfigError(
-            f"--tensorboard needs TensorBoard ({error}): type `pip install 'edged[tensorboard]'`"
-        ) from error
+        raise ConfigError(f"--tensorboard needs TensorBoard ({error}): type `pip install tensorboard`") from error
     try:
         file = EventFile(folder.expanduser())
     except OSError as error:

@@ -130,7 +130,7 @@ def test_without_the_extra_the_command_says_how_to_get_it(
     known = edged("jobs", "--json", home=desk).object
     for command in (["train", JOBS, "--local"], ["train", JOBS, "--home", desk], ["attach", "x", "--home", desk]):
         outcome = edged(*command, "--tensorboard", tmp_path / "runs")
-        assert outcome.refuses(2, "--tensorboard needs TensorBoard", "pip install 'edged[tensorboard]'")
+        assert outcome.refuses(2, "--tensorboard needs TensorBoard", "pip install tensorboard")
     assert edged("jobs", "--json", home=desk).object == known
     assert not (tmp_path / "runs").exists()
 
