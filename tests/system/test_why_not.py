@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from testbed import free_ports
 
+from edged.core.ids import PROTOCOL_VERSION
 from edged.errors import NoNodeError
+from edged.transport.security import new_cluster_key
 from tests.system.cluster import ENVIRONMENT, Cluster, Node, wait_until
 from tests.system.network import Network, missing
 
@@ -22,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 LOCAL = ("--listen", "127.0.0.1:0", "--no-discovery")
 TOLD_SECONDS = 10.0
-USAGE = 2
+USAGE, REFUSED = 2, 4
 
 
 def reason(node: Node) -> dict[str, Any]:
@@ -41,6 +43,34 @@ def test_a_seed_at_a_closed_port_is_told_in_status_and_log(fresh: Cluster) -> No
     assert (told["reason"], told["address"]) == ("unreachable", f"127.0.0.1:{port}")
     assert "nobody listens" in told["text"]
     assert told["text"] in [json.loads(line)["text"] for line in node.logged().splitlines()]
+
+
+def test_another_key_ends_a_node_with_the_reason(fresh: Cluster, figure: list[str]) -> None:
+    (first,) = fresh.start("a")
+    since = time.monotonic()
+    other = Node(fresh.folder / "other", new_cluster_key(), [*LOCAL, "--seed", first.address])
+    fresh.nodes["other"] = other
+    assert other.wait(60) == REFUSED
+    took = time.monotonic() - since
+    figure.append(f"a node with another key has ended {took:.1f} s after its start, and says why")
+    assert took < 3 * TOLD_SECONDS, "with the import of torch; within ten, on a machine that does nothing else"
+    assert "`edged key show`" in other.logged()
+    with pytest.raises(NoNodeError, match="the last one ended on .*edged key show"):
+        other.client.ask("status")
+
+
+def test_another_protocol_is_told_by_whoever_knocks(fresh: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import edged.core.ids\nedged.core.ids.PROTOCOL_VERSION = {PROTOCOL_VERSION + 1}\n", encoding="utf-8"
+    )
+    (first,) = fresh.start("a")
+    newer = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{ENVIRONMENT.get('PYTHONPATH', '')}"}
+    other = Node(fresh.folder / "other", fresh.key, [*LOCAL, "--seed", first.address], environment=newer)
+    fresh.nodes["other"] = other
+    told = reason(other.ready())
+    assert (told["reason"], told["address"]) == ("version", first.address)
+    assert f"protocol {PROTOCOL_VERSION}, this node {PROTOCOL_VERSION + 1}" in told["text"]
+    assert first.alive() == {"a"}
 
 
 def test_a_copied_home_ends_and_the_first_one_says_where_the_copy_was(fresh: Cluster) -> None:
