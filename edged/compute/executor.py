@@ -132,24 +132,28 @@ class Executor:
         names = next(iter(values.values()))  # the same for every size
         hosting = Hosting(program, names, plan, node, spec, self.device, found, read(spec.training))
         hosting.version = version
-        self._hosting = hosting
         self._expectations = Expectations(plan.stamp, spec, values, hosting.interfaces())
+        self._hosting = hosting
 
     def drop_stages(self, stamp: Stamp) -> None:
         """Forget the stages of this plan, if they are the ones that stand."""
-        if self._hosting is not None and self._hosting.stamp == stamp:
+        if self._expectations is not None and self._expectations.stamp == stamp:
             self._hosting, self._expectations = None, None
 
     def drop_job(self, job: JobId) -> None:
         """Forget a job's stages and its program."""
-        if self._hosting is not None and self._hosting.stamp.job == job:
+        if self._expectations is not None and self._expectations.stamp.job == job:
             self._hosting, self._expectations = None, None
         self._programs = {known: program for known, program in self._programs.items() if known != job}
 
     def relieve(self) -> int:
-        """Memory ran out: let go of the stages with all that they hold; returns how many bytes that was."""
+        """Memory ran out: let go of the stages with all that they hold; returns how many bytes that was.
+
+        What fits them is still expected, and not kept: nobody has been told yet, and a parcel that is refused where the
+        plan waits for it ends the job.
+        """
         held = 0 if self._hosting is None else self._hosting.held_bytes
-        self._hosting, self._expectations = None, None
+        self._hosting = None
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

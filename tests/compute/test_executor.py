@@ -124,6 +124,22 @@ def test_only_parcels_that_fit_are_expected() -> None:
     assert not front.expects(Inputs(STAMP, 0, 0, FIRST, (good,)))
 
 
+def test_until_others_know_that_memory_ran_out_what_comes_is_expected_and_not_kept() -> None:
+    run = chain("unet")
+    front, back = run.nodes
+    sends = front._hosting.interfaces()[0, 0].sends
+    spec = sends[0].spec
+    good = TensorSpec(sends[0].name, spec.dtype, spec.shape, spec.strides, spec.size_bytes)
+    arriving = Activation(STAMP, 0, 1, FIRST, (good,), ())
+    assert back.relieve() > 0
+    assert back.expects(arriving), "who waits for it in the plan would take a refusal for a fault of the sender"
+    assert not back.expects(replace(arriving, tensors=(good, good)))
+    back.put(arriving, [memoryview(bytearray(good.size_bytes))])
+    assert back.relieve() == 0, "nothing is kept"
+    back.drop_stages(STAMP)
+    assert not back.expects(arriving)
+
+
 def test_state_and_programs_are_expected_only_as_they_can_be() -> None:
     run = chain("residual")
     node, (header, _) = run.nodes[0], run.parcels(0)[0]
