@@ -38,9 +38,10 @@ class Prefetcher:
         """Like ``Sampler.draw``; raises ``JobError``."""
         with UserCode("the loader's processes failed"):
             if next(self._expected, None) != work:
-                self._expected = islice(following(self._sampler.spec, work), 1, None)
+                self._expected = iter(())  # until there is a loader: where none can be made, the next draw tries again
                 ahead = following(self._sampler.spec, work)
                 self._drawn = iter(loader(_MicroBatches(self._sampler), ahead, self._workers))
+                self._expected = islice(following(self._sampler.spec, work), 1, None)
             drawn = next(self._drawn)
         if isinstance(drawn, _Failure):
             error = JobError(drawn.sentence)

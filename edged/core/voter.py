@@ -118,7 +118,7 @@ class Voter:
         if beat.term < self._term or self._lead is not None:
             return HeartbeatReply(self._term, beat.sequence, False, own.number, own.lineage)
         self._ballot = None
-        self._leader = sender
+        self._leader, self._strayed = sender, {}  # who had gone over may be back; the next silence is asked about anew
         self._led_to = beat.progress
         self._heard_at = now
         self._restored = False

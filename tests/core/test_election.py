@@ -373,6 +373,16 @@ def test_voters_who_have_gone_over_to_another_lineage_are_not_waited_for(forks: 
     assert asked, "it may go on without them, and asks all who are there"
 
 
+def test_voters_who_have_come_back_are_waited_for_again() -> None:
+    bench = Bench(options=ElectionOptions(forks=False))
+    bench.follow()
+    stray(bench, 1, 2, seconds=10.0)
+    bench.follow()
+    later = answers(bench.wait(60.0), VoteRequest)
+    assert later
+    assert not [each for each in later if each.electorate == NO_LINEAGE], "silence is no reason for it"
+
+
 def test_who_is_no_voter_asks_the_voters_where_they_are() -> None:
     record = replace(THREE, voters=(node_id(1), node_id(2), node_id(3)))
     bench = Bench(SavedVote(3, None, record), others=3)
