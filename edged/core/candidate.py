@@ -44,6 +44,8 @@ class Candidate(Voter):
         ballot = self._ballot
         if ballot is None or (reply.term, reply.trial) != (ballot.term, ballot.trial) or sender not in ballot.voters:
             return
+        if self._asks_to_found(ballot) is not (reply.lineage == ""):
+            return  # a late answer to the other question: whoever would vote has not agreed to a fork
         own = self._electorate
         if reply.granted and own is not None and reply.lineage not in {"", own.lineage}:
             return

@@ -260,8 +260,10 @@ class Voter:
         return self._is_leaderless(now, self._options.restored_seconds)
 
     def _gone_over(self) -> set[NodeId]:
+        """Who is there, and belongs to another lineage by its newest answer; of who is silent nobody knows."""
         own = self._electorate.lineage if self._electorate else ""
-        return {node for node, lineage in self._strayed.items() if lineage != own}
+        there = {node for node, record in self._members.items() if record.state <= MemberState.SUSPECT}
+        return {node for node, lineage in self._strayed.items() if lineage != own and node in there}
 
     def _is_orphan(self, now: float) -> bool:
         return self._is_leaderless(now, self._options.orphan_seconds)

@@ -188,9 +188,13 @@ class ZmqTransport:
     def addresses(self) -> tuple[str, ...]:
         """By which addresses others reach this device, read anew: its record and its announcement follow them.
 
-        A device that has no network at the moment keeps those that it had.
+        A device that has no network at the moment keeps those that it had, and so does one that cannot say: interfaces
+        come and go while they are asked.
         """
-        found = reachable_addresses(self._host)
+        try:
+            found = reachable_addresses(self._host)
+        except OSError:
+            return self._record.addresses
         if found not in {self._record.addresses, (LOOPBACK,)}:
             self._record = replace(self._record, addresses=found)
             self._entrance.announce_anew()

@@ -248,7 +248,7 @@ def test_who_founds_a_lineage_beside_another_begins_in_a_thousand_of_its_own() -
     bench.hear(1, VoteReply(request.term, True, False, "belongs to lineage bb", "bb", 7, False))
     assert not bench.machine.has_lease(bench.now)
     (request, *_) = bench.until(VoteRequest)
-    bench.hear(1, VoteReply(request.term, True, True, "", "bb", 7, False))
+    bench.hear(1, VoteReply(request.term, True, True, "", "", 7, False))
     assert bench.machine.has_lease(bench.now)
     assert bench.machine.term >= 1000
     assert bench.machine.term % 1000 == 0
@@ -381,6 +381,33 @@ def test_voters_who_have_come_back_are_waited_for_again() -> None:
     later = answers(bench.wait(60.0), VoteRequest)
     assert later
     assert not [each for each in later if each.electorate == NO_LINEAGE], "silence is no reason for it"
+
+
+def test_voters_who_went_over_and_fell_silent_are_waited_for() -> None:
+    bench = Bench(options=ElectionOptions(forks=False))
+    bench.follow()
+    stray(bench, 1, 2, seconds=10.0)
+    for i in (1, 2):
+        bench.do(MemberChanged(member(i, state=MemberState.DEAD), MemberState.ALIVE, "fell silent"))
+    bench.wait(60.0)
+    assert (bench.machine.leader, bench.machine.electorate) == (None, THREE)
+
+
+def test_a_late_vote_is_no_consent_to_a_fork() -> None:
+    bench = Bench()
+    bench.follow()
+    stray(bench, 1, 2, seconds=14.0)
+    asked = None
+    while asked is None:
+        asked = next((each for each in answers(bench.wait(0.01), VoteRequest) if each.electorate == NO_LINEAGE), None)
+        if asked is None:
+            stray(bench, 1, 2, seconds=0.1)
+    for voter in (1, 2):
+        bench.hear(voter, VoteReply(asked.term, True, True, "", "aa", 3, False))
+    assert (bench.machine.leader, bench.machine.electorate) == (None, THREE)
+    for voter in (1, 2):
+        bench.hear(voter, VoteReply(asked.term, True, True, "", "", 3, False))
+    assert bench.machine.electorate.lineage != "aa", "they have agreed to that"
 
 
 def test_who_is_no_voter_asks_the_voters_where_they_are() -> None:
