@@ -89,7 +89,8 @@ class Supervision:
 
     async def _beat(self, period_seconds: float) -> None:
         while True:
-            self._supervisor.tell({"WATCHDOG": "1"})
+            if self._sentence is not None:  # until then the time to start is what counts
+                self._supervisor.tell({"WATCHDOG": "1"})
             await asyncio.sleep(period_seconds)
 
 

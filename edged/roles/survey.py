@@ -106,7 +106,7 @@ class Survey:
         own, addresses = self._node.membership.own, self._addresses()
         if addresses != own.addresses:
             before, now = ", ".join(own.addresses), ", ".join(addresses)
-            topic_logger("survey").info("this device is reached by %s now, and not by %s", now, before)
+            topic_logger("survey").info("this device is reached by %s now (before: %s)", now, before)
             self._post(SelfMeasured(own.slowness, own.memory_bytes, own.device, addresses))
 
     def _wanting(self) -> JobSpec | None:

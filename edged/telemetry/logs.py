@@ -78,7 +78,7 @@ def configure(
     """
     stream = stream or sys.stderr
     handler: logging.Handler = logging.StreamHandler(stream)
-    dated = file is not None or not (stream.isatty() or "JOURNAL_STREAM" in os.environ)
+    dated = file is not None or not (stream.isatty() or _is_journal(stream))
     if file is not None:
         handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(dated=dated))
@@ -95,6 +95,15 @@ def name_node(node: str) -> None:
     for handler in logging.getLogger(LOGGER_NAME).handlers:
         if isinstance(handler.formatter, JsonFormatter):
             handler.formatter.node = node
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether what is written goes to systemd's journal; the variable is inherited (systemd.exec(5))."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # no file, or closed
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def _give(logger: logging.Logger, handler: logging.Handler) -> None:

@@ -96,12 +96,18 @@ def test_a_state_copy_does_not_follow_the_training() -> None:
     assert [bytes(buffer) for buffer in copied.buffers] == before
 
 
-def test_only_parcels_that_fit_are_expected() -> None:
+def cut_in_two() -> tuple[Executor, Executor, TensorSpec]:
+    """A model on two nodes, and what crosses from the first to the second."""
     run = chain("unet")
     front, back = run.nodes
     sends = front._hosting.interfaces()[0, 0].sends
     spec = sends[0].spec
     good = TensorSpec(sends[0].name, spec.dtype, spec.shape, spec.strides, spec.size_bytes)
+    return front, back, good
+
+
+def test_only_parcels_that_fit_are_expected() -> None:
+    front, back, good = cut_in_two()
     arriving = Activation(STAMP, 0, 1, FIRST, (good,), ())
     returning = Gradient(STAMP, 0, 0, FIRST, (good,))
     assert back.expects(arriving)
@@ -125,11 +131,7 @@ def test_only_parcels_that_fit_are_expected() -> None:
 
 
 def test_until_others_know_that_memory_ran_out_what_comes_is_expected_and_not_kept() -> None:
-    run = chain("unet")
-    front, back = run.nodes
-    sends = front._hosting.interfaces()[0, 0].sends
-    spec = sends[0].spec
-    good = TensorSpec(sends[0].name, spec.dtype, spec.shape, spec.strides, spec.size_bytes)
+    _, back, good = cut_in_two()
     arriving = Activation(STAMP, 0, 1, FIRST, (good,), ())
     assert back.relieve() > 0
     assert back.expects(arriving), "who waits for it in the plan would take a refusal for a fault of the sender"

@@ -47,8 +47,7 @@ def test_a_logged_exception_keeps_its_traceback() -> None:
         assert "ValueError: the reason" in stream.getvalue()
 
 
-def test_text_that_goes_into_a_file_tells_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+def test_text_that_goes_into_a_file_tells_the_day(tmp_path: Path) -> None:
     stream = io.StringIO()
     for into in ({"file": tmp_path / "edged.log"}, {"stream": stream}):
         configure("text", **into)
@@ -56,10 +55,21 @@ def test_text_that_goes_into_a_file_tells_the_day(tmp_path: Path, monkeypatch: p
     day = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d daemon: fine\n"
     assert re.fullmatch(day, (tmp_path / "edged.log").read_text(encoding="utf-8"))
     assert re.fullmatch(day, stream.getvalue())
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
-    configure("text", stream=(stream := io.StringIO()))
-    topic_logger("daemon").info("fine")
-    assert re.fullmatch(r"\d\d:\d\d:\d\d daemon: fine\n", stream.getvalue())
+
+
+def test_text_for_the_journal_tells_no_day_and_that_beside_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = r"\d\d:\d\d:\d\d daemon: fine\n"
+    (tmp_path / "journal").touch()
+    found = (tmp_path / "journal").stat()
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    for name, line in (("journal", clock), ("file", rf"\d{{4}}-\d\d-\d\d {clock}")):
+        with (tmp_path / name).open("w", encoding="utf-8") as stream:
+            configure("text", stream=stream)
+            topic_logger("daemon").info("fine")
+        assert re.fullmatch(line, (tmp_path / name).read_text(encoding="utf-8"))
+    configure("text", io.StringIO())  # for whatever the next test logs
 
 
 def test_configuring_again_replaces_the_stream() -> None:
