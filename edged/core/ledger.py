@@ -88,19 +88,19 @@ class Ledger:
     def look_at_suspects(self, now: float, effects: list[Effect]) -> None:
         """Call those dead who were suspected for too long; ask those who soon will have been."""
         for node, suspicion in list(self._suspicions.items()):
-            burial, record = self._burial(suspicion), self.records[node]
-            if burial <= now:
+            deadline, record = self._deadline(suspicion), self.records[node]
+            if suspicion.burial(deadline) <= now:
                 dead = replace(record, state=MemberState.DEAD, accusers=())
                 self.learn(dead, now, effects, f"fell silent: suspected for {now - suspicion.started:.1f} s")
-            elif suspicion.next_call(burial) <= now:
-                suspicion.called = now
+            elif suspicion.next_call(deadline) <= now:
+                suspicion.ask(now)
                 effects.append(SendMessage(node, Ping(0, node, (record,))))
         self._plan_looks()
 
     def was_late(self, seconds: float) -> None:
         """This node slept for ``seconds``: nobody had the chance to refute meanwhile."""
         for suspicion in self._suspicions.values():
-            suspicion.started += seconds
+            suspicion.delay(seconds)
         self._plan_looks()
 
     def is_suspect(self, node: NodeId) -> bool:
@@ -216,15 +216,15 @@ class Ledger:
         if record.state is MemberState.SUSPECT or known is not None:
             self._plan_looks()
 
-    def _burial(self, suspicion: Suspicion) -> float:
+    def _deadline(self, suspicion: Suspicion) -> float:
         return suspicion.deadline(len(self.roster), self._shortest, self._longest)
 
     def _plan_looks(self) -> None:
         self._next_look = min(map(self._look, self._suspicions.values()), default=math.inf)
 
     def _look(self, suspicion: Suspicion) -> float:
-        burial = self._burial(suspicion)
-        return min(burial, suspicion.next_call(burial))
+        deadline = self._deadline(suspicion)
+        return min(suspicion.burial(deadline), suspicion.next_call(deadline))
 
     def _spread(self, record: MemberRecord) -> None:
         self.news.add(record, transmissions(len(self.roster), self._gossip_factor))

@@ -25,6 +25,9 @@ CALLS = 6
 CALL_SECONDS = 0.25
 """... and in which distance."""
 
+FEWEST_CALLS = 3
+"""Confirmations that come late shorten the time that is left, but not below so many questions and their answers."""
+
 
 def expected_confirmations(members: int) -> int:
     """Confirmations that can be waited for among ``members`` (the accused, the first accuser and the rest)."""
@@ -45,21 +48,36 @@ def suspicion_seconds(confirmations: int, expected: int, minimum: float, maximum
 class Suspicion:
     """One member's suspicion, as this node sees it: when it began and who accuses."""
 
-    __slots__ = ("accusers", "called", "started")
+    __slots__ = ("accusers", "asked", "called", "started")
 
     def __init__(self, started: float, accusers: tuple[NodeId, ...]) -> None:
         """Begin at ``started`` with the accusers known by then."""
         self.started = started
         self.accusers = accusers
-        self.called = -math.inf  # when the suspect was asked last
+        self.asked = math.inf  # when the suspect was asked first, ...
+        self.called = -math.inf  # ... and last
+
+    def ask(self, now: float) -> None:
+        """The suspect is being asked."""
+        self.asked = min(self.asked, now)
+        self.called = now
+
+    def delay(self, seconds: float) -> None:
+        """The one who suspects has slept: an answer may have come meanwhile and gone again."""
+        self.started += seconds
+        self.asked = math.inf
+
+    def burial(self, deadline: float) -> float:
+        """When the member, whose time is over at ``deadline``, is called dead: not before it was asked for a while."""
+        return max(deadline, self.asked + FEWEST_CALLS * CALL_SECONDS)
 
     def deadline(self, members: int, minimum: float, maximum: float) -> float:
-        """The moment at which the member is called dead, if nothing more is heard."""
+        """The moment at which the time to answer is over, as many as accuse the member."""
         confirmations = max(0, len(self.accusers) - 1)
         return self.started + suspicion_seconds(confirmations, expected_confirmations(members), minimum, maximum)
 
     def next_call(self, deadline: float) -> float:
-        """When to ask the member itself, which is to be called dead at ``deadline``."""
+        """When to ask the member itself, whose time is over at ``deadline``."""
         return max(self.called + CALL_SECONDS, deadline - CALLS * CALL_SECONDS)
 
 

@@ -31,10 +31,10 @@ from edged.transport.contacts import (
     unreachable,
 )
 from edged.transport.discovery import Announcement, Discovery
-from edged.transport.door import Door, Knock, Verdict, already_runs, is_twin, judge
+from edged.transport.door import Door, Knock, Verdict, judge
 from edged.transport.identity import Identity
 from edged.transport.interfaces import is_loopback
-from edged.transport.knocking import Finding, Finished, Knocking, new_nonce
+from edged.transport.knocking import Approve, Finding, Finished, Knocking, new_nonce
 from edged.transport.notices import Notices
 from edged.transport.probe import reach
 from edged.transport.search import Address, Hint, Search, read_peers
@@ -103,10 +103,10 @@ class Entrance:
         self._notices = notices
         self.contacts = Contacts()
         self._echoes = False
-        self._twins: dict[str, asyncio.TimerHandle] = {}
+        self._copies: dict[str, asyncio.TimerHandle] = {}
         self._unexplained: dict[str, Finished] = {}
         self._nonces: deque[bytes] = deque(maxlen=NONCES)
-        self._succession = Succession(self._knock)
+        self._succession = Succession(surroundings.newest, surroundings.content, self._ask)
         self._discovery: Discovery | None = None
         self._door: Door | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,7 +121,7 @@ class Entrance:
 
     def open(self, seeds: Iterable[Address], *, discovery: bool) -> None:
         """Look for others: behind ``seeds``, behind the doors that the home remembers, and by mDNS."""
-        self.search = Search(self._knock, self._content, self._found)
+        self.search = Search(self._dial, self._content, self._found)
         self._seeds = frozenset(seeds)
         for seed in self._seeds:
             self.search.add(seed, hint=Hint.SEED)
@@ -134,19 +134,20 @@ class Entrance:
 
     async def close(self) -> None:
         """Shut the door, stop looking."""
+        self.shut()
         await self.search.close()
-        self._succession.close()
-        for twin in self._twins.values():
-            twin.cancel()
+        for copy in self._copies.values():
+            copy.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._discovery is not None:
             await self._discovery.close()
-        self.shut()
+        self.shut()  # which a task may have opened anew
 
     def shut(self) -> None:
-        """Shut the door."""
+        """Shut the door; who waited for an answer there gets none."""
+        self._succession.close()
         if self._door is not None:
             self._door.close()
             self._door = None
@@ -242,43 +243,52 @@ class Entrance:
         verdict = judge(knock, own, self._nonces, self._around.newest.get(record.node))
         if verdict[0] is Verdict.TWIN and record.node == own.node:
             where = f"{record.addresses[0]}:{record.door_port}"
-            self._twin_knocked(where)
+            self._copy_found(where, knocking_twin(where))
         return verdict
 
     def _admit(self, record: MemberRecord, told: Callable[[Verdict, str], None]) -> None:
         """Meet who has proved the key; but first ask a process that it says to follow, if that seems to be there."""
-        known = self._around.newest.get(record.node)
-        if known is None or record.boot <= known.boot or not self._around.content(record.node):
-            self._meet(record)
-            told(Verdict.WELCOME, "")
-            return
 
-        def answered(there: bool) -> None:  # noqa: FBT001 - a fact
-            newest = self._around.newest.get(record.node, known)
-            if there or is_twin(record, newest):
-                told(Verdict.TWIN, already_runs(newest))
+        def examined(second: str) -> None:
+            if second:
+                told(Verdict.TWIN, second)
+            elif record.node in self.expelled:  # meanwhile
+                told(Verdict.EXPELLED, EXPELLED)
             else:
                 self._meet(record)
                 told(Verdict.WELCOME, "")
 
-        self._succession.ask(known, answered)
-
-    def _twin_knocked(self, where: str) -> None:
-        """It is there as long as it goes on knocking, which is never less than every few seconds."""
-        self._copy_found(where, knocking_twin(where))
-        if where in self._twins:
-            self._twins.pop(where).cancel()
-        self._twins[where] = asyncio.get_running_loop().call_later(TWIN_SECONDS, self._forget_twin, where)
+        self._succession.examine(record, examined)
 
     def _copy_found(self, where: str, text: str) -> None:
+        """It is there as long as it knocks or is dialled, which is never less than every few seconds."""
         self.contacts.add(Unmet(Reason.TWIN, where, text))
         self._notices.add("copy", where, text)
+        if where in self._copies:
+            self._copies.pop(where).cancel()
+        self._copies[where] = asyncio.get_running_loop().call_later(TWIN_SECONDS, self._forget_copy, where)
 
-    def _forget_twin(self, where: str) -> None:
-        del self._twins[where]
+    def _forget_copy(self, where: str) -> None:
+        del self._copies[where]
         self.contacts.settle(where)
 
-    def _knock(self, address: Address, done: Callable[[Finished], None]) -> Knocking:
+    def _dial(self, address: Address, done: Callable[[Finished], None]) -> Knocking:
+        """Knock at a door, and break off where its keeper turns out to be a member's copy."""
+
+        def approve(keeper: MemberRecord, told: Callable[[Finding, str], None]) -> None:
+            where = f"{address[0]}:{address[1]}"
+            self._succession.examine(
+                keeper,
+                lambda second: told(Finding.COPIED, copied(keeper.name, where)) if second else told(Finding.MET, ""),
+            )
+
+        return self._knock(address, approve, done)
+
+    def _ask(self, address: Address, done: Callable[[Finished], None]) -> Knocking:
+        """Knock at a door, only to see who is there."""
+        return self._knock(address, lambda _keeper, told: told(Finding.THERE, ""), done)
+
+    def _knock(self, address: Address, approve: Approve, done: Callable[[Finished], None]) -> Knocking:
         nonce = new_nonce()
         self._nonces.append(nonce)
         return Knocking(
@@ -290,6 +300,7 @@ class Entrance:
             address,
             nonce,
             self._around.own_record,
+            approve,
             done,
         )
 
@@ -299,20 +310,15 @@ class Entrance:
         where = f"{finished.address[0]}:{finished.address[1]}"
         self._unexplained.pop(where, None)
         if finished.finding is Finding.MET and finished.record is not None:
-            record = finished.record
-            self._admit(record, lambda verdict, _: self._admitted(record, where, verdict))
+            self._meet(finished.record)
+            self.contacts.settle(where)
+        elif finished.finding is Finding.COPIED:
+            self._copy_found(where, finished.reason)
         elif finished.finding is Finding.UNREACHABLE:
             self._unexplained[where] = finished
             self._start(self._explain(finished, where))
         elif finished.finding is not Finding.MYSELF:
             self._miss(REASONS[finished.finding], where, finished.reason)
-
-    def _admitted(self, record: MemberRecord, where: str, verdict: Verdict) -> None:
-        """Whom this node had dialled: a member, or the copy of one."""
-        if verdict is Verdict.WELCOME:
-            self.contacts.settle(where)
-        else:
-            self._copy_found(where, copied(record.name, where))
 
     async def _explain(self, finished: Finished, where: str) -> None:
         """Why a door lets nobody in: a plain connect shows more than a handshake that fails."""

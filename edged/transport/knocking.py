@@ -29,7 +29,8 @@ class Finding(Enum):
     """How an attempt to get in ended.
 
     ``CUT``: the other side ended the handshake at once. A door of another key does so, but also one that is just being
-    closed: one such end proves nothing (see ``search.py``).
+    closed: one such end proves nothing (see ``search.py``). ``THERE``: the keeper has proved the key, which is all that
+    was asked. ``COPIED``: it is the copy of a member's home.
     """
 
     MET = "met"
@@ -41,11 +42,17 @@ class Finding(Enum):
     TWIN = "twin"
     MYSELF = "myself"
     EXPELLED = "expelled"
+    THERE = "there"
+    COPIED = "copied"
+
+
+Approve = Callable[[MemberRecord, Callable[[Finding, str], None]], None]
+"""Hears of a keeper that has proved the key, and says, at once or later, ``MET`` to go in, or how the attempt ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an attempt: ``record`` is the keeper's if ``MET``, ``reason`` one sentence otherwise."""
+    """The end of an attempt: ``record`` is the keeper's if ``MET`` or ``THERE``; ``reason`` says why not, otherwise."""
 
     finding: Finding
     address: tuple[str, int]
@@ -54,7 +61,11 @@ class Finished:
 
 
 class Knocking:
-    """One attempt. Calls ``done`` exactly once, unless closed first."""
+    """One attempt. Calls ``done`` exactly once, unless closed first.
+
+    The keeper proves the key first. What this side proves then makes it known there, so it is sent only if ``approve``
+    finds nothing against the keeper.
+    """
 
     def __init__(
         self,
@@ -66,6 +77,7 @@ class Knocking:
         address: tuple[str, int],
         nonce: bytes,
         own_record: Callable[[], MemberRecord],
+        approve: Approve,
         done: Callable[[Finished], None],
     ) -> None:
         """Begin. ``address`` is a numeric host and a door's port; ``nonce`` is ``new_nonce()``."""
@@ -76,14 +88,17 @@ class Knocking:
         self._address = address
         self._nonce = nonce
         self._own_record = own_record
+        self._approve = approve
         self._done = done
+        self._closed = False
         self._keeper: MemberRecord | None = None
         self._pump: Pump | None = None
         self._attempt = Attempt(context, DOOR_KIND, identity, key.door_public, address, self._told)
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._silence)
+        self._timer = self._patience()
 
     def close(self) -> None:
         """Give up, and tell nothing."""
+        self._closed = True
         self._timer.cancel()
         if self._pump is not None:
             self._pump.leave()
@@ -92,6 +107,9 @@ class Knocking:
     def _end(self, finding: Finding, reason: str, record: MemberRecord | None = None) -> None:
         self.close()
         self._done(Finished(finding, self._address, record, reason))
+
+    def _patience(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._silence)
 
     def _silence(self) -> None:
         where = f"{self._address[0]}:{self._address[1]}"
@@ -145,8 +163,20 @@ class Knocking:
         if not equal(answer.proof, self._key.proof(b"keeper", own, keeper.public_key, nonces)):
             self._end(Finding.WRONG_KEY, "the door cannot prove that it holds the cluster key")
             return
+        self._timer.cancel()  # whoever approves has a limit of its own
+        proof = self._key.proof(b"joiner", own, keeper.public_key, nonces)
+        self._approve(keeper, lambda finding, reason: self._approved(keeper, proof, finding, reason))
+
+    def _approved(self, keeper: MemberRecord, proof: bytes, finding: Finding, reason: str) -> None:
+        if self._closed:
+            return
+        if finding is not Finding.MET:
+            self._end(finding, reason, keeper if finding is Finding.THERE else None)
+            return
         self._keeper = keeper
-        self._knock(self._key.proof(b"joiner", own, keeper.public_key, nonces))
+        self._timer.cancel()
+        self._timer = self._patience()
+        self._knock(proof)
 
 
 def new_nonce() -> bytes:

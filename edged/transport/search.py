@@ -44,6 +44,10 @@ CONTENT_SECONDS = 1.0
 Address = tuple[str, int]
 
 
+SILENT = frozenset({Finding.UNREACHABLE, Finding.CUT, Finding.WRONG_KEY})
+"""Nobody of this cluster is there; who refuses in so many words is, and may think better of it."""
+
+
 class Hint(Enum):
     """Where an address comes from: told by the user, remembered from an earlier run, or heard of while running."""
 
@@ -115,7 +119,7 @@ class Search:
                 node = finished.record.node
                 continue
             await asyncio.sleep(pause)
-            silent += pause
+            silent = silent + pause if finished.finding in SILENT else 0.0
             slow = hint is Hint.MEMORY and silent >= HOPE_SECONDS
             pause = min(2 * pause, SLOW_PAUSE_SECONDS if slow else LONGEST_PAUSE_SECONDS)
 

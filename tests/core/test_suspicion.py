@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edged.core.suspicion import (
     CALL_SECONDS,
     CALLS,
+    FEWEST_CALLS,
     MAXIMUM_ACCUSERS,
     Suspicion,
     expected_confirmations,
@@ -49,9 +50,34 @@ def test_a_pair_of_nodes_waits_the_shortest_time() -> None:
     assert Suspicion(10.0, ("a",)).deadline(2, 3.0, 9.0) == 13.0
 
 
-def test_a_suspect_is_asked_at_even_distances_before_it_is_called_dead() -> None:
-    suspicion, burial, calls = Suspicion(0.0, ("a",)), 3.0, []
-    while (at := suspicion.next_call(burial)) < burial:
+def asked_until_burial(suspicion: Suspicion, deadline: float, now: float = 0.0) -> tuple[list[float], float]:
+    """When the suspect is asked from ``now`` on, and when it is called dead."""
+    calls: list[float] = []
+    while (at := max(now, suspicion.next_call(deadline))) < suspicion.burial(deadline):
         calls.append(at)
-        suspicion.called = at
+        suspicion.ask(at)
+    return calls, suspicion.burial(deadline)
+
+
+def test_a_suspect_is_asked_at_even_distances_before_it_is_called_dead() -> None:
+    calls, burial = asked_until_burial(Suspicion(0.0, ("a",)), 3.0)
+    assert (len(calls), burial) == (CALLS, 3.0)
     assert calls == [burial - (CALLS - i) * CALL_SECONDS for i in range(CALLS)]
+
+
+@pytest.mark.parametrize("deadline", [3.0, 4.0, 4.3])
+def test_accusations_that_come_late_leave_time_to_ask(deadline: float) -> None:
+    """Until 4 s it had until 9 s; now its time is over, or nearly."""
+    calls, burial = asked_until_burial(Suspicion(0.0, ("a", "b", "c", "d")), deadline, now=4.0)
+    assert calls == [4.0 + i * CALL_SECONDS for i in range(FEWEST_CALLS)]
+    assert burial == 4.0 + FEWEST_CALLS * CALL_SECONDS
+
+
+def test_questions_that_were_asked_already_count() -> None:
+    suspicion = Suspicion(0.0, ("a",))
+    for at in (3.0, 3.25, 3.5, 3.75):
+        suspicion.ask(at)
+    assert suspicion.burial(3.9) == 3.9
+    suspicion.delay(60.0)  # the one who suspects slept: the answers may be lost
+    calls, _ = asked_until_burial(suspicion, 63.9, now=63.9)
+    assert len(calls) == FEWEST_CALLS

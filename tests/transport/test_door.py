@@ -7,7 +7,9 @@ import pytest
 
 from edged.core.events import PeerMet
 from edged.core.ids import PROTOCOL_VERSION
+from edged.core.messages import MemberState
 from edged.errors import MalformedError
+from edged.transport.contacts import Reason
 from edged.transport.door import (
     Answer,
     Knock,
@@ -20,6 +22,7 @@ from edged.transport.door import (
     unpack_knock,
 )
 from edged.transport.identity import new_identity
+from edged.transport.security import new_cluster_key
 from tests.transport.doors import free_door
 from tests.transport.nodes import admit_stranger, build, door_of, exchange, message, met, next_of, running, until
 
@@ -113,6 +116,9 @@ async def test_a_copied_home_that_is_dialled_is_not_met_and_named():
         assert notices[0].kind == "copy"
         assert "the identity of copy runs at" in notices[0].text
         assert keeper._peers[identity.node].record == first.own_record()
+        assert (
+            not second._peers
+        )  # who dialled it has proved nothing there: the copy tells nobody that it has met a member
 
 
 @pytest.mark.parametrize("backlog", [0, 8], ids=["gone", "hung"])
@@ -131,6 +137,67 @@ async def test_a_process_that_does_not_answer_is_followed_by_the_next(monkeypatc
             async with running(build(identity=again, seeds=[door_of(keeper)])) as (second,):
                 await met(second, keeper)
                 await exchange(second, keeper)
+
+
+async def test_a_copy_that_was_dialled_is_dialled_again_and_not_spoken_of_when_it_is_gone():
+    identity = new_identity(boot=4)
+    async with (
+        running(build("first", identity=identity)) as (first,),
+        running(build("copy", identity=dataclasses.replace(identity, boot=5))) as (copy,),
+        running(build(seeds=[door_of(copy)])) as (keeper,),
+    ):
+        keeper.admit(first.own_record())
+
+        def unmet():
+            return [each.reason for each in keeper.contacts.unmet(alone=False)]
+
+        await until(lambda: unmet() == [Reason.TWIN])
+        copy._entrance.shut()
+        await until(lambda: unmet() == [Reason.UNREACHABLE])
+
+
+@pytest.fixture
+async def asked():
+    """A keeper that asks a hung process about the one that says to follow it, until ``end`` is called."""
+    identity = new_identity(boot=4)
+    async with running(build("keeper")) as (keeper,):
+        record = await admit_stranger(keeper, identity)
+        with socket.socket() as old:
+            old.bind(free_door())
+            old.listen(8)
+            keeper.admit(dataclasses.replace(record, door_port=old.getsockname()[1]))
+            notices = []
+            again = dataclasses.replace(identity, boot=5)
+            async with running(build(identity=again, seeds=[door_of(keeper)], on_notice=notices.append)) as (joiner,):
+                questions = keeper._entrance._succession._questions
+                await until(lambda: questions)
+
+                def end():
+                    for question in list(questions.values()):
+                        question._end(there=False)
+
+                yield keeper, joiner, notices, end
+
+
+async def test_who_is_expelled_while_its_forerunner_is_asked_stays_outside(asked):
+    keeper, joiner, notices, end = asked
+    mark = dataclasses.replace(joiner.own_record(), state=MemberState.DEAD, proven=True, expelled=True)
+    keeper.expel(mark)
+    end()
+    await until(lambda: notices)
+    assert notices[0].kind == "expelled"
+    assert not joiner._peers
+
+
+async def test_who_waits_at_a_door_that_is_shut_for_another_key_is_not_let_in_with_the_old_one(asked):
+    keeper, joiner, notices, end = asked
+    keeper.exchange_key(new_cluster_key())
+    await until(lambda: not keeper._entrance._succession._questions)
+    end()
+    await until(lambda: notices)
+    assert notices[0].kind in {"key", "unreachable"}
+    assert not joiner._peers
+    assert keeper._peers[joiner.own_record().node].record.boot == 4
 
 
 async def test_of_two_copies_of_a_node_that_is_gone_one_gets_in():

@@ -73,6 +73,12 @@ async def test_hearsay_is_given_up_and_a_seed_never_nor_any_more_slowly(monkeypa
     assert [one.finding for one in told] == [Finding.UNREACHABLE]
 
 
+async def test_hearsay_of_a_door_that_refuses_in_words_is_not_given_up_while_it_does(monkeypatch):
+    pauses, told = await pauses_of(monkeypatch, Hint.HEARSAY, [Finding.TWIN] * 100)
+    assert [one.finding for one in told[:100]] == [Finding.TWIN] * 100
+    assert 400.0 < sum(pauses) < 570.0  # then nobody answers: it ends
+
+
 async def test_a_door_that_keeps_each_attempt_waiting_is_spoken_of_in_seconds_all_the_same(monkeypatch):
     moments = itertools.count(0, 3)  # an attempt takes three seconds, as one does that is not answered
     monkeypatch.setattr(search.time, "monotonic", lambda: float(next(moments)))
