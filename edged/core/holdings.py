@@ -9,8 +9,9 @@ A version that an older plan reached is older than any that the newest plan reac
 roll-back the numbers come again.
 
 The leader commits by what it was told, and that is old when it is heard. So what may be committed yet does not go for
-something newer: where copying is slower than the snapshots, the newer ones are let go, until the leader has made the
-snapshots rarer (``protection.py``), which releases those that do not fit any more.
+something that comes later, be it newer or a copy of an older version that took its time: where copying is slower than
+the snapshots, what comes is let go, until the leader has made the snapshots rarer (``protection.py``), which releases
+those that do not fit any more.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class Holdings:
         before = self._pieces.get(piece)
         if before is not None:
             held = replace(held, kind=min(held.kind, before.kind))
+            if before.stamp != held.stamp:
+                del self._pieces[piece]  # under this plan it is the latest
         self._pieces[piece] = held
         return self._drop(self._surplus())
 
@@ -146,10 +149,11 @@ class Holdings:
     def _surplus(self, without: Collection[int] = ()) -> list[int]:
         """Return the versions that are too many besides the committed ones, and those that go anyway.
 
-        What the leader may yet count on stays: then the newest of it goes, which the leader has not been told of.
+        What the leader may yet count on stays: then the latest to come goes, which the leader has not been told of.
         """
         others = sorted(self.versions() - {*self.committed, *without}, key=self._age)
-        pinned = [version for version in others if self._may_be_committed(version)]
+        come = dict.fromkeys(v for (_, _, v), held in self._pieces.items() if held.stamp == self.plan)  # in that order
+        pinned = [version for version in come if version in others and self._may_be_committed(version)]
         others = [version for version in others if version not in pinned] + pinned[::-1]
         return others[: max(0, len(others) - OTHERS_KEPT)]
 

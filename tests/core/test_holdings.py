@@ -51,6 +51,25 @@ def test_what_may_be_committed_yet_does_not_go_for_something_newer():
     assert holdings.versions() == {8, 24, 32, 40}
 
 
+def test_what_may_be_committed_yet_does_not_go_for_an_older_version_that_comes_late():
+    """The leader was told of 7, 8 and 10, and of 9 never: a copy of 9 was long on its way."""
+    holdings = Holdings()
+    holdings.plan = stamp()
+    assert keep(holdings, 7, 8, 10) == []
+    assert holdings.keep((2, 2, 9), entry(HoldingKind.REPLICA)) == (9,)
+    assert holdings.versions() == {7, 8, 10}
+
+
+def test_what_an_older_plan_had_is_told_anew_and_the_latest_to_come():
+    holdings = Holdings()
+    keep(holdings, 8)
+    holdings.follow(stamp(version=2))
+    assert keep(holdings, 0, 7, of=stamp(version=2)) == []
+    assert keep(holdings, 8, of=stamp(version=2)) == []
+    assert keep(holdings, 9, of=stamp(version=2)) == [9]
+    assert keep(holdings, 6, of=stamp(version=2)) == [6]
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_the_version_that_a_plan_begins_with_may_be_committed_whatever_the_interval(known):
     holdings = Holdings()
