@@ -45,7 +45,7 @@ def _document(found: Replayed) -> dict[str, Any]:
 def _lines(found: Replayed) -> list[str]:
     lines = list(found.remarks)
     if found.left_out:
-        lines.append(f"{found.left_out} events before the first start of the node are left out")
+        lines.append(f"{found.left_out} events are left out: the journal lacks what came before them")
     lives = "" if found.lives == 1 else f" of {found.lives} lives"
     if found.difference is None:
         return [*lines, f"{found.events} events{lives} replayed, the same decisions"]

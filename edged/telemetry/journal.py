@@ -9,9 +9,9 @@ moments before it at which the core was woken and decided nothing; ``broke`` say
 first record of a node's life has its ``Beginning`` for an event; from there on ``replaying.py`` can repeat it.
 
 Tensors never enter the journal: bytes are written as their length and a digest, parcels and computations in a short
-form. Two files of bounded size alternate, so the journal never fills a disk; where a disk is full all the same, the
-journal goes on in memory only. The ring in memory holds what people ask for: it leaves out the routine (pings,
-heartbeats, timers, single micro-batches).
+form. Two files of bounded size alternate, so the journal never fills a disk (``alternating.py``); while a disk is full
+all the same, some of it waits in memory, and a record ``GAP`` tells how much was lost. The ring in memory holds what
+people ask for: it leaves out the routine (pings, heartbeats, timers, single micro-batches).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edged.core import effects as effect_types
 from edged.core import events as event_types
@@ -34,12 +33,16 @@ from edged.core import messages as message_types
 from edged.core.beginning import Beginning
 from edged.core.effects import Effect, SendMessage
 from edged.core.events import Event, MessageReceived, ParcelArrived, ParcelRefused, TimerFired
+from edged.telemetry.alternating import AlternatingFiles
 
 RING_LINES = 2000
 FILE_BYTES = 8 * 2**20
 
 MOST_TIMERS = 100
 """So many moments of timers that decided nothing wait for a record; the next such timer has one of its own."""
+
+GAP = "RecordsLost"
+"""Not an event of the core: what follows it cannot be replayed, for lack of what came before."""
 
 DIGEST_BYTES = 4
 """Enough to tell texts apart, too few to tell anything of what they say."""
@@ -89,17 +92,14 @@ class Journal:
 
     def __init__(self, folder: Path | None, file_bytes: int = FILE_BYTES, ring_lines: int = RING_LINES) -> None:
         """Open the journal in ``folder`` (made if missing); ``None`` keeps it in memory only."""
-        self._folder = folder
-        self._file_bytes = file_bytes
-        self._file: IO[bytes] | None = None
-        self._written = 0
-        self._turn = 0
+        self._files: AlternatingFiles | None = None
+        self._now = 0.0
         self._followers: list[Callable[[str], None]] = []
         self._timers: list[float] = []
         self.ring: deque[str] = deque(maxlen=ring_lines)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._open(self._newest_turn(folder), "ab")
+            self._files = AlternatingFiles(folder, "journal", file_bytes, self._missing)
 
     def begin(self, beginning: Beginning, now: float) -> None:
         """A node's life begins: what comes before belongs to another one."""
@@ -111,6 +111,7 @@ class Journal:
 
         ``broke``: the exception that the event ended in, if it did.
         """
+        self._now = now
         if not effects and not broke and isinstance(event, TimerFired) and len(self._timers) < MOST_TIMERS:
             self._timers.append(now)
             return
@@ -136,55 +137,24 @@ class Journal:
 
     def flush(self) -> None:
         """Hand what is buffered to the operating system."""
-        if self._file is not None:
-            try:
-                self._file.flush()
-            except OSError:
-                self._give_up()
+        if self._files is not None:
+            self._files.flush()
 
     def close(self) -> None:
         """Flush and close the file."""
-        self.flush()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._files is not None:
+            self._files.close()
+            self._files = None
 
     def _write(self, line: str) -> None:
-        if self._file is None:
-            return
-        try:
-            data = line.encode() + b"\n"
-            self._file.write(data)
-            self._written += len(data)
-            if self._written >= self._file_bytes:
-                self._file.close()
-                self._open(1 - self._turn, "wb")
-        except OSError:
-            self._give_up()
+        if self._files is not None:
+            self._files.write(line.encode() + b"\n")
 
-    def _open(self, turn: int, mode: str) -> None:
-        assert self._folder is not None
-        path = self._folder / f"journal-{turn}.jsonl"
-        self._file = path.open(mode, buffering=1 << 16)
-        self._turn = turn
-        self._written = self._file.tell()
-        if self._written and not _ends_a_line(path):  # the node before was killed in the midst of one
-            self._file.write(b"\n")
-
-    def _give_up(self) -> None:
-        """The disk refuses: go on in memory."""
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.close()
-            except OSError:
-                return
-
-    @staticmethod
-    def _newest_turn(folder: Path) -> int:
-        paths = [folder / f"journal-{turn}.jsonl" for turn in (0, 1)]
-        times = [path.stat().st_mtime if path.exists() else 0.0 for path in paths]
-        return 1 if times[1] > times[0] else 0
+    def _missing(self, records: int) -> bytes:
+        """A record in the place of others: so many were lost to a full disk since the node began."""
+        event = {"type": GAP, "records": records}
+        record = {"time": round(time.time(), 3), "now": self._now, "event": event, "effects": []}
+        return as_line(record).encode() + b"\n"
 
 
 def document(value: Any) -> Any:
@@ -234,12 +204,6 @@ def _digest(value: bytes) -> str:
         return ""
     digest = value if isinstance(value, Elided) else hashlib.sha256(value).digest()
     return f" {digest[:DIGEST_BYTES].hex()}"
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
 
 
 @cache

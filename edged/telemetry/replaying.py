@@ -23,7 +23,7 @@ from edged.core.ids import PROTOCOL_VERSION
 from edged.core.node import Node
 from edged.core.protection import Interval
 from edged.errors import ConfigError, EdgedError
-from edged.telemetry.journal import as_line, document
+from edged.telemetry.journal import GAP, as_line, document
 from edged.telemetry.reading import DocumentReader
 
 BROKEN = (ArithmeticError, AssertionError, AttributeError, EdgedError, LookupError, RuntimeError, TypeError, ValueError)
@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """How far a replay came. ``left_out``: events before the first beginning. ``remarks``: sentences for people."""
+    """How far a replay came. ``left_out``: events before which some are missing. ``remarks``: sentences for people."""
 
     lives: int
     events: int
@@ -92,11 +92,13 @@ class _Replay:
                 torn = record
                 continue
             event = self._event(record)
-            if torn is not None and not isinstance(event, Beginning):
+            if torn is not None and event is not None and not isinstance(event, Beginning):
                 raise _damaged(torn, "it is no JSON")
             self._only_torn(torn)
             torn = None
-            if isinstance(event, Beginning):
+            if event is None:
+                self._gap(record)
+            elif isinstance(event, Beginning):
                 self._begin(event, record)
             elif self._node is None:
                 self._left_out += 1
@@ -112,13 +114,20 @@ class _Replay:
         return Replayed(self._lives, self._events, self._left_out, difference, tuple(self._remarks))
 
     def _only_torn(self, torn: _Record | None) -> None:
-        """A killed node's last line may be half a line: at the end of a file, or before the next life."""
+        """A killed node leaves half a line, at the end of a file or before the next life; a full disk before a gap."""
         if torn is not None:
             if torn.line == 1:
                 raise ConfigError(f"{torn.path} is no journal of edged: its first line is no JSON")
-            self._remarks.append(f"{torn.place} is torn off (its node was killed) and left out")
+            self._remarks.append(f"{torn.place} is torn off (its node was killed, or its disk was full) and left out")
 
-    def _event(self, record: _Record) -> Event | Beginning:
+    def _gap(self, record: _Record) -> None:
+        """What this node did from here on cannot be known."""
+        self._node = None
+        lost = record.content["event"].get("records")
+        self._remarks.append(f"{record.place}: {lost} events are missing, as the disk was full")
+
+    def _event(self, record: _Record) -> Event | Beginning | None:
+        """What this record tells; ``None`` for a gap."""
         content = record.content
         if not isinstance(content, dict) or not {"time", "now", "event", "effects"} <= content.keys():
             if record.line == 1:
@@ -127,6 +136,8 @@ class _Replay:
         moments = [content["now"], content["time"], *_list(content.get("timers", []))]
         if not all(isinstance(moment, int | float) for moment in moments) or not isinstance(content["effects"], list):
             raise _damaged(record, "its moments are no numbers, or its effects no list")
+        if isinstance(content["event"], dict) and content["event"].get("type") == GAP:
+            return None
         self._of_this_protocol(record)
         try:
             return self._reader.event(content["event"])

@@ -38,8 +38,9 @@ from edged.transport.knocking import Approve, Finding, Finished, Knocking, new_n
 from edged.transport.notices import Notices
 from edged.transport.probe import reach
 from edged.transport.search import Address, Hint, Search, read_peers
-from edged.transport.security import parse_token, read_cluster_key, retire_cluster_key, write_cluster_key
+from edged.transport.security import exchange_cluster_key, parse_token
 from edged.transport.sockets import DOOR_KIND, Context, bound_router
+from edged.transport.stubborn import Stubborn
 from edged.transport.succession import Succession
 
 NONCES = 64
@@ -107,6 +108,7 @@ class Entrance:
         self._unexplained: dict[str, Finished] = {}
         self._nonces: deque[bytes] = deque(maxlen=NONCES)
         self._succession = Succession(surroundings.newest, surroundings.content, self._ask)
+        self._stubborn = Stubborn(notices)
         self._discovery: Discovery | None = None
         self._door: Door | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,6 +138,7 @@ class Entrance:
         """Shut the door, stop looking."""
         self.shut()
         await self.search.close()
+        self._stubborn.close()
         for copy in self._copies.values():
             copy.cancel()
         for task in self._tasks:
@@ -155,30 +158,31 @@ class Entrance:
     def expel(self, record: MemberRecord) -> None:
         """Never let this node in again, nor after a restart."""
         self.expelled[record.node] = record
-        if self._home is not None:
-            try:
-                write_expelled(self._home, self.expelled.values())
-            except ConfigError as problem:  # the others remember; a full disk must not stop a node
-                self._notices.add("disk", record.node, str(problem))
+        home = self._home
+        if home is not None:  # the others remember as well; a full disk must not stop a node
+            self._stubborn.write(
+                "the list of expelled nodes",
+                lambda: write_expelled(home, self.expelled.values()),
+                f"a restart of this node forgets {record.name}",
+            )
 
     def exchange_key(self, token: str) -> None:
-        """From now on only this key opens the door; it is in the home when this returns.
+        """From now on only this key opens the door; it is in the home when this returns, if the disk takes it.
 
         Raises ``ConfigError`` if it is no key.
         """
         key = parse_token(token)
-        if self._home is not None and key != self._key:
-            try:
-                old = read_cluster_key(self._home)
-                write_cluster_key(self._home, token)
-                if old is not None:
-                    retire_cluster_key(self._home, old)
-            except ConfigError as problem:
-                text = f"{problem}; after a restart this node needs the new key (`edged key show` on another device)"
-                self._notices.add("disk", "cluster.key", text)
-        if key != self._key:
-            self._key = key
-            self._start(self._reopen())
+        if key == self._key:
+            return
+        home = self._home
+        if home is not None:
+            self._stubborn.write(
+                "the new cluster key",
+                lambda: exchange_cluster_key(home, token),
+                "a restart of this node needs it (`edged key show` on another device)",
+            )
+        self._key = key
+        self._start(self._reopen())
 
     def announce_anew(self) -> None:
         """The own record has other addresses: say so on mDNS, and listen there."""

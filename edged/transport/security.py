@@ -138,6 +138,17 @@ def retire_cluster_key(home: Path, token: str) -> None:
     write_private(path, (read_private(path) or b"") + _fingerprint(token).encode() + b"\n")
 
 
+def exchange_cluster_key(home: Path, token: str) -> None:
+    """Keep this token in place of another, which is retired. Raises ``ConfigError``; then it may be tried again.
+
+    The old one is retired first: once the new one stands in its place, nobody knows it any more.
+    """
+    old = read_cluster_key(home)
+    if old is not None and parse_token(old) != parse_token(token) and not is_retired(home, old):
+        retire_cluster_key(home, old)
+    write_cluster_key(home, token)
+
+
 def is_retired(home: Path, token: str) -> bool:
     """Whether the cluster exchanged this token for another while this home's node was there."""
     known = read_private(home / RETIRED_NAME) or b""

@@ -101,13 +101,15 @@ def test_the_ring_is_bounded_and_followers_hear_until_they_stop() -> None:
     assert [json.loads(line)["event"]["node"] for line in journal.ring] == ["3", "4", "5"]
 
 
-def test_a_full_disk_leaves_the_journal_in_memory() -> None:
+def test_a_full_disk_ends_neither_the_node_nor_its_journal(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full on this platform")
-    journal = Journal(None)
-    journal._file = full.open("wb", buffering=0)
+    (tmp_path / "journal-0.jsonl").symlink_to(full)
+    journal = Journal(tmp_path)
     journal.record(LinkLost(NodeId("1")), [], 1.0)
+    journal.flush()
+    (tmp_path / "journal-0.jsonl").unlink()
     journal.record(LinkLost(NodeId("2")), [], 2.0)
     journal.close()
     assert len(journal.ring) == 2

@@ -53,6 +53,7 @@ class Journaled:
     """A node whose life is written down as the pump does it."""
 
     def __init__(self, folder: Path, made: Beginning, chosen=interval, watch=None) -> None:
+        self.folder = folder
         self.journal = Journal(folder)
         self.journal.begin(made, 0.0)
         self.node = made.node(chosen, watch)
@@ -124,10 +125,10 @@ def test_every_node_of_a_cluster_with_faults_decides_alike_again(tmp_path: Path,
     kinds: set[str] = set()
     for life, chosen in lives:
         life.journal.close()
-        found = replay(life.journal._folder, chosen, "1")
+        found = replay(life.folder, chosen, "1")
         assert found.difference is None, found.difference
         assert found.remarks == ()
-        kinds |= {json.loads(line)["event"]["type"] for line in lines_of(life.journal._folder)}
+        kinds |= {json.loads(line)["event"]["type"] for line in lines_of(life.folder)}
     assert len(lives) > 2
     assert kinds >= {"MessageReceived", "ParcelArrived", "PlanMade", "UpdateDone", "SnapshotTaken", "LinkLost"}
 
@@ -354,3 +355,18 @@ def test_the_beginning_is_an_event_without_effects_for_older_readers(tmp_path: P
     assert first["effects"] == []
     assert isinstance(first["now"], float)
     assert all(effect["type"] != SendMessage.__name__ for effect in first["effects"])
+
+
+def test_what_follows_events_that_a_full_disk_has_lost_is_left_out_and_said(tmp_path):
+    heard = [MessageReceived(NodeId("b" * 16), StepReport(STAMP, step, 0, 1.0, 1.0, 0.1)) for step in range(20)]
+    live(tmp_path / "j", events=heard)
+    lines = lines_of(tmp_path / "j")
+    half = len(lines) // 2
+    gap = json.dumps({"time": 1.0, "now": 5.0, "event": {"type": "RecordsLost", "records": 7}, "effects": []})
+    text = "\n".join([*lines[:half], lines[half][:20], gap, *lines[half + 4 :]])
+    (tmp_path / "j" / "journal-0.jsonl").write_text(text + "\n")
+    found = replay(tmp_path / "j", interval, "1")
+    assert found.difference is None
+    assert (found.events, found.left_out) == (half - 1, len(lines) - half - 4)
+    assert any("7 events are missing, as the disk was full" in remark for remark in found.remarks)
+    assert any("is torn off" in remark for remark in found.remarks)

@@ -9,10 +9,11 @@ import pytest
 from edged.core.events import PeerMet
 from edged.core.messages import Gossip, MemberState
 from edged.errors import ConfigError
+from edged.transport import banned, security, stubborn
 from edged.transport.banned import is_shut_out, mark_shut_out, read_expelled, write_expelled
 from edged.transport.identity import new_identity
 from edged.transport.interface import Received
-from edged.transport.security import new_cluster_key, read_cluster_key, write_cluster_key
+from edged.transport.security import is_retired, new_cluster_key, read_cluster_key, write_cluster_key
 from tests.transport.nodes import KEY, build, door_of, exchange, met, next_of, running, until
 
 
@@ -113,3 +114,60 @@ def test_a_home_remembers_that_its_own_node_was_expelled(tmp_path):
     assert not is_shut_out(tmp_path, new_identity().node)
     (tmp_path / "file").write_text("no folder")
     mark_shut_out(tmp_path / "file", node)  # its door tells, too
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that takes nothing while ``full`` is set."""
+    full, write = asyncio.Event(), security.write_private
+
+    def write_private(path, data):
+        if full.is_set():
+            raise ConfigError(f"cannot write {path}: no space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(security, "write_private", write_private)
+    monkeypatch.setattr(banned, "write_private", write_private)
+    monkeypatch.setattr(stubborn, "RETRY_SECONDS", 0.05)
+    return full
+
+
+async def test_a_key_that_a_full_disk_refuses_opens_the_door_and_is_written_when_there_is_room(tmp_path, disk):
+    write_cluster_key(tmp_path, KEY)
+    newer, newest, notices = new_cluster_key(), new_cluster_key(), []
+    async with running(build(home=tmp_path, on_notice=notices.append)) as (node,):
+        disk.set()
+        node.exchange_key(newer)
+        node.exchange_key(newest)
+        async with running(build("late", key=newest, seeds=[door_of(node)])) as (late,):
+            await met(node, late)
+        assert read_cluster_key(tmp_path) == KEY
+        assert "a restart of this node needs it" in notices[0].text
+        disk.clear()
+        await until(lambda: read_cluster_key(tmp_path) == newest)
+        assert is_retired(tmp_path, KEY)
+        assert notices[-1].text == "there is room again: the new cluster key is written"
+
+
+async def test_an_expulsion_that_a_full_disk_refuses_is_written_when_there_is_room(tmp_path, disk):
+    notices = []
+    async with (
+        running(build("bad")) as (bad,),
+        running(build("worse")) as (worse,),
+        running(build(home=tmp_path, on_notice=notices.append)) as (node,),
+    ):
+        disk.set()
+        node.expel(marked(bad))
+        node.expel(marked(worse))
+        assert read_expelled(tmp_path) == ()
+        assert "a restart of this node forgets bad" in notices[0].text
+        disk.clear()
+        await until(lambda: {record.name for record in read_expelled(tmp_path)} == {"bad", "worse"})
+
+
+async def test_a_node_that_closes_does_not_wait_for_a_full_disk(tmp_path, disk):
+    async with running(build("bad")) as (bad,), running(build(home=tmp_path)) as (node,):
+        disk.set()
+        node.expel(marked(bad))
+    disk.clear()
+    assert not node._entrance._stubborn._waiting
