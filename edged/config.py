@@ -191,7 +191,13 @@ _MINORITY = "where a majority of the voters is silent: `fork` goes on tentativel
 _METRICS = "serve `/metrics`, `/healthz` and `/readyz` over HTTP, on 127.0.0.1 unless HOST is named (`docs/metrics.md`)"
 
 OPTIONS: tuple[Option, ...] = (
-    Option("name", _name, None, "what people call this device", unset="the host's name"),
+    Option(
+        "name",
+        _name,
+        None,
+        "what people call this device; of two with one name the second adds some of its id",
+        unset="the host's name",
+    ),
     Option("cluster", _name, "edged", "only nodes with the same cluster name and key join each other"),
     Option(
         "key",

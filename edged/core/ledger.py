@@ -20,6 +20,12 @@ from edged.core.messages import Gossip, MemberRecord, MemberState, Ping
 from edged.core.roster import Roster, is_present, overrides
 from edged.core.suspicion import Suspicion, join_accusers
 
+LONGEST_NAME = 63
+"""Characters of what people call a node."""
+
+ID_DIGITS = 4
+"""So many of a node's id tell it from another of the same name."""
+
 
 class Ledger:
     """The records of all members, the suspicions among them, and the news of both."""
@@ -166,6 +172,16 @@ class Ledger:
             if joined is not mine.accusers:
                 self._store(replace(mine, accusers=joined), now, effects, reason)
 
+    def _stand_apart(self, other: MemberRecord, now: float, effects: list[Effect]) -> None:
+        """Of two members of one name the one whose id comes later adds some of its id: people could not tell them."""
+        own = self.own
+        if other.name != own.name or other.node >= own.node or own.state is not MemberState.ALIVE:
+            return
+        name = f"{own.name[: LONGEST_NAME - 1 - ID_DIGITS]}-{own.node[:ID_DIGITS]}"
+        text = f"another node is called {own.name}, too: this one is {name} here; `--name` gives it a name of its own"
+        effects.append(Log("warning", "membership", text))
+        self._store(replace(own, name=name, incarnation=own.incarnation + 1), now, effects, "another has its name")
+
     def _learn_newcomer(self, record: MemberRecord, now: float, effects: list[Effect], reason: str) -> None:
         if is_present(record):
             self._store(record, now, effects, reason or "joined")
@@ -185,6 +201,7 @@ class Ledger:
         self._follow_suspicion(record, now, anew=before is not None and before.incarnation != record.incarnation)
         was_present = before is not None and is_present(before)
         if is_present(record):
+            self._stand_apart(record, now, effects)
             self._departed.pop(node, None)
             if not was_present or before is None or before.addresses != record.addresses:
                 effects.append(Admit(record))

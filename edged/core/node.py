@@ -130,7 +130,6 @@ class Node:
         ``watch`` is shown every event that passed the fence, once the machines have read it, their own included.
         """
         self.node = record.node
-        self.name = record.name
         self.membership = Membership(record, options.membership, rng, known)
         self.election = Election(record.node, options.election, rng, saved, self._steps_done)
         self.board = JobBoard(record, interval=options.interval, replicas=options.replicas, listed=listed)
@@ -296,7 +295,7 @@ class Node:
         leader = self.board.leader
         if leader is None or self.board.jobs.ended(stamp.job) or self.migration.holds(stamp) is not None:
             return []
-        reason = f"node {self.name} was restarted; what it held of the job is lost"
+        reason = f"node {self.membership.own.name} was restarted; what it held of the job is lost"
         return [SendMessage(leader, WorkFailed(stamp, reason, final=False, peer=self.node))]
 
     def _rewind(self) -> None:

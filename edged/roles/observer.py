@@ -111,6 +111,7 @@ class Observer:
         self._unreported: dict[JobId, float] = {}
         self._tracebacks: dict[JobId, str] = {}
         self._decisions: dict[JobId, tuple[float, Decided]] = {}
+        self._open: set[JobId] = set()
 
     def table(self) -> Table:
         """What is only for people. The other machines have heard it already, inside the core."""
@@ -172,13 +173,16 @@ class Observer:
     def settle(self) -> None:
         """End the stories of jobs that the job list calls over. Called now and then: their own messages may be lost."""
         for job, record in self.jobs().items():
+            if record.state not in ENDED:
+                self._open.add(job)
             if record.state not in ENDED or self.history.story(job).ended:
                 self._unreported.pop(job, None)
             elif record.state is not JobState.FINISHED:
                 verb = "stopped" if record.state is JobState.STOPPED else "failed"
                 reason = record.reason or f"the job was {verb}"
                 self.history.failed(job, reason, self._tracebacks.pop(job, ""))
-                self.tell(f"job {record.name} {verb}: {reason}")
+                if job in self._open:  # else it was over before this node came
+                    self.tell(f"job {record.name} {verb}: {reason}")
             elif self._clock() - self._unreported.setdefault(job, self._clock()) > REPORT_GRACE_SECONDS:
                 self._finish_unreported(job, record)
         self._forget()
@@ -276,6 +280,7 @@ class Observer:
         for store in stores:
             for job in [job for job in store if job not in listed][: max(0, len(store) - KEPT_JOBS)]:
                 del store[job]
+        self._open &= listed.keys()
         self.safekeeping.forget(listed)
 
     def _finish_unreported(self, job: JobId, record: JobRecord) -> None:

@@ -462,3 +462,30 @@ def test_a_reason_names_nodes_as_people_do_and_does_not_repeat_the_state() -> No
     dead = bench.hear(member(1, state=MemberState.DEAD, proven=True))
     told = [effect.reason for effect in (*suspected, *dead) if isinstance(effect, TellMember)]
     assert told == [f"so says {name}", "its process is gone"]
+
+
+def test_of_two_nodes_of_one_name_the_one_whose_id_comes_later_adds_some_of_it() -> None:
+    bench = Bench(0, None, member(3, name="raspberrypi"))
+    bench.hear(member(5, name="raspberrypi"), member(2, name="desk"), sender=5)
+    assert bench.machine.own.name == "raspberrypi"
+    effects = bench.hear(member(1, name="raspberrypi"))
+    name = f"raspberrypi-{node_id(3)[:4]}"
+    assert (bench.machine.own.name, bench.machine.own.incarnation) == (name, 1)
+    assert [e.record.name for e in effects if isinstance(e, TellMember) and e.record.node == node_id(3)] == [name]
+    assert any(isinstance(e, Log) and "`--name` gives it a name of its own" in e.text for e in effects)
+    told_others = [record for news in sent(effects + bench.wait(2.0), Gossip) for record in news.gossip]
+    assert bench.machine.own in told_others
+    bench.hear(member(0, name="raspberrypi"))
+    assert bench.machine.own.name == name
+
+
+def test_a_name_that_only_the_departed_have_is_free() -> None:
+    bench = Bench(0, None, member(3, name="pi"))
+    bench.hear(member(1, name="pi", state=MemberState.DEAD), member(2, name="pi", state=MemberState.LEFT))
+    assert bench.machine.own.name == "pi"
+
+
+def test_the_longest_name_stays_one() -> None:
+    bench = Bench(0, None, member(3, name="x" * 63))
+    bench.hear(member(1, name="x" * 63))
+    assert len(bench.machine.own.name) == 63

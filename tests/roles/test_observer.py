@@ -181,6 +181,19 @@ def test_a_job_that_the_list_calls_over_is_over(stage: Stage, state: JobState) -
     assert len(stage.story()) == 1
 
 
+@pytest.mark.parametrize("there_before", [True, False])
+def test_the_end_of_a_job_is_told_to_who_saw_it_run_and_to_no_newcomer(stage: Stage, there_before: bool) -> None:
+    if there_before:
+        stage.job(JobState.QUEUED)
+        stage.observer.settle()
+    stage.job(JobState.STOPPED, "stopped by its user")
+    stage.observer.settle()
+    assert [words for words in stage.words() if "stopped" in words] == (
+        [f"job {SPEC.name} stopped: stopped by its user"] if there_before else []
+    )
+    assert stage.story() == [{"event": "failed", "reason": "stopped by its user"}]
+
+
 def test_a_finished_job_waits_a_little_for_its_report(stage: Stage) -> None:
     stage.job(JobState.FINISHED)
     stage.observer.settle()
