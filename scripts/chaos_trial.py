@@ -28,7 +28,7 @@ PAUSE_SECONDS = 0.001
 """What drawing a sample takes unless a scenario says otherwise."""
 
 BEGIN_SECONDS = 90.0
-EVENT_SECONDS = 60.0
+EVENT_SECONDS = 240.0
 LEAVE_SECONDS = 180.0
 """Whoever leaves while others are dead waits a minute or more for somebody to take its layers."""
 

@@ -129,6 +129,8 @@ class Membership:
         if not self._started:
             return 0.0
         wake = min(self._detector.deadline(), self._next_chore, self._ledger.deadline(), self._inquiries.deadline())
+        if self._detours:
+            wake = min(wake, self._detours.deadline())
         if self._news and self._roster.ring and self._next_gossip < wake:
             wake = self._next_gossip
         return wake if wake < math.inf else None
@@ -365,7 +367,8 @@ class Membership:
             return
         records = self._ledger.records
         self._detours.keep(lambda node: node in records and is_present(records[node]))
-        nodes = self._detours.unreachable(now)
+        effects += [SendMessage(node, Ping(0, node, self._piggyback(node))) for node in self._detours.look(now)]
+        nodes = self._detours.unreachable()
         if nodes != self._told_reach:
             self._told_reach = nodes
             effects.append(TellReach(nodes))
