@@ -88,15 +88,16 @@ class Discovery:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Say goodbye, and stop, in half a second."""
+        """Say goodbye, and stop, in half a second. Where that was broken off, the next call does the rest."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._zeroconf is not None:
             try:
                 async with asyncio.timeout(FAREWELL_SECONDS):
-                    if self._browser is not None:
-                        await self._browser.async_cancel()
+                    browser, self._browser = self._browser, None
+                    if browser is not None:
+                        await browser.async_cancel()
                     await self._zeroconf.async_unregister_all_services()
             except TimeoutError:
                 pass  # the others' records expire by themselves

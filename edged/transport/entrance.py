@@ -110,6 +110,7 @@ class Entrance:
         self._succession = Succession(surroundings.newest, surroundings.content, self._ask)
         self._stubborn = Stubborn(notices)
         self._discovery: Discovery | None = None
+        self._announcing = asyncio.Lock()
         self._door: Door | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         known = () if home is None else read_expelled(home)
@@ -185,7 +186,7 @@ class Entrance:
         self._start(self._reopen())
 
     def announce_anew(self) -> None:
-        """The own record has other addresses: say so on mDNS, and listen there."""
+        """The own record has other addresses, or one is back: say so on mDNS, and listen there."""
         self._start(self._announce_anew())
 
     def _open_door(self, port: int) -> int:
@@ -217,10 +218,12 @@ class Entrance:
         await self._announce_anew()
 
     async def _announce_anew(self) -> None:
-        discovery, self._discovery = self._discovery, None
-        if discovery is not None:
-            await discovery.close()
-            self._announce()
+        """Who asks while that is under way is content with it; ``close`` finds what is not closed yet."""
+        before = self._discovery
+        async with self._announcing:
+            if before is not None and before is self._discovery:
+                await before.close()
+                self._announce()
 
     def _announce(self) -> None:
         record = self._around.own_record()

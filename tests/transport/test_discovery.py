@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,49 @@ async def test_after_an_exchange_of_the_key_newcomers_find_the_node_by_the_new_o
         async with running(build(discovery=True, key=new)) as (late,):
             await met(node, late)
             await exchange(node, late)
+
+
+def is_open(announced: Discovery) -> bool:
+    return announced._zeroconf is not None and not announced._zeroconf.zeroconf.done
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[Discovery]:
+    """Every discovery that an entrance makes."""
+    made = []
+
+    def make(*arguments):
+        made.append(Discovery(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(entrance, "Discovery", make)
+    return made
+
+
+@pytest.mark.usefixtures("multicast")
+@pytest.mark.parametrize("moments", [1, 3])
+async def test_a_node_that_closes_while_it_announces_anew_leaves_nothing_open(made, moments):
+    async with running(build(discovery=True)) as (node,):
+        await until(lambda: is_open(made[0]) and made[0]._browser is not None and not made[0]._tasks)
+        node._entrance.announce_anew()
+        for _ in range(moments):
+            await asyncio.sleep(0)
+    assert len(made) == 1
+    assert not is_open(made[0])
+
+
+@pytest.mark.usefixtures("multicast")
+async def test_who_announces_anew_twice_at_once_does_so_once_with_what_is_true_then(made):
+    async with running(build(discovery=True)) as (node,):
+        await until(lambda: is_open(made[0]))
+        node._entrance.announce_anew()
+        await asyncio.sleep(0)
+        node._record = replace(node._record, addresses=("127.0.0.1", "127.0.0.2"))
+        node._entrance.announce_anew()
+        await until(lambda: not node._entrance._announcing.locked() and len(made) > 1 and is_open(made[-1]))
+    assert len(made) == 2
+    assert made[-1]._own.addresses == ("127.0.0.1", "127.0.0.2")
+    assert not any(map(is_open, made))
 
 
 @pytest.mark.usefixtures("multicast")
