@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from edged.compute.executor import Executor
 
 MEASURE_SECONDS = 10.0
-"""Speed and memory are measured so often."""
+"""Speed and memory are measured so often. Addresses are looked at each time that anybody asks for a look: that takes
+half a millisecond."""
 
 BURSTS = 2
 """Of a calibration; the better of the latest two counts."""
@@ -68,7 +69,6 @@ class Survey:
         self._told_bytes = 0
         self._most_bytes = sys.maxsize
         self._due_at = 0.0
-        self._addressed_at = clock()
         self._latest: float | None = None
 
     def figure(self) -> tuple[JobId, float]:
@@ -80,10 +80,8 @@ class Survey:
         return self._speed.job, self._speed.slowness
 
     def look(self) -> None:
-        """Measure again what it is time for."""
-        if self._clock() >= self._addressed_at + MEASURE_SECONDS:
-            self._addressed_at = self._clock()
-            self._tell_addresses()
+        """Look at the addresses, and measure again what it is time for."""
+        self._tell_addresses()
         if self._node.membership.own.slowness == 0.0:
             return
         if self._base_bytes is None:

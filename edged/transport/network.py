@@ -24,13 +24,14 @@ from edged.transport.entrance import Entrance, Surroundings
 from edged.transport.identity import Identity, is_key_of
 from edged.transport.inbox import Inbox
 from edged.transport.interface import Incoming, LinkStatistics, Received, ReceivedParcel
-from edged.transport.interfaces import LOOPBACK, reachable_addresses
+from edged.transport.interfaces import present_addresses, reachable_addresses
 from edged.transport.notices import Notice, Notices
 from edged.transport.peers import Peer
 from edged.transport.ports import Ports, choices, first_free, write_ports
 from edged.transport.probe import refuses
 from edged.transport.search import write_peers
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, bound_router, new_context
+from edged.transport.whereabouts import Whereabouts
 from edged.transport.zap import Gate
 
 STRIKES = 8
@@ -162,6 +163,7 @@ class ZmqTransport:
             bulk_port=bulk_port,
             door_port=door_port,
         )
+        self._whereabouts = Whereabouts(self._record.addresses)
         self._control = ControlInbound(
             control, admits=self._gate.admits, deliver=self._deliver, complain=self._complain
         )
@@ -188,15 +190,15 @@ class ZmqTransport:
     def addresses(self) -> tuple[str, ...]:
         """By which addresses others reach this device, read anew: its record and its announcement follow them.
 
-        A device that has no network at the moment keeps those that it had, and so does one that cannot say: interfaces
-        come and go while they are asked.
+        ``Whereabouts`` says how. A device that cannot say keeps those that it had: interfaces come and go while they
+        are asked.
         """
         try:
-            found = reachable_addresses(self._host)
+            seen = present_addresses(self._host)
         except OSError:
             return self._record.addresses
-        if found not in {self._record.addresses, (LOOPBACK,)}:
-            self._record = replace(self._record, addresses=found)
+        if self._whereabouts.look(seen, time.monotonic()):
+            self._record = replace(self._record, addresses=self._whereabouts.addresses)
             self._entrance.announce_anew()
         return self._record.addresses
 

@@ -50,13 +50,14 @@ class Network:
         """A host on the network; the words to put before a command that shall run there."""
         host = self._namespace(name)
         self._hosts.append(name)
-        port = f"port-{name}"
-        run("ip", "-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host)
-        run("ip", "-n", self._switch, "link", "set", port, "master", "bridge", "up")
-        run("ip", "-n", host, "address", "add", f"10.77.0.{len(self._hosts)}/24", "dev", "eth0")
+        self._wire(name)
         run("ip", "-n", host, "link", "set", "lo", "up")
-        run("ip", "-n", host, "link", "set", "eth0", "up")
         return ["ip", "netns", "exec", host]
+
+    def remake(self, name: str) -> None:
+        """Delete a host's interface and make it anew, with the same address."""
+        run("ip", "-n", self._name(name), "link", "delete", "eth0")
+        self._wire(name)
 
     def at_switch(self) -> list[str]:
         """The words to put before a command that shall run where all traffic passes."""
@@ -71,6 +72,13 @@ class Network:
         run("ip", "-n", self._name(name), "address", "flush", "dev", "eth0")
         for address in addresses:
             run("ip", "-n", self._name(name), "address", "add", f"{address}/24", "dev", "eth0")
+
+    def add_tunnel(self, name: str, address: str) -> None:
+        """Give a host an interface that stays up whatever becomes of its link, as that of a VPN does."""
+        run("ip", "-n", self._name(name), "link", "add", "vpn0", "type", "veth", "peer", "name", "end0")
+        run("ip", "-n", self._name(name), "address", "add", f"{address}/24", "dev", "vpn0")
+        for end in ("vpn0", "end0"):
+            run("ip", "-n", self._name(name), "link", "set", end, "up")
 
     def lose(self, share: float) -> None:
         """Drop this share of what every host receives."""
@@ -87,6 +95,13 @@ class Network:
         """Take the rules of ``lose`` back."""
         for name in self._hosts:
             run("ip", "netns", "exec", self._name(name), "iptables", "-F", "INPUT")
+
+    def _wire(self, name: str) -> None:
+        host, port = self._name(name), f"port-{name}"
+        run("ip", "-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host)
+        run("ip", "-n", self._switch, "link", "set", port, "master", "bridge", "up")
+        run("ip", "-n", host, "address", "add", f"10.77.0.{self._hosts.index(name) + 1}/24", "dev", "eth0")
+        run("ip", "-n", host, "link", "set", "eth0", "up")
 
     def _namespace(self, name: str) -> str:
         run("ip", "netns", "add", self._name(name))

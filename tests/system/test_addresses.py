@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 
@@ -14,6 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.root]
 
 NAMES = ("a", "b")
 LATE, OTHER = "10.77.0.22", "10.77.0.33"
+TUNNEL = "10.88.0.2"
 
 
 def address_of(node: Node, name: str) -> str:
@@ -40,3 +42,25 @@ def test_an_address_that_comes_late_or_changes_is_followed(stack: ExitStack, tmp
     _, event = a.submit().end()
     assert event["event"] == "finished", event
     assert event["state_sha256"] == undisturbed()
+
+
+def test_an_interface_that_is_made_anew_with_the_same_address_is_listened_at_again(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    """A newcomer that knows nobody hears of the node by mDNS alone."""
+    if reason := missing():
+        pytest.skip(reason)
+    network, cluster = Network(stack), Cluster(stack, tmp_path)
+    prefixes = {name: network.add(name) for name in (*NAMES, "late")}
+    network.add_tunnel("b", TUNNEL)
+    for name in NAMES:
+        cluster.nodes[name] = Node(tmp_path / name, cluster.key, (), prefixes[name])
+    a, b = (node.ready() for node in cluster.nodes.values())
+    wait_until(lambda: a.alive() == b.alive() == set(NAMES), "they find each other")
+    a.signal(SIGKILL)
+    a.wait()
+    own = next(member["address"] for member in b.status()["members"] if member["name"] == "b")
+    network.remake("b")
+    cluster.nodes["late"] = late = Node(tmp_path / "late", cluster.key, (), prefixes["late"]).ready()
+    wait_until(lambda: {"b", "late"} <= late.alive() & b.alive(), "the newcomer hears of b")
+    assert own == next(member["address"] for member in b.status()["members"] if member["name"] == "b")
