@@ -71,11 +71,13 @@ REASONS = {
 class Surroundings:
     """What the entrance needs to know of the node that it belongs to.
 
-    ``newest`` maps every node that was ever admitted to its record; ``content`` says whether a node needs no door any
-    more; ``meet`` hears of whom a door admitted, on either side.
+    ``present`` are the addresses of the own record that are there now. ``newest`` maps every node that was ever
+    admitted to its record; ``content`` says whether a node needs no door any more; ``meet`` hears of whom a door
+    admitted, on either side.
     """
 
     own_record: Callable[[], MemberRecord]
+    present: Callable[[], tuple[str, ...]]
     newest: Mapping[NodeId, MemberRecord]
     content: Callable[[NodeId], bool]
     meet: Callable[[MemberRecord], None]
@@ -227,7 +229,7 @@ class Entrance:
 
     def _announce(self) -> None:
         record = self._around.own_record()
-        addresses = tuple(address for address in record.addresses if ":" not in address)
+        addresses = tuple(address for address in self._around.present() if ":" not in address)
         own = Announcement(self._key.tag(self._cluster), self._protocol, record.node, addresses, self._port)
         self._discovery = Discovery(own, self._heard, self._gone, self._cannot_announce)
         self._discovery.open()

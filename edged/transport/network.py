@@ -104,7 +104,7 @@ class ZmqTransport:
         self._probes: set[asyncio.Task[None]] = set()
         self._farewells: set[asyncio.TimerHandle] = set()
         self._open = False
-        around = Surroundings(self.own_record, self._newest, self._known, self._meet)
+        around = Surroundings(self.own_record, self._present, self._newest, self._known, self._meet)
         self._entrance = Entrance(identity, key, cluster, protocol, home, around, self._notices)
         self.malformed = 0
         self.dropped = 0
@@ -312,6 +312,9 @@ class ZmqTransport:
         self._accept = accept
 
     # --------------------------------------------------------------------------------------------- inside
+
+    def _present(self) -> tuple[str, ...]:
+        return self._whereabouts.present
 
     def _stop_receiving(self) -> None:
         self._control.pump.pause()

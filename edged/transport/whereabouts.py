@@ -28,6 +28,11 @@ class Whereabouts:
         self._present: dict[str, int] = {}
         self._gone: dict[str, float] = {}
 
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Those of them that are there now, where mDNS can be heard; all of them while none is, or none was seen."""
+        return tuple(self._present) or self.addresses
+
     def look(self, present: Mapping[str, int], now: float) -> bool:
         """Whether this device must be announced anew, and listened for on other sockets than before.
 

@@ -42,6 +42,7 @@ def test_an_address_that_comes_late_or_changes_is_followed(stack: ExitStack, tmp
     _, event = a.submit().end()
     assert event["event"] == "finished", event
     assert event["state_sha256"] == undisturbed()
+    assert "no such device" not in b.logged().lower(), "the address of before is told on, but mDNS is not heard there"
 
 
 def test_an_interface_that_is_made_anew_with_the_same_address_is_listened_at_again(

@@ -1,9 +1,8 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
 
-from edged.transport import discovery, entrance, interfaces
+from edged.transport import discovery, entrance, interfaces, network
 from edged.transport.contacts import Reason
 from edged.transport.discovery import Announcement, Discovery
 from edged.transport.interfaces import is_loopback, reachable_addresses
@@ -89,12 +88,27 @@ async def test_who_announces_anew_twice_at_once_does_so_once_with_what_is_true_t
         await until(lambda: is_open(made[0]))
         node._entrance.announce_anew()
         await asyncio.sleep(0)
-        node._record = replace(node._record, addresses=("127.0.0.1", "127.0.0.2"))
+        node._whereabouts.look({"127.0.0.1": 1, "127.0.0.2": 1}, 0.0)
         node._entrance.announce_anew()
         await until(lambda: not node._entrance._announcing.locked() and len(made) > 1 and is_open(made[-1]))
     assert len(made) == 2
     assert made[-1]._own.addresses == ("127.0.0.1", "127.0.0.2")
     assert not any(map(is_open, made))
+
+
+@pytest.mark.usefixtures("multicast")
+async def test_an_address_that_is_told_but_gone_does_not_end_discovery_on_the_others(made, monkeypatch):
+    """The system refuses to listen for mDNS at an address that is not there, and with it the whole list."""
+    here, gone, notices = "127.0.0.1", "192.0.2.7", []
+    async with running(build(discovery=True, on_notice=notices.append)) as (node,):
+        for seen in ({here: 1, gone: 2}, {here: 1}, {here: 3}):
+            monkeypatch.setattr(network, "present_addresses", lambda _, seen=seen: seen)
+            assert node.addresses() == (here, gone)
+        await until(lambda: not node._entrance._announcing.locked() and len(made) > 1)
+        assert made[-1]._own.addresses == (here,)
+        async with running(build(discovery=True)) as (late,):
+            await met(late, node)
+    assert "discovery" not in {notice.kind for notice in notices}
 
 
 @pytest.mark.usefixtures("multicast")

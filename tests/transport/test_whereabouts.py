@@ -51,8 +51,10 @@ def test_an_outage_shorter_than_half_a_minute_changes_nothing_that_is_told() -> 
     for _ in range(int(GONE_SECONDS) - 1):
         assert device.look() is False
         assert device.told == (WIFI, VPN)
+        assert device.whereabouts.present == (VPN,)
     device.seen = {WIFI: number, **device.seen}
     assert device.look() is True, "who listens for mDNS has to begin anew there"
+    assert device.whereabouts.present == (WIFI, VPN)
     assert device.look() is False
     assert device.told == (WIFI, VPN)
 
@@ -88,7 +90,7 @@ def test_a_device_without_any_network_keeps_what_it_had_and_is_announced_when_on
     device = Device(WIFI)
     number = device.unplug(WIFI)
     assert [device.look(), device.look(10 * GONE_SECONDS)] == [False, False]
-    assert device.told == (WIFI,)
+    assert device.told == device.whereabouts.present == (WIFI,)
     device.seen = {WIFI: number}
     assert [device.look(), device.look()] == [True, False]
     assert device.told == (WIFI,)
