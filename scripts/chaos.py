@@ -76,7 +76,7 @@ class Stage:
             scenario.script(trial)
             if trial.too_late():
                 return True
-            trial.conclude(outcome)
+            trial.conclude(outcome, scenario.waits, planned=scenario.planned)
         except TestbedError:
             if not trial.too_late():
                 raise
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument(
         "--scenario", action="append", help="play this one; repeatable; default: all but soaks and mutants"
     )
-    parser.add_argument("--short", action="store_true", help="the short set: what `make proofs` plays")
+    parser.add_argument("--short", action="store_true", help="the short set: what `make long` plays")
     parser.add_argument("--seed", type=int, default=1, help="decides who is hit, and when")
     parser.add_argument("--repeat", type=int, default=1, help="play so many times, with one seed after the other")
     parser.add_argument("--faults", type=int, default=50, help="faults of the soak")

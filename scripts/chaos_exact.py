@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chaos_points import FLIP
-from chaos_scenarios import FREQUENT, LATER, any_worker, leader
-from chaos_trial import EVENT_SECONDS, Scenario, Trial
+from chaos_points import FLIP, FORGETS, HASTY, STILL
+from chaos_scenarios import FREQUENT, LATER, any_worker, kill, kill_everything, leader, leave
+from chaos_trial import EVENT_SECONDS, Scenario, Script, Trial, Waits
 from testbed import TestbedError, wait_until
 
 LARGE = (("width", "400"),)
@@ -133,10 +133,17 @@ EXACT_SCENARIOS: tuple[Scenario, ...] = (
             f"the leader is killed, and a worker dies {point.replace('-', ' its ')} is on the disk",
             partial(kill_around_vote, point),
             armed=True,
+            waits=Waits.MAY,
         )
         for point in ("before-vote", "after-vote")
     ),
-    Scenario("kill-half-plan", "the leader, when only one member has been told the plan", kill_half_plan, armed=True),
+    Scenario(
+        "kill-half-plan",
+        "the leader, when only one member has been told the plan",
+        kill_half_plan,
+        armed=True,
+        waits=Waits.MAY,
+    ),
     Scenario(
         "kill-half-replica",
         "a worker, in the middle of a replica",
@@ -154,10 +161,30 @@ EXACT_SCENARIOS: tuple[Scenario, ...] = (
     ),
 )
 
+
+def wrongly(how: str, script: Script, trial: Trial) -> None:
+    """All nodes are wrong ones; then what another scenario does."""
+    arm(trial, how, *trial.others())
+    script(trial)
+
+
 MUTANTS: tuple[Scenario, ...] = (
+    Scenario("wrong-copies", "one bit of each copy is wrong", wrong_copies, changes=FREQUENT, armed=True),
     Scenario(
-        "wrong-copies", "one bit of each copy is wrong: the verdict must be bad", wrong_copies,
-        changes=FREQUENT, armed=True,
+        "wrong-patience",
+        "a job waits for a killed worker, though others have its layers",
+        partial(wrongly, STILL, partial(kill, any_worker)),
+        armed=True,
     ),
-)  # fmt: skip
-"""Played only by name: whoever plays them wants a failure."""
+    Scenario(
+        "wrong-leave",
+        "a worker that leaves is treated as if it had died",
+        partial(wrongly, HASTY, partial(leave, any_worker)),
+        armed=True,
+        planned=True,
+    ),
+    Scenario(
+        "wrong-start", "restarted nodes forget their disks", partial(wrongly, FORGETS, kill_everything), armed=True
+    ),
+)
+"""Played only by name: the verdict must be bad."""

@@ -14,8 +14,13 @@ no ``ARM`` and lives.
     half-replica                     N messages of a replica are under way, and its end is not
     after-update                     weights are updated, and nobody has been told
 
-The point ``flip-bit`` is a wrong node instead, as long as it is armed: of every copy of layers that it takes or is
-given, one bit of one weight is wrong. It shows that the verdict of the chaos scenarios can fail.
+Others are no points: as long as they are armed, the node is a wrong one. They show that the verdict of the chaos
+scenarios can fail::
+
+    flip-bit                         one bit of one weight is wrong in every copy of layers that it takes or is given
+    stands-still                     a job that has lost a node waits for it, whatever the others hold
+    hasty                            whoever leaves is treated as if it had died
+    forgets-its-disk                 a restarted node finds none of the layers that it has written
 """
 
 from __future__ import annotations
@@ -31,17 +36,20 @@ from pathlib import Path
 from typing import Any
 
 from edged.cli import main as edged
+from edged.core import founding
 from edged.core.effects import SaveVote
 from edged.core.events import Event, UpdateDone
 from edged.core.ids import NodeId
 from edged.core.messages import Message, Parcel, PlanChosen, StateParcel
+from edged.core.replanning import Replanning
 from edged.replication.snapshots import HeldState, Snapshots
+from edged.replication.store import Store
 from edged.roles.ballot import Ballot
 from edged.roles.pump import Pump
 from edged.transport.network import ZmqTransport
 from edged.transport.track import Track
 
-FLIP = "flip-bit"
+FLIP, STILL, HASTY, FORGETS = "flip-bit", "stands-still", "hasty", "forgets-its-disk"
 POINTS = ("before-vote", "after-vote", "between-write-and-rename", "half-plan", "half-replica", "after-update")
 
 SENT_SECONDS = 0.1
@@ -67,6 +75,10 @@ class Trigger:
         except FileNotFoundError:
             return {}
         return found
+
+    def wrong(self, how: str) -> bool:
+        """Whether this node is to be a wrong one of this kind."""
+        return self.wanted().get("point") == how
 
     def reach(self, point: str, **facts: Any) -> None:
         """This point is reached. Does not return if it is armed and has been reached often enough."""
@@ -127,7 +139,28 @@ def post(trigger: Trigger, right: Callable[..., None], self: Pump, event: Event)
 
 def put(trigger: Trigger, right: Callable[..., None], self: Snapshots, held: HeldState) -> None:
     """``Snapshots.put``: what is held from now on."""
-    right(self, flipped(held) if trigger.wanted().get("point") == FLIP else held)
+    right(self, flipped(held) if trigger.wrong(FLIP) else held)
+
+
+def take_stock(trigger: Trigger, right: Callable[..., Any], *arguments: Any, **rest: Any) -> Any:
+    """``take_stock``: what a job goes on with after a loss, or what it lacks."""
+    before, there = rest["before"], arguments[1]
+    gone = [] if before is None else [node for node in before.nodes() if node not in there]
+    if gone and trigger.wrong(STILL):
+        return f"node {gone[0]} is gone; the job goes on when it is back"
+    return right(*arguments, **rest)
+
+
+def drain(trigger: Trigger, right: Callable[..., Any], self: Any, recovery: Any, now: float) -> Any:
+    """``Replanning._drain``: a change that all agree to."""
+    if recovery is not None and recovery.cause == "left" and trigger.wrong(HASTY):
+        return self._trouble("left", dict(recovery.verbs), now)
+    return right(self, recovery, now)
+
+
+def scan(trigger: Trigger, right: Callable[..., Any], self: Store) -> Any:
+    """``Store.scan``: what a node that starts finds on its disk."""
+    return () if trigger.wrong(FORGETS) else right(self)
 
 
 def flipped(held: HeldState) -> HeldState:
@@ -161,6 +194,9 @@ def main() -> None:
     wrap(Track, "went", went, trigger)
     wrap(Pump, "post", post, trigger)
     wrap(Snapshots, "put", put, trigger)
+    wrap(founding, "take_stock", take_stock, trigger)
+    wrap(Replanning, "_drain", drain, trigger)
+    wrap(Store, "scan", scan, trigger)
     sys.argv = ["edged", *arguments]
     edged.main()
 

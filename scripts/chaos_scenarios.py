@@ -12,8 +12,8 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from chaos_trial import EVENT_SECONDS, Scenario, Script, Trial
-from testbed import TestbedError
+from chaos_trial import EVENT_SECONDS, Scenario, Script, Trial, Waits
+from testbed import TestbedError, wait_until
 
 EARLY, LATER = 12, 10
 """A fault comes so many steps after the beginning, or after the fault before it."""
@@ -64,9 +64,13 @@ def kill(choose: Choice, trial: Trial) -> None:
 
 
 def kill_source_with_copy(trial: Trial) -> None:
-    """SIGKILL the source once another node holds all samples."""
-    trial.note(f"{trial.bed.named(trial.data_holder())} holds the samples")
-    trial.kill(trial.source)
+    """SIGKILL the source once another node holds all samples, which that one then draws."""
+    holder = trial.bed.named(trial.data_holder())
+    trial.note(f"{holder} holds the samples")
+    since = trial.kill(trial.source)
+    told = trial.watch.wait("heard PlanChosen", seconds=EVENT_SECONDS, since=since, job=trial.job)
+    if trial.bed.named(told.body["spec"]["source"]) != holder:
+        trial.complaints.append(f"{holder} had the samples, and {told.body['spec']['source']} draws them")
 
 
 def kill_neighbours(trial: Trial) -> None:
@@ -99,13 +103,18 @@ def kill_all_but_one(trial: Trial) -> None:
     trial.kill(*trial.others(survivor))
 
 
-def kill_everything(trial: Trial) -> None:
-    """SIGKILL all at once once a version is on the disks, then start all again."""
+def kill_everything(trial: Trial, absent: int = 0) -> None:
+    """SIGKILL all at once once a version is on the disks, then start all again, or all but some that are not needed."""
     trial.watch.wait("HeldStored", seconds=EVENT_SECONDS)
     trial.protected(1)
-    names = trial.others()
-    trial.kill(*names)
-    trial.restart(*names)
+    wait_until(lambda: trial.stored() > 0, "a version lies on the disks of all", EVENT_SECONDS)
+    away, names = trial.workers()[:absent], trial.others()
+    stored, since = trial.stored(), trial.kill(*names)
+    trial.restart(*(name for name in names if name not in away))
+    told = trial.watch.wait("heard Prepare", seconds=EVENT_SECONDS, since=since, job=trial.job)
+    trial.note(f"goes on from version {told.body['version']}; {stored} lay on the disks")
+    if told.body["version"] < stored:
+        trial.complaints.append(f"version {stored} lay on the disks, and the job went back to {told.body['version']}")
 
 
 def kill_in_phase(kind: str, choose: Choice, trial: Trial) -> None:
@@ -227,7 +236,8 @@ def _phases() -> list[Scenario]:
         for who, choose in (("worker", any_worker), ("leader", leader)):
             text = f"a worker is killed, and {'another' if who == 'worker' else 'the leader'} at {phase.upper()}"
             script: Script = partial(kill_in_phase, kind, choose)
-            found.append(Scenario(f"kill-{who}-at-{phase}", text, script, short=(phase, who) == ("transfer", "worker")))
+            short, waits = (phase, who) == ("transfer", "worker"), Waits.NEVER if who == "worker" else Waits.MAY
+            found.append(Scenario(f"kill-{who}-at-{phase}", text, script, short=short, waits=waits))
     return found
 
 
@@ -245,19 +255,40 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-leader", "SIGKILL of the leader", partial(kill, leader), short=True),
     Scenario("kill-source", "SIGKILL of the source, whose samples are copied", kill_source_with_copy),
     Scenario(
-        "kill-source-uncopied", "the same where no copy can stand in: it waits", partial(kill, source), changes=MOVED
+        "kill-source-uncopied",
+        "the same where no copy can stand in: it waits",
+        partial(kill, source),
+        changes=MOVED,
+        waits=Waits.MUST,
     ),
     Scenario(
         "kill-leading-source",
         "SIGKILL of the node that leads and is the source",
         partial(kill, source),
         leader_is_source=True,
+        waits=Waits.MAY,
     ),
     Scenario("kill-neighbours", "two neighbours at once", kill_neighbours, nodes=6),
-    Scenario("kill-leader-and-holder", "the leader and who holds its layers, at once", kill_leader_and_ring_successor),
-    Scenario("kill-leader-and-next", "the leader, and the next as soon as it is elected", kill_leader_and_next),
-    Scenario("kill-all-but-one", "all but one, at once", kill_all_but_one, short=True),
+    Scenario(
+        "kill-leader-and-holder",
+        "the leader and who holds its layers, at once",
+        kill_leader_and_ring_successor,
+        waits=Waits.MAY,
+    ),
+    Scenario(
+        "kill-leader-and-next",
+        "the leader, and the next as soon as it is elected",
+        kill_leader_and_next,
+        waits=Waits.MAY,
+    ),
+    Scenario("kill-all-but-one", "all but one, at once", kill_all_but_one, short=True, waits=Waits.MAY),
     Scenario("kill-everything", "all at once; all started again", kill_everything),
+    Scenario(
+        "restart-some",
+        "all at once; all but a worker started again",
+        partial(kill_everything, absent=1),
+        changes=FREQUENT,
+    ),
     *_phases(),
     Scenario(
         "kill-at-snapshot",
@@ -288,9 +319,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario("hang-leader", "the same with the leader", partial(hang, leader)),
     Scenario("hang-briefly", "SIGSTOP of a worker for a moment", hang_briefly),
-    Scenario("join", "a new device in mid-run", join, short=True, changes=LONG),
-    Scenario("leave-worker", "a worker leaves gracefully", partial(leave, any_worker), short=True),
-    Scenario("leave-leader", "the leader leaves gracefully", partial(leave, leader)),
+    Scenario("join", "a new device in mid-run", join, short=True, changes=LONG, planned=True),
+    Scenario("leave-worker", "a worker leaves gracefully", partial(leave, any_worker), short=True, planned=True),
+    Scenario("leave-leader", "the leader leaves gracefully", partial(leave, leader), planned=True),
     Scenario(
         "leave-beside-hang",
         "a node leaves while another is stopped, three times",

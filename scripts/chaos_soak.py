@@ -13,7 +13,7 @@ from functools import partial
 
 import psutil
 from chaos_bounds import COUNTED, Sample, broken, excess, most_before, report
-from chaos_trial import EVENT_SECONDS, Scenario, Trial
+from chaos_trial import EVENT_SECONDS, Scenario, Trial, Waits
 from testbed import TestbedError, wait_until
 
 STEPS_PER_FAULT = 20
@@ -201,4 +201,5 @@ def scenario(faults: int, *, network: bool = False) -> Scenario:
         nodes=NODES,
         needs="network" if network else "",
         changes=(("steps", str(faults * STEPS_PER_FAULT)),),
+        waits=Waits.MAY,
     )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,18 @@ STILL_SECONDS = 90.0
 
 TOTAL_SECONDS = 900.0
 PATIENCE_SECONDS = 4.0
-"""So long a job waits for something before what it waits for is given back."""
+"""So long a job waits for something before what it waits for is given back, ..."""
+
+ALONE_SECONDS = 60.0
+"""... and so long a job that has to go on by itself."""
+
+
+class Waits(Enum):
+    """Whether a job may have to wait until what it lost is given back: where others have all of it, it may not."""
+
+    NEVER = "never"
+    MAY = "may"
+    MUST = "must"
 
 
 @dataclass
@@ -172,6 +184,11 @@ class Trial:
         """Wait until so many more steps are done."""
         self.watch.wait_step(self.job, self.watch.newest_step(self.job) + steps, EVENT_SECONDS)
 
+    def stored(self) -> int:
+        """The newest version that the leader has told to lie on the disks; -1 before the first."""
+        told = self.watch.all("heard Committed", self.job)
+        return max((int(fact.body["stored"]) for fact in told), default=-1)
+
     def data_holder(self) -> str:
         """The id of the node that holds a copy of the samples, once one does."""
 
@@ -247,22 +264,35 @@ class Trial:
         done = [moment for (_, step), moment in self.watch.steps.get(self.job, {}).items() if step == self._steps]
         return bool(self.faults and done) and min(done) <= self.faults[0][0]
 
-    def conclude(self, outcome: Outcome) -> None:
-        """Wait for the job's end; where it waits for a lost device, see that it says so, and give that back."""
-        record = self._ended(outcome)
+    def conclude(self, outcome: Outcome, waits: Waits = Waits.MAY, *, planned: bool = False) -> None:
+        """Wait for the job's end; where it waits for a lost device, see that it says so, and give that back.
+
+        ``waits`` and ``planned``: what is expected of it, see ``Scenario``.
+        """
+        record = self._ended(outcome, ALONE_SECONDS if waits is Waits.NEVER else PATIENCE_SECONDS)
         self._survived()
         outcome.faults = [text for _, text in self.faults]
+        waited = any(text.startswith("waiting:") for text in outcome.told)
+        if waited and waits is Waits.NEVER:
+            self.complaints.append("the job has waited for who was gone, though others had all of it")
+        if not waited and waits is Waits.MUST:
+            self.complaints.append("the job went on without what only the lost had")
         self._measure(outcome)
+        if planned and outcome.replayed_steps:
+            self.complaints.append(
+                f"{outcome.replayed_steps} steps were done again for a change that all had agreed to"
+            )
         if record["state"] != "finished":
             outcome.verdict = f"{record['state']}: {record['reason']}"
             return
         found = self._fingerprint()
         outcome.passed = found == reference(tuple(self.changes.items())).state_sha256()
-        waited = " after waiting" if any(text.startswith("waiting:") for text in outcome.told) else ""
-        outcome.verdict = f"equal{waited}" if outcome.passed else f"WRONG WEIGHTS {found[:12]}"
+        outcome.verdict = (
+            f"equal{' after waiting' if waited else ''}" if outcome.passed else f"WRONG WEIGHTS {found[:12]}"
+        )
         if self.complaints:
             outcome.passed = False
-            outcome.verdict += f"; {len(self.complaints)} bounds do not hold: {'; '.join(self.complaints)}"
+            outcome.verdict += f"; but {'; '.join(self.complaints)}"
 
     def _survived(self) -> None:
         """Nobody has ended who was not made to. Raises ``TestbedError``."""
@@ -270,8 +300,11 @@ class Trial:
             if not device.running and device.name not in self.away:
                 raise TestbedError(f"{device.name} ended by itself: {device.last_words()}")
 
-    def _ended(self, outcome: Outcome) -> Mapping[str, Any]:
-        """The job's record once it is over. Raises ``TestbedError`` if nothing changes for too long."""
+    def _ended(self, outcome: Outcome, patience: float) -> Mapping[str, Any]:
+        """The job's record once it is over; who is away comes back where it waits for longer than ``patience``.
+
+        Raises ``TestbedError`` if nothing changes for too long.
+        """
         until, still_until, before, waiting_since = time.monotonic() + TOTAL_SECONDS, 0.0, None, 0.0
         while True:
             now = time.monotonic()
@@ -284,7 +317,7 @@ class Trial:
                 waiting_since = now
             elif not waiting:
                 waiting_since = 0.0
-            if waiting_since and now - waiting_since > PATIENCE_SECONDS and self.away:
+            if waiting_since and now - waiting_since > patience and self.away:
                 reason = next(iter(waiting))
                 outcome.told.append(f"waiting: {reason}")
                 if not any(name in reason for name in self.away):
@@ -347,7 +380,8 @@ Script = Callable[[Trial], None]
 class Scenario:
     """A named way to disturb a job. ``needs``: what of root's means it takes (``network``, ``disk``, ``memory``).
 
-    ``armed``: its nodes can be made to die, or to do wrong, at exact points.
+    ``armed``: its nodes can be made to die, or to do wrong, at exact points. ``waits``: whether the job may wait for
+    who is gone; ``planned``: a change that everybody agrees to, for which no step is done again.
     """
 
     name: str
@@ -361,6 +395,8 @@ class Scenario:
     options: Sequence[str] = ()
     disk_bytes: int = 0
     armed: bool = False
+    waits: Waits = Waits.NEVER
+    planned: bool = False
 
     def __str__(self) -> str:
         """Its name."""
