@@ -12,7 +12,7 @@ from typing import Any
 
 from edged.client import Client
 from edged.config import Settings
-from edged.doctor import cluster, home, machine, network, others, wheel
+from edged.doctor import cluster, doors, home, machine, network, others, wheel
 from edged.doctor.finding import Finding, Level, worst
 from edged.errors import NoNodeError, UserError
 from edged.roles.ending import last_end
@@ -46,7 +46,7 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
     child = wheel.TorchChild()
     at = wheel.board()
     chosen, about_options = home.read_options(folder, flags, environment)
-    about_home = home.judge_home(home.measure_home(folder))
+    about_home = home.judge_home(home.measure_home(folder, chosen.key if chosen else ""))
     running = _sound(folder)
     facts, seen = asyncio.run(_look_around(folder, chosen, running=running))
     status = _status(folder)
@@ -69,7 +69,7 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
 
 async def _look_around(
     folder: Path, chosen: Settings | None, *, running: bool
-) -> tuple[network.NetworkFacts, others.OthersFacts | None]:
+) -> tuple[network.NetworkFacts, doors.OthersFacts | None]:
     """The network, and who is in it, at once; but a node that runs here knows the others better."""
     if chosen is None:
         return await network.measure_network(folder, EVERYWHERE, discovery=True, seeds=False, running=running), None
@@ -80,7 +80,7 @@ async def _look_around(
     if running:
         return await measuring, None
     addresses = network.own_addresses(chosen.listen[0])
-    looking = others.measure_others(folder, chosen.key, chosen.cluster, addresses, seeds, discovery=discovery)
+    looking = doors.measure_others(folder, chosen.key, chosen.cluster, addresses, seeds, discovery=discovery)
     return await asyncio.gather(measuring, looking)
 
 

@@ -44,7 +44,7 @@ class HomeFacts:
     """``mode`` and ``owner`` of the folder, ``None`` where there is no home yet.
 
     ``loose``: secret files that others may read. ``strange``: files of another user. ``key``: why the key in the home
-    is none; empty if it is sound, ``None`` if there is none.
+    is none; empty if it is sound, ``None`` if there is none. ``given``: why the key that was given is none; else empty.
     """
 
     home: Path
@@ -52,6 +52,7 @@ class HomeFacts:
     loose: tuple[str, ...]
     strange: tuple[str, ...]
     key: str | None
+    given: str = ""
 
 
 def measure_disk(home: Path) -> DiskFacts:
@@ -101,10 +102,11 @@ def judge_disk(facts: DiskFacts) -> list[Finding]:
     return findings
 
 
-def measure_home(home: Path) -> HomeFacts:
-    """Look at the home without changing anything in it."""
+def measure_home(home: Path, given: str = "") -> HomeFacts:
+    """Look at the home without changing anything in it, and at the key that was ``given``, if one was."""
+    wrong = _wrong(given) if given else ""
     if not home.is_dir():
-        return HomeFacts(home, None, (), (), None)
+        return HomeFacts(home, None, (), (), None, wrong)
     me = os.geteuid()
     files = [path for path in home.iterdir() if not path.is_symlink()]
     return HomeFacts(
@@ -113,15 +115,24 @@ def measure_home(home: Path) -> HomeFacts:
         loose=tuple(name for name in SECRET if (home / name).exists() and (home / name).stat().st_mode & 0o077),
         strange=tuple(sorted(path.name for path in files if path.stat().st_uid != me)),
         key=_key(home / CLUSTER_KEY_NAME),
+        given=wrong,
     )
 
 
 def _key(path: Path) -> str | None:
     try:
-        parse_token(path.read_text(encoding="ascii"))
+        return _wrong(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
-    except (ConfigError, OSError, UnicodeDecodeError) as problem:
+    except (OSError, UnicodeDecodeError) as problem:
+        return str(problem)
+
+
+def _wrong(token: str) -> str:
+    """Why a token is none; empty if it is sound."""
+    try:
+        parse_token(token)
+    except ConfigError as problem:
         return str(problem)
     return ""
 
@@ -129,7 +140,8 @@ def _key(path: Path) -> str | None:
 def judge_home(facts: HomeFacts) -> list[Finding]:
     """Whether the home belongs to its user, and to nobody else."""
     if facts.mode is None:
-        return [Finding("home", Level.NOTE, f"there is no home at {facts.home} yet: `edged join` makes it")]
+        none = Finding("home", Level.NOTE, f"there is no home at {facts.home} yet: `edged join` makes it")
+        return [none, *([_judge_key(facts)] if facts.given else [])]
     where = shlex.quote(str(facts.home))
     findings = [Finding("home", Level.OK, str(facts.home))]
     if facts.strange:
@@ -144,14 +156,20 @@ def judge_home(facts: HomeFacts) -> list[Finding]:
         findings.append(Finding("home-permissions", Level.PROBLEM, what, f"chmod 700 {where}"))
     else:
         findings.append(Finding("home-permissions", Level.OK, "the key and the identity are for this user's eyes only"))
+    return [*findings, _judge_key(facts)]
+
+
+def _judge_key(facts: HomeFacts) -> Finding:
+    """The key that a node would use: the one that was given goes before that of the home."""
+    renewed = "edged key join-command, on another device, prints the line to type here"
+    if facts.given:
+        what = f"what was given as the key (--key, --key-file or EDGED_KEY) is none: {facts.given}"
+        return Finding("key", Level.PROBLEM, what, renewed)
     if facts.key:
-        renewed = "edged key join-command, on another device, prints the line to type here"
-        findings.append(Finding("key", Level.PROBLEM, f"{CLUSTER_KEY_NAME} holds no key: {facts.key}", renewed))
-    elif facts.key is None:
-        findings.append(Finding("key", Level.NOTE, "there is no key yet: `edged join` makes one, or takes --key"))
-    else:
-        findings.append(Finding("key", Level.OK, f"in {facts.home / CLUSTER_KEY_NAME}"))
-    return findings
+        return Finding("key", Level.PROBLEM, f"{CLUSTER_KEY_NAME} holds no key: {facts.key}", renewed)
+    if facts.key is None:
+        return Finding("key", Level.NOTE, "there is no key yet: `edged join` makes one, or takes --key")
+    return Finding("key", Level.OK, f"in {facts.home / CLUSTER_KEY_NAME}")
 
 
 def read_options(

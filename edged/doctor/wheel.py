@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import signal
@@ -86,10 +87,16 @@ class TorchChild:
     """The child process: begun early, as it takes longest."""
 
     def __init__(self, python: Sequence[str] = (sys.executable, "-P", "-c", CHILD)) -> None:
-        """Start it; the folder that the command is typed in is none of its business."""
+        """Start it; the folder that the command is typed in is none of its business, nor is the cluster key."""
+        environment = {name: value for name, value in os.environ.items() if name != "EDGED_KEY"}
         self._begun = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 -- this very interpreter
-            python, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            python,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
         )
 
     def facts(self, patience: float = PATIENCE_SECONDS) -> TorchFacts:

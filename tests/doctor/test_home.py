@@ -48,6 +48,8 @@ def test_disk(facts: DiskFacts, expected: dict[str, Level]) -> None:
         (replace(HOME, key=None), {"home": Level.OK, "home-permissions": Level.OK, "key": Level.NOTE}),
         (replace(HOME, key="56 letters"), {"home": Level.OK, "home-permissions": Level.OK, "key": Level.PROBLEM}),
         (replace(HOME, loose=("cluster.key",)), {"home": Level.OK, "home-permissions": Level.PROBLEM, "key": Level.OK}),
+        (replace(HOME, given="56 letters"), {"home": Level.OK, "home-permissions": Level.OK, "key": Level.PROBLEM}),
+        (HomeFacts(HOME.home, None, (), (), None, "56 letters"), {"home": Level.NOTE, "key": Level.PROBLEM}),
         (replace(HOME, mode=0o777), {"home": Level.OK, "home-permissions": Level.PROBLEM, "key": Level.OK}),
         (replace(HOME, mode=0o755), {"home": Level.OK, "home-permissions": Level.OK, "key": Level.OK}),
         (replace(HOME, strange=("held",)), {"home": Level.PROBLEM, "home-permissions": Level.OK, "key": Level.OK}),
@@ -78,6 +80,8 @@ def test_a_damaged_key_is_told_and_never_shown(tmp_path: Path) -> None:
     (tmp_path / "cluster.key").unlink()
     assert home.measure_home(tmp_path).key is None
     assert home.measure_home(tmp_path / "none").mode is None
+    assert home.measure_home(tmp_path / "none", token).given == ""
+    assert "copy" in home.measure_home(tmp_path, "nonsense").given
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")

@@ -179,3 +179,9 @@ def test_the_folder_that_the_command_is_typed_in_does_not_matter(tmp_path: Path,
 
 def test_this_machine_has_an_architecture() -> None:
     assert wheel.board().bits in {32, 64}
+
+
+def test_the_child_is_not_given_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGED_KEY", "secret-token")
+    code = "import os, sys; sys.exit(7 if 'EDGED_KEY' in os.environ else 0)"
+    assert TorchChild((sys.executable, "-c", code)).facts(PATIENCE_SECONDS).status == 0
