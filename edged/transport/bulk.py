@@ -93,6 +93,8 @@ class BulkLane:
             track.drop(predicate, begun=begun)
         if begun:
             self._unacknowledged = deque(entry for entry in self._unacknowledged if not predicate(entry[1]))
+        if self._urgent.empty and self._background.empty:  # what comes next has patience of its own
+            self._give_up_at = None
         self.advance()
 
     def opened(self) -> None:

@@ -275,6 +275,23 @@ def test_a_peer_that_is_never_reached_loses_both_classes(monkeypatch):
     assert scene.lost == [activation(3), replica(3)]
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_was_dropped_leaves_the_next_parcel_its_patience(monkeypatch, kept):
+    now = [0.0]
+    monkeypatch.setattr(bulk, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    scene = Scene()
+    scene.road.up = False
+    scene.send(activation(5))
+    if kept:
+        scene.send(replica(5))
+    scene.lane.drop(lambda header: not pieces.is_background(header))
+    assert not scene.lane.lost(Outcome.UNREACHABLE)
+    now[0] = bulk.WAIT_SECONDS + 1.0
+    scene.send(activation(5, micro_batch=1))
+    assert scene.lane.lost(Outcome.UNREACHABLE) is kept, "only what has waited since is given up, with all behind it"
+    assert scene.lost == ([activation(5, micro_batch=1), replica(5)] if kept else [])
+
+
 SIZES = st.sampled_from([0, 3, BACKGROUND_PIECE_BYTES, BACKGROUND_PIECE_BYTES + 1, PIECE_BYTES + 1, 3 * MEBIBYTE])
 ACTIONS = st.one_of(
     st.tuples(st.just("send"), st.booleans(), SIZES),
