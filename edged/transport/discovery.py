@@ -44,7 +44,7 @@ class Discovery:
         heard: Callable[[Announcement], None],
         gone: Callable[[Announcement], None],
         impossible: Callable[[Reason, str], None],
-        service: str = SERVICE,
+        service: str = "",
         *,
         announces: bool = True,
     ) -> None:
@@ -52,7 +52,7 @@ class Discovery:
 
         ``heard`` is called in the loop, also for other clusters and versions, and for what this node says itself:
         what it sends comes back where multicast works. ``gone`` is called when one of them is withdrawn or out of
-        date; ``impossible`` is told why mDNS does not work here. ``service``: another than edged's own, for trials.
+        date; ``impossible`` is told why mDNS does not work here. ``service``: another one than ``SERVICE``, for trials.
         Without ``announces`` it only listens.
         """
         self._own = own
@@ -62,9 +62,9 @@ class Discovery:
         self._impossible = impossible
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
-        self._service = service
+        self._service = service or SERVICE
         self._announces = announces
-        self._info = announced(own, service)
+        self._info = announced(own, self._service)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:

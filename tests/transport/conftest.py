@@ -1,8 +1,16 @@
 """What several tests of real nodes need."""
 
+import os
+
 import pytest
 
-from edged.transport import knocking, road, search, succession
+from edged.transport import discovery, knocking, road, search, succession
+
+
+@pytest.fixture(autouse=True)
+def own_service(monkeypatch):
+    """What another process tests on this device's multicast is not heard here."""
+    monkeypatch.setattr(discovery, "SERVICE", f"_edged-{os.getpid() % 10**8}._tcp.local.")
 
 
 @pytest.fixture
