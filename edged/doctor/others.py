@@ -56,9 +56,10 @@ def _of_other_clusters(strange: list[Other]) -> list[Finding]:
     renamed, strange = _parted(strange, lambda other: other.best.opens is True)
     findings = []
     if strange:
-        what = f"{_all_called(strange)} belong{'s' * (len(strange) == 1)} to another cluster"
+        belong, have = ("belongs", "has") if len(strange) == 1 else ("belong", "have")
+        what = f"{_all_called(strange)} {belong} to another cluster"
         level = Level.PROBLEM if _expected(strange) else Level.NOTE
-        findings.append(Finding("others-key", level, f"{what}, or has another key than this home", THAT_KEY))
+        findings.append(Finding("others-key", level, f"{what}, or {have} another key than this home", THAT_KEY))
     if renamed:
         what = f"the key opens the door of {_all_called(renamed)}, where a cluster of another name is announced"
         level = Level.WARNING if _expected(renamed) else Level.NOTE
