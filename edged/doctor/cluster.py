@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from edged.core.ids import PROTOCOL_VERSION
@@ -10,9 +11,22 @@ from edged.doctor.amounts import seconds_in_words, size
 from edged.doctor.finding import Finding, Level
 
 SLOW_SECONDS = 0.05
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 FULL_SHARE = 0.5
 """More than this share of what a link can carry is too much: more is seldom had of what an interface is made for, above
 all on Wi-Fi, and where so much was measured, what crosses it begins to wait."""
+
+UNMEASURED: Mapping[str, str] = MappingProxyType(
+    {
+        "silent": "took no parcel in time",
+        "late": "there was no time to measure what the link carries",
+    }
+)
+"""What a node says of the peers whose links it could not sound."""
+
+NEAR = "a cable, or the Wi-Fi nearer to its station (turn its power saving off: `iw dev wlan0 set power_save off`)"
+PORTS = "let its three ports through the firewall there, as `edged doctor` says there"
+AGAIN = "edged doctor, once more: those that were not measured come first"
 
 NOTES = frozenset({"cluster", "nobody"})
 """Reasons that are nobody's fault."""
@@ -31,10 +45,12 @@ REMEDIES = {
 }
 
 
-def judge_cluster(status: Mapping[str, Any] | None, link_speed: float, ended: str = "") -> list[Finding]:
+def judge_cluster(
+    status: Mapping[str, Any] | None, link_speed: float, ended: str = "", sounding: Mapping[str, Any] = NOTHING
+) -> list[Finding]:
     """What the node says; ``None``: none runs, and the last one ``ended`` as this says, if it is known.
 
-    ``link_speed``: bytes per second that this device's link is made for.
+    ``link_speed``: bytes per second that this device's link is made for. ``sounding``: what came of sounding its links.
     """
     speaks = f"this edged speaks protocol {PROTOCOL_VERSION}"
     if status is None:
@@ -48,7 +64,7 @@ def judge_cluster(status: Mapping[str, Any] | None, link_speed: float, ended: st
         Finding("node", Level.OK, f"{told}; {speaks}"),
         _leader(status),
         *_members(status),
-        *_links(status),
+        *_links(status, sounding),
         *_job_links(status, link_speed),
         *(_unmet(each) for each in status.get("unmet", ())),
     ]
@@ -72,28 +88,31 @@ def _members(status: Mapping[str, Any]) -> list[Finding]:
     return [Finding("members", Level.OK, ", ".join(f"{member['name']} is {member['state']}" for member in others))]
 
 
-def _links(status: Mapping[str, Any]) -> list[Finding]:
-    """How late and how broad the way to each peer is."""
+def _links(status: Mapping[str, Any], sounding: Mapping[str, Any]) -> list[Finding]:
+    """How late and how broad the way to each peer is, and which of them could not be measured."""
     names, links = _names(status), _sent(status).get(status["node"], {})
-    if not links:
+    known = {peer for peer, link in links.items() if link["bandwidth_bytes_per_second"]}
+    unmeasured = {peer: "late" for peer in sounding.get("late", ()) if peer not in known}
+    unmeasured |= dict.fromkeys(sounding.get("silent", ()), "silent")
+    peers = sorted({*links, *unmeasured}, key=lambda peer: names.get(peer, peer))
+    if not peers:
         return []
-    shown = [
-        f"{names.get(peer, peer)} {_measured(link)}"
-        for peer, link in sorted(links.items(), key=lambda item: names.get(item[0], item[0]))
-    ]
-    if max(link["round_trip_seconds"] for link in links.values()) > SLOW_SECONDS:
-        near = (
-            "a cable, or the Wi-Fi nearer to its station (turn its power saving off: `iw dev wlan0 set power_save off`)"
-        )
-        return [Finding("links", Level.WARNING, "; ".join(shown), near)]
-    return [Finding("links", Level.OK, "; ".join(shown))]
+    what = "; ".join(
+        f"{names.get(peer, peer)} {_measured(links.get(peer, NOTHING), unmeasured.get(peer, ''))}" for peer in peers
+    )
+    if max((link["round_trip_seconds"] for link in links.values()), default=0.0) > SLOW_SECONDS:
+        return [Finding("links", Level.WARNING, what, NEAR)]
+    if "silent" in unmeasured.values():
+        return [Finding("links", Level.WARNING, what, PORTS)]
+    return [Finding("links", Level.NOTE, what, AGAIN) if unmeasured else Finding("links", Level.OK, what)]
 
 
-def _measured(link: Mapping[str, Any]) -> str:
-    trip, most = link["round_trip_seconds"], link["bandwidth_bytes_per_second"]
+def _measured(link: Mapping[str, Any], unmeasured: str) -> str:
+    trip, most = link.get("round_trip_seconds"), link.get("bandwidth_bytes_per_second")
     answers = f"answers in {seconds_in_words(trip)}" if trip else "has not answered yet"
     carries = f"carries {size(most)}/s (measured)" if most else "too little has gone to tell what the link carries"
-    return f"{answers}, {carries}, {size(link['bytes_per_second'])}/s now"
+    carries = UNMEASURED.get(unmeasured, carries)
+    return f"{answers}, {carries}, {size(link.get('bytes_per_second', 0.0))}/s now"
 
 
 def _job_links(status: Mapping[str, Any], link_speed: float) -> list[Finding]:

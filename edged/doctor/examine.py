@@ -23,6 +23,8 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 SOUND_SECONDS = 15.0
+"""More than a node takes for sounding its links (``roles/sounder.py``)."""
+
 EVERYWHERE = ("0.0.0.0", 0)  # noqa: S104 -- the default of --listen
 
 
@@ -47,8 +49,8 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
     at = wheel.board()
     chosen, about_options = home.read_options(folder, flags, environment)
     about_home = home.judge_home(home.measure_home(folder, chosen.key if chosen else ""))
-    running = _sound(folder)
-    facts, seen = asyncio.run(_look_around(folder, chosen, running=running))
+    sounding = _sound(folder)
+    facts, seen = asyncio.run(_look_around(folder, chosen, running=sounding is not None))
     status = _status(folder)
     findings = [
         wheel.judge_python(sys.version_info[:3], at),
@@ -62,7 +64,7 @@ def examine(folder: Path, flags: Mapping[str, Any], environment: Mapping[str, st
         *about_options,
         *network.judge_network(facts),
         *(others.judge_others(seen) if seen is not None else ()),
-        *cluster.judge_cluster(status, network.speed_of(facts.interfaces), last_end(folder)),
+        *cluster.judge_cluster(status, network.speed_of(facts.interfaces), last_end(folder), sounding or {}),
     ]
     return Report(folder, tuple(findings), time.monotonic() - begun)
 
@@ -84,15 +86,17 @@ async def _look_around(
     return await asyncio.gather(measuring, looking)
 
 
-def _sound(folder: Path) -> bool:
-    """Let the node find out what its links carry, which its status tells a second later; whether one runs."""
+def _sound(folder: Path) -> dict[str, Any] | None:
+    """Let the node find out what its links carry, which its status tells a second later.
+
+    Returns what it says of those that it could not measure; ``None`` where no node runs.
+    """
     try:
-        Client(folder, SOUND_SECONDS).ask("sound")
+        return Client(folder, SOUND_SECONDS).ask("sound")
     except NoNodeError:
-        return _status(folder) is not None
+        return None if _status(folder) is None else {}
     except (UserError, OSError):  # a node of an older edged, or one that is just ending
-        return True
-    return True
+        return {}
 
 
 def _status(folder: Path) -> dict[str, Any] | None:

@@ -83,7 +83,8 @@ class NodeCommands:
             case "rotate":
                 return self._orders.rotate()
             case "sound":
-                return {"sounded": await self._sounder.sound()}
+                sounding = await self._sounder.sound()
+                return {"sounded": len(sounding.measured), "silent": sounding.silent, "late": sounding.late}
             case _:
                 return None
 

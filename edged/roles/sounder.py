@@ -1,13 +1,19 @@
 """The sounder: what a link carries, found out by sending something, where no job does.
 
-Parcels go to one peer after the other, each when the one before is through, larger and larger until one takes a while:
-the link's times say the rest (``transport/fitting.py``), as they do of a job's own parcels. It is done when somebody
-asks, never by itself: sixteen nodes that sounded all their links would fill a Wi-Fi for a minute.
+A parcel goes to all peers at once, to see who takes one at all. Then parcels go to one peer after the other, each when
+the one before is through, larger and larger until one takes a while: the link's times say the rest
+(``transport/fitting.py``), as they do of a job's own parcels. It is done when somebody asks, never by itself: sixteen
+nodes that sounded all their links would fill a Wi-Fi for a minute.
+
+Who asks waits for the end, so there is one for the whole. Each peer has an equal share of what is left until then: a
+slow one costs the others nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from edged.core.ids import NodeId
 from edged.core.messages import MemberState, SoundingParcel
@@ -28,7 +34,23 @@ PATIENCE_SECONDS = 2.0
 PEER_SECONDS = 3.0
 """... to which all of them have taken so long."""
 
+ALL_SECONDS = 12.0
+"""The whole takes no longer: who asks has to wait for it."""
+
 LOOK_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Sounding:
+    """What came of it.
+
+    ``measured``: what their links carry is known. ``silent``: not even a first parcel came through. ``late``: there was
+    too little time for them, or none; whoever asks again begins with them.
+    """
+
+    measured: tuple[NodeId, ...] = ()
+    silent: tuple[NodeId, ...] = ()
+    late: tuple[NodeId, ...] = ()
 
 
 class Sounder:
@@ -38,48 +60,63 @@ class Sounder:
         """Send by ``transport`` to whom ``observer`` knows."""
         self._observer = observer
         self._transport = transport
-        self._under_way: asyncio.Task[int] | None = None
+        self._under_way: asyncio.Task[Sounding] | None = None
 
-    async def sound(self) -> int:
-        """To how many peers something was sent. Who asks meanwhile waits for the same."""
+    async def sound(self) -> Sounding:
+        """What came of it; nothing beside a job. Who asks meanwhile waits for the same."""
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._sound_all())
         return await asyncio.shield(self._under_way)
 
-    async def _sound_all(self) -> int:
-        own = self._observer.own_id
-        members = self._observer.members.values()
-        peers = [each.node for each in members if each.node != own and each.state is MemberState.ALIVE][:MOST_PEERS]
-        for number, node in enumerate(peers):
-            if self._is_busy():
-                return number
-            await self._sound(node)
-        return len(peers)
+    async def _sound_all(self) -> Sounding:
+        end = self._now() + ALL_SECONDS
+        if self._is_busy():
+            return Sounding()
+        own, members, known = self._observer.own_id, self._observer.members.values(), self._measured()
+        peers = [each.node for each in members if each.node != own and each.state is MemberState.ALIVE]
+        chosen = sorted(peers, key=lambda node: node in known)[:MOST_PEERS]
+        silent = await self._send(chosen, FIRST_BYTES, end)  # the first one also waits for the connection
+        there = [node for node in chosen if node not in silent]
+        for number, node in enumerate(there):
+            share = (end - self._now()) / (len(there) - number)
+            await self._sound(node, self._now() + min(share, PEER_SECONDS))
+        known = self._measured()
+        measured = tuple(node for node in peers if node in known and node not in silent)
+        late = () if self._is_busy() else tuple(node for node in peers if node not in known and node not in silent)
+        return Sounding(measured, tuple(node for node in peers if node in silent), late)
+
+    async def _sound(self, node: NodeId, end: float) -> None:
+        size = FIRST_BYTES
+        for number in range(PARCELS):
+            begun = self._now()
+            if begun >= end or self._is_busy() or await self._send([node], size // (1 + number % 2), end):
+                return
+            if self._now() - begun < WHILE_SECONDS and number % 2 == 0:
+                size = min(GROWTH * size, LARGEST_BYTES)
+
+    async def _send(self, nodes: Collection[NodeId], size: int, end: float) -> set[NodeId]:
+        """Wait until all of these have a parcel, but neither too long nor beyond ``end``; returns who has it not."""
+        end = min(end, self._now() + PATIENCE_SECONDS)
+        for node in nodes:
+            self._transport.send_parcel(node, SoundingParcel(size), [memoryview(bytes(size))])
+        while waiting := self._waiting(nodes):
+            if self._now() >= end:
+                for node in waiting:
+                    self._transport.drop_parcels(lambda header: isinstance(header, SoundingParcel), to=node)
+                return waiting
+            await asyncio.sleep(LOOK_SECONDS)
+        return set()
+
+    def _waiting(self, nodes: Collection[NodeId]) -> set[NodeId]:
+        return {link.node for link in self._transport.statistics() if link.node in nodes and link.queued_bytes > 0}
+
+    def _measured(self) -> set[NodeId]:
+        return {link.node for link in self._transport.statistics() if link.fit(0.0) is not None}
 
     def _is_busy(self) -> bool:
         job = self._observer.current()
         return job is not None and job.state in WORKING
 
-    async def _sound(self, node: NodeId) -> None:
-        size, taken = FIRST_BYTES, await self._send(node, FIRST_BYTES)  # the first one also waits for the connection
-        end = asyncio.get_running_loop().time() + PEER_SECONDS
-        for number in range(PARCELS):
-            if taken is None or self._is_busy() or asyncio.get_running_loop().time() > end:
-                return
-            taken = await self._send(node, size // (1 + number % 2))
-            if taken is not None and taken < WHILE_SECONDS and number % 2 == 0:
-                size = min(GROWTH * size, LARGEST_BYTES)
-
-    async def _send(self, node: NodeId, size: int) -> float | None:
-        """How many seconds it took until the peer had it; ``None`` if it took too long."""
-        begun = asyncio.get_running_loop().time()
-        self._transport.send_parcel(node, SoundingParcel(size), [memoryview(bytes(size))])
-        while self._waits(node):
-            if asyncio.get_running_loop().time() - begun > PATIENCE_SECONDS:
-                self._transport.drop_parcels(lambda header: isinstance(header, SoundingParcel), to=node)
-                return None
-            await asyncio.sleep(LOOK_SECONDS)
-        return asyncio.get_running_loop().time() - begun
-
-    def _waits(self, node: NodeId) -> bool:
-        return any(link.queued_bytes > 0 for link in self._transport.statistics() if link.node == node)
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

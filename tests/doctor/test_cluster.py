@@ -68,6 +68,35 @@ def test_of_a_peer_that_has_not_answered_that_is_told() -> None:
     assert found(document)["links"].what.startswith("laptop has not answered yet, carries")
 
 
+@pytest.mark.parametrize(
+    ("sounding", "told", "level", "remedy"),
+    [
+        ({"silent": ["0000000000000002"]}, "took no parcel in time", Level.WARNING, "three ports"),
+        ({"late": ["0000000000000002"]}, "there was no time to measure", Level.NOTE, "once more"),
+        ({"sounded": 1, "silent": [], "late": []}, "too little has gone", Level.OK, ""),
+    ],
+)
+def test_a_link_that_could_not_be_measured_is_told_as_such(
+    sounding: dict, told: str, level: Level, remedy: str
+) -> None:
+    (finding,) = [each for each in judge_cluster(status(4), FAST, "", sounding) if each.id == "links"]
+    assert finding.level is level
+    assert finding.what.startswith(f"laptop answers in 0.4 ms, {told}")
+    assert remedy in finding.remedy
+
+
+def test_a_peer_of_which_nothing_is_known_but_that_is_told_too() -> None:
+    (finding,) = [
+        each
+        for each in judge_cluster(measured(1e7), FAST, "", {"late": ["0000000000000002", "0000000000000003"]})
+        if each.id == "links"
+    ]
+    assert finding.what == (
+        "laptop answers in 0.4 ms, carries 10 MB/s (measured), 3.1 MB/s now; "
+        "pi-5 has not answered yet, there was no time to measure what the link carries, 0 B/s now"
+    )
+
+
 def test_a_link_that_the_job_fills_is_warned_of() -> None:
     findings = found({**measured(1e7), "traffic": traffic(6e6)})
     assert findings["job-links"].level is Level.WARNING
