@@ -29,7 +29,7 @@ import testbed_network
 from chaos_exact import EXACT_SCENARIOS, MUTANTS
 from chaos_root import ROOT_SCENARIOS
 from chaos_scenarios import EARLY, SCENARIOS
-from chaos_trial import Outcome, Scenario, Trial, devices, reference
+from chaos_trial import Outcome, OverError, Scenario, Trial, devices, reference
 from chaos_watch import Watch
 from testbed import Testbed, TestbedError, ended_by_signals
 from testbed_groups import no_groups
@@ -77,6 +77,8 @@ class Stage:
             if trial.too_late():
                 return True
             trial.conclude(outcome, scenario.waits, planned=scenario.planned)
+        except OverError:
+            return True
         except TestbedError:
             if not trial.too_late():
                 raise

@@ -43,7 +43,7 @@ def cut(choose: Choice, trial: Trial) -> None:
     recovered(trial, since)
     trial.steps_later(LATER)
     network(trial).heal()
-    recovered(trial, trial.note("healed"), cause="joined")
+    trial.joined(trial.note("healed"))
 
 
 def cut_two(trial: Trial) -> None:
@@ -54,7 +54,7 @@ def cut_two(trial: Trial) -> None:
     recovered(trial, since)
     trial.steps_later(LATER)
     network(trial).heal()
-    recovered(trial, trial.note("healed"), cause="joined")
+    trial.joined(trial.note("healed"))
 
 
 def cut_reset(trial: Trial) -> None:

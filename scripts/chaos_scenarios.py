@@ -172,7 +172,7 @@ def join(trial: Trial) -> None:
     """Start one more device in mid-run."""
     since = trial.note("a new device joins")
     trial.newcomer()
-    trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job, cause="joined")
+    trial.joined(since)
 
 
 def leave(choose: Choice, trial: Trial) -> None:
@@ -187,7 +187,7 @@ def kill_and_return(trial: Trial) -> None:
         since = trial.kill(victim)
         trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job)
         trial.restart(victim)
-        trial.watch.wait("heard RecoveryReport", seconds=EVENT_SECONDS, since=since, job=trial.job, cause="joined")
+        trial.joined(since)
         trial.protected(1)
 
 

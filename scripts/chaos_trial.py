@@ -52,6 +52,10 @@ class Waits(Enum):
     MUST = "must"
 
 
+class OverError(TestbedError):
+    """The job was over before what a scenario waited for: on a busy machine it has to be a slower one."""
+
+
 @dataclass
 class Outcome:
     """One row of the table."""
@@ -183,6 +187,18 @@ class Trial:
     def steps_later(self, steps: int) -> None:
         """Wait until so many more steps are done."""
         self.watch.wait_step(self.job, self.watch.newest_step(self.job) + steps, EVENT_SECONDS)
+
+    def joined(self, since: float) -> None:
+        """Wait until a plan has taken somebody in. Raises ``OverError`` if the job ends before."""
+
+        def told() -> str:
+            for kind, fields in (("heard RecoveryReport", {"cause": "joined"}), ("heard FinishedReport", {})):
+                if self.watch.first(kind, since=since, job=self.job, **fields):
+                    return kind
+            return ""
+
+        if wait_until(told, "somebody is taken in", EVENT_SECONDS) == "heard FinishedReport":
+            raise OverError("the job was over before anybody was taken in")
 
     def stored(self) -> int:
         """The newest version that the leader has told to lie on the disks; -1 before the first."""

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import chaos
 import pytest
 import testbed
-from chaos_trial import Outcome, Scenario, Trial
+from chaos_trial import Outcome, OverError, Scenario, Trial
+from chaos_watch import Fact, Watch
 
 from edged.core.ids import JobId, Stamp
 
@@ -50,3 +51,20 @@ def test_a_job_that_ends_too_early_is_played_again_more_slowly_and_not_for_ever(
     enough = 100
     with pytest.raises(testbed.TestbedError, match="always ended before"):
         chaos.Stage(network=False).play(scenario, 1, Outcome(scenario.name, 1))
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_newcomer_is_waited_for_as_long_as_the_job_runs(over: bool) -> None:
+    watch = Watch()
+    trial = Trial(SimpleNamespace(), watch, random.Random(0), {})  # type: ignore[arg-type]
+    trial.job = "ab"
+    stamp = {"job": "ab", "term": 1, "version": 2}
+    joined = Fact("n0", 5.0, "heard RecoveryReport", {"stamp": stamp, "cause": "joined"})
+    finished = Fact("n0", 6.0, "heard FinishedReport", {"stamp": stamp})
+    watch.facts = [Fact("n0", 3.0, "heard RecoveryReport", {"stamp": stamp, "cause": "joined"}), finished]
+    watch.facts += [] if over else [joined]
+    if over:
+        with pytest.raises(OverError):
+            trial.joined(4.0)
+    else:
+        trial.joined(4.0)
