@@ -17,6 +17,9 @@ from tests.cli.shell import JOBS, edged, wait_until
 from tests.telemetry.test_metrics import samples
 from tests.test_daemon import PATIENCE_SECONDS, Process
 
+OF_THE_MACHINE = {"memory"}
+"""Topics of what others on this machine cause."""
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Process]:
@@ -60,7 +63,7 @@ def test_a_node_shows_what_it_does_while_strangers_pester_it(node: Process, tmp_
     for stranger in silent:
         stranger.close()
     logged = [json.loads(line) for line in node.logged().splitlines()]
-    assert not [line for line in logged if line["level"] != "info"]
+    assert not [line for line in logged if line["level"] != "info" and line["topic"] not in OF_THE_MACHINE]
     assert all({"time", "level", "topic", "text", "node"} <= set(line) for line in logged)
 
 

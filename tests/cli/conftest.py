@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from edged.cli import demo_nodes
 from edged.cli.demo_nodes import DemoNode, start_nodes, wait_until_known
-from tests.cli.shell import JOBS, Outcome, edged
+from tests.cli.shell import JOBS, PATIENCE_SECONDS, Outcome, edged
 
 
 @pytest.fixture(scope="package")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[DemoNode]]:
+    """Their journals go back to the start, however long the tests take."""
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("EDGED_JOURNAL", "4GB")
+        patch.setattr(demo_nodes, "WAIT_SECONDS", PATIENCE_SECONDS)
         cluster = start_nodes(stack, tmp_path_factory.mktemp("nodes"), [1.0, 1.5])
         wait_until_known(cluster)
+        patch.undo()
         yield cluster
 
 

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -11,10 +12,16 @@ from edged import Job
 
 
 class Points:
-    """Seeded points in three classes; may break at one index, or take its time."""
+    """Seeded points in three classes; may break at one index, or take its time.
 
-    def __init__(self, count: int = 256, broken: int = -1, seconds: float = 0.0) -> None:
+    As long as a file ``gate`` is there, that of index ``gated`` waits, or all.
+    """
+
+    def __init__(
+        self, count: int = 256, broken: int = -1, seconds: float = 0.0, gate: str = "", gated: int | None = None
+    ) -> None:
         self.count, self.broken, self.seconds = count, broken, seconds
+        self.gate, self.gated = gate, gated
 
     def __len__(self) -> int:
         return self.count
@@ -23,6 +30,8 @@ class Points:
         if index == self.broken:
             raise RuntimeError(f"sample {index} is broken")
         time.sleep(self.seconds)
+        while self.gate and self.gated in {None, index} and Path(self.gate).exists():
+            time.sleep(0.02)
         point = torch.randn(6, generator=torch.Generator().manual_seed(index))
         return point, torch.tensor(index % 3)
 
@@ -64,13 +73,13 @@ def slow(name: str = "slow") -> Job:
     return make(name=name, data=Points(seconds=0.001), epochs=100_000)
 
 
-def sleepy() -> Job:
-    """A step takes more than a second: nothing that waits for its end happens at once."""
-    return make(name="sleepy", data=Points(seconds=0.05), epochs=1000)
+def sleepy(gate: str = "") -> Job:
+    """A step takes more than a second, and none ends while there is a file ``gate``."""
+    return make(name="sleepy", data=Points(seconds=0.05, gate=gate), epochs=1000)
 
 
-def broken_sample(broken: int = 1000, steps: int = 64) -> Job:
-    data = Points(2048, broken=broken)
+def broken_sample(broken: int = 1000, steps: int = 64, gate: str = "") -> Job:
+    data = Points(2048, broken=broken, gate=gate, gated=950)
     return make(name="broken", data=data, shuffle=False, max_steps=steps, replicate_every=4)
 
 

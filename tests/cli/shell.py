@@ -17,7 +17,7 @@ from typing import Any
 from edged.cli.main import run
 
 JOBS = Path(__file__).with_name("sample_jobs.py")
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 200.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def edged(*arguments: object, home: Path | None = None) -> Outcome:
 
 
 def edged_process(
-    *arguments: object, home: Path | None = None, cwd: Path | None = None, patience: float = 120.0, **variables: str
+    *arguments: object, home: Path | None = None, cwd: Path | None = None, patience: float = 300.0, **variables: str
 ) -> Outcome:
     """Run a command in a process of its own and wait for its end."""
     done = subprocess.run(
@@ -79,6 +79,12 @@ def wait_until(condition: Callable[[], Any]) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError("it did not happen in time")
+
+
+def with_constant(module: str, name: str, value: float) -> list[str]:
+    """Arguments of Python that make it ``edged`` with another value of a constant: more time, on a busy machine."""
+    start = "from edged.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    return ["-c", f"import sys, {module}; {module}.{name} = {value}; {start}"]
 
 
 def _with_home(arguments: tuple[object, ...], home: Path | None) -> list[str]:

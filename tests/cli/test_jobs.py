@@ -191,7 +191,18 @@ def test_a_sample_that_raises_ends_the_job_and_not_the_node(desk: Path, where: s
 
 
 def test_the_newest_copies_of_a_job_that_fails_are_kept(desk: Path, tmp_path: Path) -> None:
-    reason = edged("train", f"{JOBS}:broken_sample", "--json", home=desk).objects[-1]["reason"]
+    gate = tmp_path / "gate"
+    gate.touch()
+    job = detached(desk, "broken_sample", "--set", f"gate={gate}")
+
+    def copied() -> bool:
+        status = edged("status", "--json", home=desk).object
+        stands, copies = status["job"] or {}, status["protection"] or {}
+        return stands.get("job") == job and (copies.get("version") or 0) > 0
+
+    wait_until(copied)
+    gate.unlink()  # from here on samples come up to the broken one
+    reason = edged("attach", job, "--json", home=desk).objects[-1]["reason"]
     found = re.search(r"; the weights after step (\d+) are kept on the source in (.+)$", reason)
     assert found, reason
     assert 0 < int(found[1]) < 1000 / 32

@@ -13,7 +13,7 @@ import pytest
 
 from edged.client import Client
 from edged.telemetry.paths import local_socket_path
-from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, wait_until
+from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, wait_until, with_constant
 from tests.cli.terminal import ALTERNATE_SCREEN_OFF, CTRL_C, Terminal
 from tests.cli.test_node import LONELY
 
@@ -31,9 +31,9 @@ def nothing_is_left(home: Path, processes: list[psutil.Process]) -> bool:
     return True
 
 
-def begin(home: Path, function: str) -> str:
+def begin(home: Path, function: str, *more: str) -> str:
     """Hand a job in, and return when its samples are drawn."""
-    job = edged("train", f"{JOBS}:{function}", "--detach", home=home).out.strip()
+    job = edged("train", f"{JOBS}:{function}", "--detach", *more, home=home).out.strip()
     wait_until(lambda: edged("jobs", "--json", home=home).object["jobs"][-1]["state"] == "running")
     return job
 
@@ -70,15 +70,16 @@ def test_one_ctrl_c_leaves_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_second_ctrl_c_does_not_wait_for_layers_to_move(tmp_path: Path, other: Path) -> None:
-    home = tmp_path / "home"
+    home, gate = tmp_path / "home", tmp_path / "gate"
     line = edged("key", "join-command", home=other).out.split()[2:]
     with Terminal("join", "--home", home, *line, *LONELY) as terminal:
         terminal.wait_for("2 of 2 nodes alive")
         wait_until(lambda: all(each["slowness"] for each in Client(home).ask("status")["members"]))
-        job = begin(home, "sleepy")
+        job = begin(home, "sleepy", "--set", f"gate={gate}")
         wait_until(lambda: all(each["layers"] for each in Client(other).ask("status")["members"]))
         processes = family(terminal)
         assert len(processes) > 1, "somebody draws samples"
+        gate.touch()  # the step under way does not end, so that nothing moves
         terminal.type(CTRL_C)
         terminal.wait_for("leaving: moving layers first")  # an event in the live view
         terminal.type(CTRL_C)
@@ -110,7 +111,7 @@ def test_a_signal_during_the_start_leaves_nothing(tmp_path: Path) -> None:
 def test_a_signal_while_it_waits_for_a_network_ends_the_wait(tmp_path: Path) -> None:
     arguments = ["--unattended", "--no-discovery", "--listen", "203.0.113.7:0", "--home", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edged", "join", *arguments],
+        [sys.executable, *with_constant("edged.daemon", "NETWORK_SECONDS", 3600.0), "join", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -118,7 +119,7 @@ def test_a_signal_while_it_waits_for_a_network_ends_the_wait(tmp_path: Path) -> 
     wait_until((tmp_path / "identity.json").exists)
     wait_until(lambda: _handles(process.pid, signal.SIGTERM))
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)  # half of what it would wait
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert "203.0.113.7" in said
 

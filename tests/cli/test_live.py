@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,7 @@ from tests.cli.terminal import (
 LONELY = ["--no-discovery", "--listen", "127.0.0.1:0", "--threads", "1"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
 SIZES = [(40, 10), (80, 24), (160, 50), (250, 70)]
-WATCHED_SECONDS = 10.0
+PICTURES, PICTURES_A_SECOND = 20, 2.0
 MOST_OF_A_CORE = 0.02
 
 
@@ -117,15 +118,16 @@ def test_twice_a_second_there_is_a_new_picture_and_hardly_a_core_is_used(
         terminal.wait_to_see("last events")
         watching = psutil.Process(terminal.process.pid)
         began, used, drawn = time.monotonic(), watching.cpu_times(), terminal.raw.count(BEGIN)
-        terminal.wait(lambda: time.monotonic() >= began + WATCHED_SECONDS, "that time goes by")
+        terminal.wait(lambda: terminal.raw.count(BEGIN) >= drawn + PICTURES, "pictures are drawn")
         now, seconds = watching.cpu_times(), time.monotonic() - began
-        share = (now.user + now.system - used.user - used.system) / seconds
-        rate = (terminal.raw.count(BEGIN) - drawn) / seconds
+        pictures = terminal.raw.count(BEGIN) - drawn
+        cost = (now.user + now.system - used.user - used.system) / pictures
+        rate = pictures / seconds
         terminal.type("q")
         assert terminal.end() == 0
-    figure.append(f"live view at 160x50: {rate:.2f} pictures a second, {100 * share:.1f} % of a core")
-    assert rate > 0.5, "twice a second, on a machine that does nothing else"
-    assert share < 10 * MOST_OF_A_CORE
+    figure.append(f"live view at 160x50: {rate:.2f} pictures a second, {100 * rate * cost:.1f} % of a core")
+    assert PICTURES_A_SECOND / 10 < rate < 2 * PICTURES_A_SECOND, "less than twice, on a machine that does much else"
+    assert cost < 10 * MOST_OF_A_CORE / PICTURES_A_SECOND, "less processor time, on a machine that does nothing else"
 
 
 def test_the_key_p_pauses_a_job_and_lets_it_go_on(desk: Path, running: str) -> None:
@@ -133,11 +135,11 @@ def test_the_key_p_pauses_a_job_and_lets_it_go_on(desk: Path, running: str) -> N
         terminal.wait_to_see("p pause", 29)
         terminal.type("p")
         terminal.wait_to_see("‖ job")
-        assert state_of(desk, running) == "paused"
+        wait_until(lambda: state_of(desk, running) == "paused")
         terminal.wait_to_see("p resume", 29)
         terminal.type("p")
         terminal.wait_to_see("▶ job")
-        assert state_of(desk, running) == "running"
+        wait_until(lambda: state_of(desk, running) == "running")
         terminal.type("q")
         assert terminal.end() == 0
 
@@ -214,7 +216,7 @@ def test_control_z_gives_the_terminal_back_until_it_goes_on(desk: Path) -> None:
 
 def test_in_the_background_it_waits_without_a_word_until_it_is_brought_to_the_front(desk: Path) -> None:
     with Terminal("--norc", "--noprofile", "-i", command=("bash",), PS1="ready> ", HISTFILE="") as terminal:
-        terminal.wait_to_see("ready>")
+        terminal.wait_for("ready> ")
         terminal.type(f"{sys.executable} -m edged watch --home {desk} &" + ENTER)
         terminal.wait(lambda: bool(watching := children(terminal)) and any(reads(each) for each in watching), "it runs")
         terminal.type("jobs" + ENTER)
@@ -223,7 +225,7 @@ def test_in_the_background_it_waits_without_a_word_until_it_is_brought_to_the_fr
         terminal.type("fg" + ENTER)
         terminal.wait_to_see("q quit", 29)
         terminal.type("q")
-        terminal.wait(lambda: ALTERNATE_SCREEN_OFF in terminal.raw, "it has ended")
+        terminal.wait(lambda: "ready> " in terminal.raw.partition(ALTERNATE_SCREEN_OFF)[2], "it has ended")
         terminal.type("exit" + ENTER)
         assert terminal.end() == 0
 
@@ -233,8 +235,10 @@ def children(terminal: Terminal) -> list[psutil.Process]:
 
 
 def reads(process: psutil.Process) -> bool:
-    """Whether a watch has come so far that it follows the node."""
-    return process.num_threads() > 1
+    """Whether a watch has come so far that it follows the node; a shell has other children too, for a moment."""
+    with suppress(psutil.NoSuchProcess):
+        return process.num_threads() > 1
+    return False
 
 
 def test_no_colour_is_sent_to_whom_wants_none(desk: Path) -> None:

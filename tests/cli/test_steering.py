@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from edged.cli import demo_nodes
 from edged.cli.demo_nodes import DemoNode, start_nodes, wait_until_known
-from tests.cli.shell import JOBS, edged, wait_until
+from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,9 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[DemoNode]]:
     """Three nodes of their own: two of them will not be there in the end."""
     with ExitStack() as stack:
         cluster = start_nodes(stack, tmp_path_factory.mktemp("three"), [1.0, 1.0, 1.0])
-        wait_until_known(cluster)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(demo_nodes, "WAIT_SECONDS", PATIENCE_SECONDS)
+            wait_until_known(cluster)
         yield cluster
 
 
@@ -75,7 +78,7 @@ def test_another_node_leaves_and_no_step_is_done_again(three: list[DemoNode], ru
     told = edged("leave", "laptop", home=three[0].home)
     assert told.status == 0, told.err
     assert told.err.splitlines()[-1] == "edged: laptop: has left"
-    assert three[1].process.wait(30) == 0
+    assert three[1].process.wait(PATIENCE_SECONDS) == 0
     step = status(three)["job"]["step"]
     wait_until(lambda: has_come_further(three, step))
     assert "laptop" not in runners(three)

@@ -67,7 +67,7 @@ def test_an_example_on_two_nodes_gives_the_weights_of_one_device(
     changes = EXAMPLES[example] | write_data(example, tmp_path)
     path = ROOT / "examples" / example / "job.py"
     job = cluster["a"].submit(path, child=True, **changes)
-    _, event = job.end(120)
+    _, event = job.end(600)
     assert event["event"] == "finished", event
     assert len(cluster.named(job.wait("plan")[1])) == 2
     job.wait("eval")
@@ -78,7 +78,7 @@ def test_an_example_on_two_nodes_gives_the_weights_of_one_device(
 def test_a_fine_tuned_model_is_exported_as_a_folder_that_hugging_face_loads(cluster: Cluster, tmp_path: Path) -> None:
     changes = EXAMPLES["huggingface"] | write_data("huggingface", tmp_path)
     job = cluster["a"].submit(ROOT / "examples" / "huggingface" / "job.py", child=True, name="exported", **changes)
-    _, event = job.end(120)
+    _, event = job.end(600)
     assert event["event"] == "finished", event
     folder = tmp_path / "tuned"
     told = edged("export", job.job, "--output", folder, "--pretrained", "--json", home=cluster["a"].home).object
@@ -102,4 +102,4 @@ def test_a_folder_is_exported_while_the_job_runs(cluster: Cluster, tmp_path: Pat
     assert told.object["step"] >= 2
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "now", local_files_only=True)
     assert state_sha256(loaded.state_dict()) == told.object["state_sha256"]
-    job.end(60)
+    job.end()

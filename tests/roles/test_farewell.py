@@ -48,7 +48,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 async def send(number: signal.Signals, condition) -> None:
     os.kill(os.getpid(), number)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- the signal is real, and only its effect can be seen
             await asyncio.sleep(0.01)
 
@@ -84,7 +84,7 @@ async def test_a_node_has_as_long_as_the_core_waits_for_its_layers_to_move_and_t
     await asyncio.sleep(0.2)
     assert not rig.stopped
     rig.leaving.goes = True
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not rig.stopped:  # noqa: ASYNC110 -- a timer of the loop stops it, and nothing else tells
             await asyncio.sleep(0.01)
     assert (rig.stopped, rig.abandoned) == (["its time to say goodbye was over"], 0)

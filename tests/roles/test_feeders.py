@@ -153,7 +153,7 @@ async def test_a_start_that_is_given_up_leaves_no_process_behind(tmp_path: Path)
     starting.cancel()
     assert isinstance((await asyncio.gather(starting, return_exceptions=True))[0], asyncio.CancelledError)
     await processes.close()
-    assert set(psutil.Process().children()) == before
+    assert set(psutil.Process().children()) <= before  # one of an earlier test may have ended meanwhile
 
 
 async def test_whoever_waits_for_a_process_may_give_up(tmp_path: Path) -> None:

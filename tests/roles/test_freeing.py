@@ -30,7 +30,7 @@ async def test_only_large_memory_is_freed_on_another_thread(size: int, *, here: 
     buffers = [memoryview(room)]
     del room
     release(buffers)
-    await asyncio.wait_for(freed.wait(), 30)
+    await asyncio.wait_for(freed.wait(), 60)
     assert (threads == [threading.current_thread()]) == here
     assert buffers == []
 

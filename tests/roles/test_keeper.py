@@ -119,7 +119,7 @@ async def test_snapshots_survive_the_process_and_another_cut_goes_on_from_them(t
         assert await go_on(bench, spec, 2, [(0, 0), (1, 1), (2, last)], 1) == expected
     async with Bench(tmp_path) as bench:  # a new process: all it has is on the disk
         busy = threading.Event()
-        bench.engine.run(lambda _executor: busy.wait(20.0), lambda _done: None, pytest.fail)
+        bench.engine.run(lambda _executor: busy.wait(200.0), lambda _done: None, pytest.fail)
         await bench.keeper.open()
         disk = HoldingKind.DISK
         found = (Holding(0, 1, 2, disk), Holding(2, last, 2, disk))
@@ -314,7 +314,7 @@ async def test_a_disk_slower_than_the_commits_keeps_no_more_than_one_version_wai
         store: Store, spec: JobSpec, program: bytes | None, states: Sequence[HeldState], keep: Collection[int]
     ) -> None:
         begun.set()
-        assert may_go_on.wait(30)
+        assert may_go_on.wait(200)
         saved.append(states[0].version)
         right(store, spec, program, states, keep)
 
@@ -324,7 +324,7 @@ async def test_a_disk_slower_than_the_commits_keeps_no_more_than_one_version_wai
         await take(bench, plan, 0)
         whole = bench.snapshots.at(spec.job, 0)[0]
         bench.do(StoreHeld(spec, 0))
-        assert begun.wait(30)
+        assert begun.wait(200)
         for version in (16, 32, 48, 64):
             bench.snapshots.put(replace(whole, version=version))
             bench.do(StoreHeld(spec, version))
@@ -349,7 +349,7 @@ async def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[JobSpec,
 
     def save(store: Store, *arguments: Any) -> None:
         begun.set()
-        assert may_go_on.wait(30)
+        assert may_go_on.wait(200)
         right(store, *arguments)
 
     monkeypatch.setattr(Store, "save", save)
@@ -358,7 +358,7 @@ async def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[JobSpec,
     for version in (16, 32):
         bench.snapshots.put(replace(bench.snapshots.at(spec.job, 0)[0], version=version))
     bench.do(StoreHeld(spec, 0))
-    assert begun.wait(30)
+    assert begun.wait(200)
     return spec, may_go_on
 
 

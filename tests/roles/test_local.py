@@ -152,7 +152,7 @@ async def test_a_stream_ends_when_it_is_over(server) -> None:
 async def test_a_stream_is_stopped_when_its_reader_goes(server) -> None:
     path, commands = server
     assert len(await ask(path, b'{"command": "stream", "follow": true}', count=3)) == 3
-    for _ in range(1000):
+    for _ in range(12_000):
         if commands.stopped:
             return
         await asyncio.sleep(0.005)

@@ -29,8 +29,7 @@ from edged.transport.security import new_cluster_key
 
 CHAIN = Path(__file__).with_name("chain.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-PATIENCE_SECONDS = 60.0
-LEAVE_SECONDS = 30.0
+PATIENCE_SECONDS = 200.0
 LOOK_SECONDS = 0.1
 """A look takes all nodes that are asked some of the time that is waited for."""
 
@@ -188,7 +187,7 @@ class Node:
         self.process.send_signal(number)
         return time.monotonic()
 
-    def wait(self, seconds: float = LEAVE_SECONDS) -> int:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """The exit status, once the process has ended."""
         status = self.process.wait(seconds)
         self.process.stdin.close()

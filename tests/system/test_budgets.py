@@ -155,7 +155,7 @@ def test_a_device_that_runs_out_of_memory_gives_layers_away_and_lives(
     at, event = job.wait("recovery")
     assert event["text"].startswith(f"{victim} could not go on")
     figure.append(f"{event['text']}; {at - since:.2f} s after memory was limited")
-    _, event = job.end(120.0)
+    _, event = job.end(600.0)
     assert event["event"] == "finished", event
     assert event["state_sha256"] == undisturbed(weights, epochs=24)
     assert fresh[victim].running()

@@ -30,7 +30,7 @@ def test_nodes_with_a_wrong_key_or_none_stay_outside_and_disturb_nothing(fresh: 
     fresh.nodes.update({node.name: node for node in strangers})
     for stranger in strangers:
         status, words = expected[stranger.name]
-        assert stranger.wait(60) == status
+        assert stranger.wait() == status
         assert words in stranger.logged()
         assert "Traceback" not in stranger.logged()
     _, event = job.end()
@@ -48,7 +48,7 @@ def test_two_nodes_find_each_other_by_mdns_with_no_address_typed(
         cluster.nodes[name] = Node(tmp_path / name, cluster.key, LOCAL)
     one, two = [node.ready() for node in cluster.nodes.values()]
     since = time.monotonic()
-    wait_until(lambda: one.alive() == two.alive() == {"a", "b"}, "they see each other", 60.0)
+    wait_until(lambda: one.alive() == two.alive() == {"a", "b"}, "they see each other")
     took = time.monotonic() - since
     figure.append(f"mDNS on loopback: both see each other {took:.2f} s after both were ready")
-    assert took < 10 * FOUND_SECONDS, "on a machine that does nothing else, ten times sooner"
+    assert took < 20 * FOUND_SECONDS, "on a machine that does nothing else, twenty times sooner"

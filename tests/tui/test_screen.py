@@ -20,7 +20,7 @@ from edged.tui import screen as module
 from edged.tui.lines import Tone, line
 from edged.tui.screen import ENTER, LEAVE, Screen
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 200.0
 Opened = Callable[..., Screen]
 
 

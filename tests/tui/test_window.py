@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from edged.tui.keys import Keyboard
 from edged.tui.window import Window
 from tests.tui.sample import status
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 200.0
 
 
 class Sheet:
@@ -25,7 +26,11 @@ class Sheet:
 
     def __init__(self) -> None:
         self.drawings: list[list[str]] = []
-        self.pressed: list[str] = []
+        self.handled = 0
+        """Keys that the window has done with."""
+
+        self._pressed: SimpleQueue[list[str]] = SimpleQueue()
+        self._given = 0
         self.measures = (100, 30)
         self.closed = self.forgotten = 0
 
@@ -33,9 +38,17 @@ class Sheet:
         return self.measures
 
     def keys(self, seconds: float) -> list[str]:
+        self.handled = self._given
         time.sleep(seconds / 20)
-        pressed, self.pressed = self.pressed, []
+        try:
+            pressed = self._pressed.get_nowait()
+        except Empty:
+            return []
+        self._given += len(pressed)
         return pressed
+
+    def press(self, *keys: str) -> None:
+        self._pressed.put(list(keys))
 
     def draw(self, lines: list) -> None:
         self.drawings.append([line.plain for line in lines])
@@ -95,6 +108,13 @@ def node(tmp_path: Path) -> Iterator[Any]:
         serving.join()
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown for a while only stays until it was looked at."""
+    for name in ("window.SILENT_SECONDS", "head.SILENT_SECONDS", "window.NOTICE_SECONDS"):
+        monkeypatch.setattr(f"edged.tui.{name}", PATIENCE_SECONDS)
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path, Keyboard(quits=True))
@@ -108,7 +128,7 @@ def test_it_says_that_it_starts_then_draws_what_it_is_told_and_the_keys_below(de
     desk.window.tell(status(2))
     desk.shows("2 of 2 nodes alive")
     desk.shows("? help", -1)
-    assert {len(drawn) for drawn in desk.sheet.drawings[1:]} == {30}
+    assert {len(drawn) for drawn in desk.sheet.drawings if drawn != ["starting …"]} == {30}
 
 
 def test_it_follows_the_terminal_s_size(desk: Desk) -> None:
@@ -120,7 +140,7 @@ def test_it_follows_the_terminal_s_size(desk: Desk) -> None:
 
 def test_p_asks_the_node_to_pause_and_says_what_came_of_it(desk: Desk, node: Any) -> None:
     desk.window.tell(status(2))
-    desk.sheet.pressed = ["p"]
+    desk.sheet.press("p")
     desk.shows("the job is paused at step 121", -1)
     assert node.asked == [{"command": "pause", "job": "00aa11bb22cc"}]
 
@@ -130,7 +150,7 @@ def test_p_lets_a_paused_job_go_on(desk: Desk, node: Any) -> None:
     found["job"]["state"] = "paused"
     node.answer = {"job": "00aa11bb22cc", "state": "queued", "step": 121}
     desk.window.tell(found)
-    desk.sheet.pressed = ["p"]
+    desk.sheet.press("p")
     desk.shows("the job is queued at step 121", -1)
     assert node.asked == [{"command": "resume", "job": "00aa11bb22cc"}]
 
@@ -138,19 +158,19 @@ def test_p_lets_a_paused_job_go_on(desk: Desk, node: Any) -> None:
 def test_a_refusal_is_shown_in_its_own_words(desk: Desk, node: Any) -> None:
     node.answer = {"error": "job digits is finished: it can be neither paused nor resumed", "status": 1}
     desk.window.tell(status(2))
-    desk.sheet.pressed = ["p"]
+    desk.sheet.press("p")
     desk.shows("it can be neither paused nor resumed", -1)
 
 
 def test_a_node_that_cannot_be_asked_is_told(desk: Desk) -> None:
     desk.window.tell(status(2))
-    desk.sheet.pressed = ["p"]
+    desk.sheet.press("p")
     desk.shows("no node is running in", -1)
 
 
 def test_without_a_job_there_is_nothing_to_pause(desk: Desk, node: Any) -> None:
     desk.window.tell(status(2, job=False))
-    desk.sheet.pressed = ["p"]
+    desk.sheet.press("p")
     desk.shows("nothing to pause", -1)
     assert node.asked == []
 
@@ -158,10 +178,10 @@ def test_without_a_job_there_is_nothing_to_pause(desk: Desk, node: Any) -> None:
 def test_leaving_is_asked_for_once_it_is_typed_out(desk: Desk, node: Any) -> None:
     node.answer = {"node": "1" * 16, "name": "desk"}
     desk.window.tell(status(2))
-    desk.sheet.pressed = [*"lleav"]
+    desk.sheet.press(*"lleav")
     desk.shows("› leav_", -1)
     assert not desk.window.leaves
-    desk.sheet.pressed = ["e", "\r"]
+    desk.sheet.press("e", "\r")
     desk.wait(lambda: node.asked == [{"command": "leave"}], "the node is asked")
     assert desk.window.leaves
     desk.shows("desk leaves as soon as its layers have moved", -1)
@@ -169,27 +189,27 @@ def test_leaving_is_asked_for_once_it_is_typed_out(desk: Desk, node: Any) -> Non
 
 def test_the_help_covers_the_picture_and_leaves_the_keys(desk: Desk) -> None:
     desk.window.tell(status(2))
-    desk.sheet.pressed = ["?"]
+    desk.sheet.press("?")
     desk.shows("holds: layers of others")
     desk.shows("? back", -1)
 
 
 def test_control_l_draws_all_of_it_again(desk: Desk) -> None:
     desk.window.tell(status(2))
-    desk.sheet.pressed = ["\x0c"]
+    desk.sheet.press("\x0c")
     desk.wait(lambda: desk.sheet.forgotten == 1, "forgotten")
 
 
 def test_q_ends_it(desk: Desk) -> None:
     desk.window.tell(status(2))
-    desk.sheet.pressed = ["q"]
+    desk.sheet.press("q")
     desk.thread.join(PATIENCE_SECONDS)
     assert desk.window.ended.is_set()
 
 
 def test_keys_before_anything_is_known_do_nothing(desk: Desk) -> None:
-    desk.sheet.pressed = ["q", "p", "l"]
-    desk.wait(lambda: not desk.sheet.pressed, "the keys are taken")
+    desk.sheet.press("q", "p", "l")
+    desk.wait(lambda: desk.sheet.handled == 3, "the keys are done with")
     desk.window.tell(status(2))
     desk.shows("? help", -1)
     assert not desk.window.ended.is_set()
