@@ -8,6 +8,9 @@
 
 The answer is cautious: it counts only the committed version, and the first weights with the node that the job was
 handed to. Newer versions that some nodes hold already can only make it better.
+
+What the job lacks already, with everyone who is there, is one thing (``lacking``); what one more death would add to
+that is another (``verdict``).
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ class Standing:
     """How a job stands. ``step``: the newest step done. ``alive``: the members that are there.
 
     ``committed``: the newest word of the leader, ``None`` before the first. ``source`` draws the samples; ``origin`` is
-    the node that the job was handed to, which keeps the first weights as long as it lives.
+    the node that the job was handed to, which keeps the first weights as long as it lives. ``runs``: the plan is in
+    force, and steps are done by it, as far as its nodes are there.
     """
 
     plan: Plan
@@ -35,6 +39,12 @@ class Standing:
     origin: NodeId
     alive: frozenset[NodeId]
     committed: Committed | None
+    runs: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether steps are done now: the plan runs, and each of its nodes and the source are there."""
+        return self.runs and {self.source, *self.plan.nodes()} <= self.alive
 
     @property
     def version(self) -> int:
@@ -59,12 +69,27 @@ class Cover:
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """What nobody who is there has: ``layers`` (ranges, inclusive) of the version to go on from, and the ``samples``.
+
+    ``nodes`` are those that took it with them, as far as is known. ``begins_anew``: the first weights are there, so
+    the job does not wait for the layers for ever.
+    """
+
+    nodes: tuple[NodeId, ...] = ()
+    layers: tuple[tuple[int, int], ...] = ()
+    samples: bool = False
+    begins_anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the death of ``node`` would mean.
 
-    ``version``: the weight version that the job would go on from; ``None``: it would wait for ``node``, because
-    ``lost`` (ranges of layers, inclusive) lie only there, because it alone has the ``samples``, or because it is the
-    ``last`` node. ``steps_again``: at most so many steps are done again. ``heir``: who would draw the samples instead.
+    ``version``: the weight version that the job would go on from; ``None``: it would wait. ``lost`` (ranges of layers,
+    inclusive) lie only on ``node``, also where the job lacks others already; it alone has the ``samples``; it alone has
+    the ``first`` weights, which the job would begin anew from; it is the ``last`` node. ``steps_again``: at most so
+    many steps are done again. ``heir``: who would draw the samples instead.
     """
 
     node: NodeId
@@ -74,6 +99,12 @@ class Verdict:
     samples: bool = False
     last: bool = False
     heir: NodeId | None = None
+    first: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job would wait for this very node, for whomever else it waits already."""
+        return self.version is None and (self.last or self.samples or self.first or bool(self.lost))
 
 
 def covers(standing: Standing) -> tuple[Cover, ...]:
@@ -89,20 +120,36 @@ def covers(standing: Standing) -> tuple[Cover, ...]:
     return tuple(found)
 
 
+def lacking(standing: Standing) -> Lack | None:
+    """What the job lacks with everyone who is there; ``None`` while it runs, or has all that it needs to go on."""
+    if standing.whole:
+        return None
+    gaps = _gaps(standing, standing.alive)
+    samples = not _drawn(standing, standing.alive)
+    if not gaps and not samples:
+        return None
+    gone = [standing.source] if samples else []
+    gone += [node for layer in gaps for node in _took(standing, layer)]
+    begins_anew = bool(gaps) and standing.origin in standing.alive
+    return Lack(tuple(dict.fromkeys(gone)), ranges(gaps), samples, begins_anew)
+
+
 def verdict(standing: Standing, node: NodeId) -> Verdict:
     """What happens if ``node``, and no other, dies now."""
     survivors = standing.alive - {node}
     if not survivors:
         return Verdict(node, None, 0, last=True)
     heir = standing.copyist if node == standing.source else None
-    if node == standing.source and heir is None:
+    if _drawn(standing, standing.alive) and not _drawn(standing, survivors):
         return Verdict(node, None, 0, samples=True)
-    if node != standing.source and node not in standing.plan.nodes():
+    if standing.whole and node != standing.source and node not in standing.plan.nodes():
         return Verdict(node, standing.step, 0)
+    lost = _lost(standing, node)
     version = _version_left(standing, survivors)
     if version is None:
-        return Verdict(node, None, 0, lost=ranges(_uncovered(standing, survivors)), heir=heir)
-    return Verdict(node, version, max(0, standing.step - version), heir=heir)
+        first = node == standing.origin and not lost
+        return Verdict(node, None, 0, lost=lost, heir=heir, first=first)
+    return Verdict(node, version, max(0, standing.step - version), lost=lost, heir=heir)
 
 
 def verdicts(standing: Standing) -> tuple[Verdict, ...]:
@@ -112,11 +159,42 @@ def verdicts(standing: Standing) -> tuple[Verdict, ...]:
     return tuple(verdict(standing, node) for node in (*planned, *others))
 
 
+def _drawn(standing: Standing, nodes: Collection[NodeId]) -> bool:
+    """Whether one of ``nodes`` can draw the samples."""
+    return standing.source in nodes or standing.copyist in nodes
+
+
 def _version_left(standing: Standing, survivors: Collection[NodeId]) -> int | None:
     """The newest version of which ``survivors`` are known to hold every layer."""
     if standing.version >= 0 and not _uncovered(standing, survivors):
         return standing.version
     return 0 if standing.origin in survivors else None
+
+
+def _gaps(standing: Standing, nodes: Collection[NodeId]) -> list[int]:
+    """The layers that ``nodes`` lack to go on from the committed version, or from the first one before that."""
+    if standing.version <= 0 and standing.origin in nodes:
+        return []
+    return _uncovered(standing, nodes)
+
+
+def _lost(standing: Standing, node: NodeId) -> tuple[tuple[int, int], ...]:
+    """The layers that go with ``node``: of what the job lacks then, that which it does not lack already.
+
+    While the plan runs nothing is lacking yet: what ``node`` alone runs, or holds as committed, goes with it.
+    """
+    others = _gaps(standing, standing.alive - {node})
+    if not standing.whole:
+        return ranges(set(others) - set(_gaps(standing, standing.alive)))
+    alone = {node}
+    own = [n for n in others if node in _holders(standing, n) or alone.issuperset(_live(standing, n))]
+    return ranges(own or others)
+
+
+def _took(standing: Standing, layer: int) -> tuple[NodeId, ...]:
+    """Who is not there and ran this layer."""
+    hops = (hop for route in standing.plan.routes for hop in route.hops if hop.first_layer <= layer <= hop.last_layer)
+    return tuple(dict.fromkeys(hop.node for hop in hops if hop.node not in standing.alive))
 
 
 def _uncovered(standing: Standing, survivors: Collection[NodeId]) -> list[int]:

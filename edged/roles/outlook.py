@@ -10,7 +10,7 @@ from edged.core.inventory import ranges_in_words
 from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, JobState, MemberState
 from edged.core.plan import layers_in_words
-from edged.core.survival import Cover, Standing, Verdict, covers, verdicts
+from edged.core.survival import Cover, Lack, Standing, Verdict, covers, lacking, verdicts
 from edged.roles.observer import Observer
 
 WORKING = frozenset({JobState.PREPARING, JobState.RUNNING})
@@ -47,7 +47,8 @@ def protection_document(observer: Observer, job: JobRecord | None) -> dict[str, 
     standing = _standing(observer, job)
     if job is None or standing is None:
         return None
-    words = _Words(observer, standing, works=job.state in WORKING)
+    lack = lacking(standing)
+    words = _Words(observer, standing, lack, job.state)
     committed = standing.committed
     return {
         "job": job.job,
@@ -71,11 +72,19 @@ def protection_document(observer: Observer, job: JobRecord | None) -> dict[str, 
             "copies": [standing.copyist] if standing.copyist else [],
             "text": words.samples(),
         },
+        "lacks": None
+        if lack is None
+        else {
+            "nodes": list(lack.nodes),
+            "layers": [list(each) for each in lack.layers],
+            "samples": lack.samples,
+            "text": words.lack(lack),
+        },
         "if_died": [
             {
                 "node": each.node,
-                "survives": each.version is not None,
-                "steps_again": each.steps_again if each.version is not None else None,
+                "survives": not each.waits,
+                "steps_again": each.steps_again if each.version is not None and lack is None else None,
                 "text": words.verdict(each),
             }
             for each in verdicts(standing)
@@ -96,6 +105,7 @@ def _standing(observer: Observer, job: JobRecord | None) -> Standing | None:
         origin=spec.source if spec is not None else job.source,
         alive=frozenset(node for node, record in observer.members.items() if record.state in present),
         committed=observer.safekeeping.committed(job.job),
+        runs=job.state is JobState.RUNNING,
     )
 
 
@@ -107,10 +117,12 @@ def _age(observer: Observer, job: JobRecord) -> float | None:
 class _Words:
     """The sentences."""
 
-    def __init__(self, observer: Observer, standing: Standing, *, works: bool) -> None:
+    def __init__(self, observer: Observer, standing: Standing, lack: Lack | None, state: JobState) -> None:
         self._observer = observer
         self._standing = standing
-        self._works = works
+        self._lack = lack
+        self._works = state in WORKING
+        self._waits = state is JobState.WAITING
 
     def layers(self, cover: Cover) -> str:
         runs = "live on" if self._works else "last run by"
@@ -120,6 +132,8 @@ class _Words:
             word = "replica" if len(cover.replicas) == 1 else "replicas"
             holders = _listed([self._called(node) for node in cover.replicas])
             return f"{what}, {word} of version {self._standing.version} on {holders}"
+        if not cover.live and self._standing.version >= 0:
+            return f"{what}, nobody who is there holds version {self._standing.version}"
         return f"{what}, no replica yet"
 
     def samples(self) -> str:
@@ -130,21 +144,41 @@ class _Words:
             return f"samples: on {name}{there}, copy on {self._observer.name(copyist)}"
         return f"samples: only on {name}: " + ("the job waits for it" if there else "if it dies the job waits for it")
 
+    def lack(self, lack: Lack) -> str:
+        """What the job waits for already, or will have to, before anybody else dies."""
+        what = [ranges_in_words(lack.layers)] if lack.layers else []
+        what += ["the samples"] if lack.samples else []
+        whom = _listed([self._observer.name(node) for node in lack.nodes]) if lack.nodes else "whoever holds them"
+        waits = f"the job waits for {whom} already" if self._waits else f"the job may have to wait for {whom}"
+        anew = "; it begins anew if that takes too long" if lack.begins_anew and not lack.samples else ""
+        return f"{waits} ({_listed(what)}){anew}"
+
     def verdict(self, verdict: Verdict) -> str:
+        """What the death of one node would mean, or add to what is lacking."""
         name = self._observer.name(verdict.node)
-        if verdict.version is None:
-            return f"if {name} died the job would wait for {name}, because {self._cause(verdict, name)}"
-        again = _steps(verdict.steps_again)
+        too, also = (" too", " as well") if self._lack is not None else ("", "")
+        if verdict.waits:
+            return f"if {name} died{too} the job would wait for {name}{also}, because {self._cause(verdict, name)}"
+        ends = f"; {self._observer.name(verdict.heir)} would draw the samples" if verdict.heir else ""
+        ends += "; another node would lead" if verdict.node == self._observer.leader else ""
+        if verdict.lost:
+            wait = f"{self._nowhere(verdict)}, so the job would wait for {name} for a while, then begin anew"
+            return f"if {name} died{too}: {wait} ({_steps(verdict.steps_again)}){ends}"
+        if self._lack is not None:
+            return f"if {name} died too: nothing more is lost{ends}"
         since = f" (from version {verdict.version})" if verdict.steps_again else ""
-        heir = f"; {self._observer.name(verdict.heir)} would draw the samples" if verdict.heir else ""
-        leads = "; another node would lead" if verdict.node == self._observer.leader else ""
-        return f"if {name} died: nothing is lost, {again}{since}{heir}{leads}"
+        return f"if {name} died: nothing is lost, {_steps(verdict.steps_again)}{since}{ends}"
 
     def _cause(self, verdict: Verdict, name: str) -> str:
         if verdict.last:
             return "no other node is there"
         if verdict.samples:
             return f"only {name} can draw the samples"
+        if verdict.first:
+            return f"only {name} has the first weights"
+        return self._nowhere(verdict)
+
+    def _nowhere(self, verdict: Verdict) -> str:
         one = len(verdict.lost) == 1 and verdict.lost[0][0] == verdict.lost[0][1]
         return f"{ranges_in_words(verdict.lost)} {'lies' if one else 'lie'} nowhere else"
 

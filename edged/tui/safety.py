@@ -10,8 +10,10 @@ from edged.tui import cells, words
 
 
 def is_safe(status: Mapping[str, Any]) -> bool:
-    """Whether any one node may die without the job's having to wait for it."""
+    """Whether nothing is lacking, and any one node may die without the job's having to wait for it."""
     protection = status.get("protection") or {}
+    if protection.get("lacks"):
+        return False
     return bool(protection.get("protected")) and all(each["survives"] for each in protection["if_died"])
 
 
@@ -20,6 +22,8 @@ def headline(status: Mapping[str, Any]) -> str:
     protection = status.get("protection")
     if not protection:
         return ""
+    if protection.get("lacks"):
+        return str(protection["lacks"]["text"])
     waited_for = [each for each in protection["if_died"] if not each["survives"]]
     names = {member["node"]: member["name"] for member in status.get("members", ())}
     if not protection["protected"]:
@@ -41,6 +45,7 @@ def outlook(status: Mapping[str, Any], width: int) -> list[str]:
     sentences = [
         *(cover["text"] for cover in protection["layers"]),
         protection["samples"]["text"],
+        *([protection["lacks"]["text"]] if protection.get("lacks") else []),
         *(each["text"] for each in protection["if_died"]),
     ]
     lines = [line for each in sentences for line in cells.wrap(words.clean(each), width - 2, "  ")]

@@ -10,6 +10,7 @@ import pytest
 from edged.core.effects import TellLeader, TellMember
 from edged.core.ids import Stamp
 from edged.core.messages import Committed, JobState, Lying, MemberState, PlanChosen, StepReport
+from edged.core.plan import Hop, Route
 from tests.roles.conftest import record_of
 from tests.roles.test_observer import AGAIN, OWN, PEER, PLAN, RING, SPEC, STAMP, Stage
 
@@ -36,6 +37,7 @@ def sentences(stage: Stage) -> list[str]:
     return [
         *(each["text"] for each in found["layers"]),
         found["samples"]["text"],
+        *([found["lacks"]["text"]] if found["lacks"] else []),
         *(each["text"] for each in found["if_died"]),
     ]
 
@@ -96,7 +98,10 @@ def test_what_lies_nowhere_else_is_named(stage: Stage) -> None:
     stage.records[SPEC.job] = replace(stage.records[SPEC.job], source=PEER)
     stage.observer.specs[SPEC.job] = replace(SPEC, source=PEER)
     stage.hear(Committed(STAMP, 2, 2, (Lying(0, 0, (OWN,)), Lying(1, 1, (PEER, OWN))), OWN))
-    assert sentences(stage)[3] == "if desk died: nothing is lost, 3 steps are done again (from version 0)"
+    assert sentences(stage)[3] == (
+        "if desk died: layer 0 lies nowhere else, so the job would wait for desk for a while, then begin anew"
+        " (3 steps are done again)"
+    )
     stage.observer.specs[SPEC.job] = replace(SPEC, source="f" * 16)
     assert sentences(stage)[3] == "if desk died the job would wait for desk, because layer 0 lies nowhere else"
 
@@ -122,6 +127,69 @@ def test_those_who_have_gone_hold_nothing(stage: Stage) -> None:
         "samples: only on desk: if it dies the job waits for it",
         "if desk died the job would wait for desk, because no other node is there",
     ]
+
+
+SHELF = "c" * 16
+
+
+@pytest.fixture
+def lost(stage: Stage) -> Stage:
+    """Pi-4 has died with layer 1; shelf, which runs nothing, has all that is left of layer 0; desk has the samples."""
+    stage.do(TellMember(record_of(SHELF, "shelf"), None, "joined"))
+    stage.observer.specs[SPEC.job] = replace(SPEC, source="f" * 16)
+    stage.hear(Committed(STAMP, 2, 2, (Lying(0, 0, (SHELF,)), Lying(1, 1, (PEER,))), SHELF))
+    stage.do(TellMember(record_of(PEER, "pi-4", MemberState.DEAD), MemberState.ALIVE, ""))
+    stage.do(TellLeader(OWN, 4))
+    stage.job(JobState.WAITING, "layer 1 was lost with node pi-4; the job goes on when it is back")
+    return stage
+
+
+def test_while_the_job_waits_that_is_said_once_and_what_one_more_death_adds_for_each(lost: Stage) -> None:
+    found = protection(lost)
+    assert found["lacks"] == {
+        "nodes": [PEER],
+        "layers": [[1, 1]],
+        "samples": False,
+        "text": "the job waits for pi-4 already (layer 1)",
+    }
+    assert [each["text"] for each in found["layers"]] == [
+        "layer 0: last run by desk, replica of version 2 on shelf",
+        "layer 1: not live, nobody who is there holds version 2",
+    ]
+    assert [(each["survives"], each["steps_again"], each["text"]) for each in found["if_died"]] == [
+        (True, None, "if desk died too: nothing more is lost; shelf would draw the samples; another node would lead"),
+        (False, None, "if shelf died too the job would wait for shelf as well, because layer 0 lies nowhere else"),
+    ]
+
+
+def test_until_the_leader_has_said_that_the_job_waits_it_may_have_to(lost: Stage) -> None:
+    lost.job(JobState.RUNNING)
+    assert protection(lost)["lacks"]["text"] == "the job may have to wait for pi-4 (layer 1)"
+
+
+def test_a_job_that_can_begin_anew_does_so_unless_who_has_the_first_weights_dies_too(lost: Stage) -> None:
+    lost.observer.specs[SPEC.job] = SPEC
+    assert protection(lost)["lacks"]["text"] == (
+        "the job waits for pi-4 already (layer 1); it begins anew if that takes too long"
+    )
+    desk, shelf = sentences(lost)[-2:]
+    assert desk == "if desk died too the job would wait for desk as well, because only desk has the first weights"
+    assert shelf == (
+        "if shelf died too: layer 0 lies nowhere else, so the job would wait for shelf for a while, then begin anew"
+        " (3 steps are done again)"
+    )
+
+
+def test_layers_and_samples_that_are_lacking_are_told_together(lost: Stage) -> None:
+    lost.records[SPEC.job] = replace(lost.records[SPEC.job], source="d" * 16)
+    lost.hear(Committed(STAMP, 2, 2, (Lying(0, 0, (SHELF,)), Lying(1, 1, ("e" * 16,))), ""))
+    alone = (Route((Hop(OWN, 0, 1, 2),), (0, 1)),)
+    lost.hear(PlanChosen(replace(PLAN, stamp=Stamp(SPEC.job, 1, 2), routes=alone), SPEC))
+    told = f"the job waits for {'d' * 16} already (layer 1 and the samples)"
+    assert sentences(lost)[-3:-1] == [told, "if desk died too: nothing more is lost; another node would lead"]
+    lost.observer.specs[SPEC.job] = replace(SPEC, source="f" * 16)
+    lost.records[SPEC.job] = replace(lost.records[SPEC.job], source=OWN)
+    assert protection(lost)["lacks"]["text"] == "the job waits for whoever holds them already (layer 1)"
 
 
 def test_a_source_that_has_gone_is_waited_for(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edged.tui.safety import headline, outlook, replicas
+from edged.tui.safety import headline, is_safe, outlook, replicas
 from edged.tui.view import lines, summary
 from tests.tui.sample import status
 
@@ -19,6 +19,18 @@ def test_the_live_view_says_that_any_one_node_may_die() -> None:
     safe = status(2)
     safe["protection"]["if_died"][0]["survives"] = True
     assert headline(safe) == "replicas: version 112, 8 steps, 2.4 s old; any one node may die"
+
+
+def test_what_the_job_waits_for_already_comes_first_and_is_not_safe() -> None:
+    waiting = status(2)
+    waiting["protection"]["lacks"] = {"text": "the job waits for pi-4 already (layer 1)"}
+    for each in waiting["protection"]["if_died"]:
+        each["survives"] = True
+    assert headline(waiting) == "the job waits for pi-4 already (layer 1)"
+    assert not is_safe(waiting)
+    told = summary(waiting, 80)
+    place = told.index("  the job waits for pi-4 already (layer 1)")
+    assert "if desk died" in told[place + 1]
 
 
 def test_one_node_alone_has_no_replicas() -> None:
