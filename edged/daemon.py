@@ -248,17 +248,9 @@ class Daemon:
         )
         store = Store(settings.home)
         self._keeper = keeper = Keeper(
-            engine,
-            self._disk,
-            store,
-            snapshots,
-            worker,
-            source,
-            pump.post,
-            pump.send,
-            pump.send_parcel,
-            self.transport.drop_parcels,
-        )
+            engine, self._disk, store, snapshots, worker, source,
+            pump.post, pump.send, pump.send_parcel, self.transport.drop_parcels,
+        )  # fmt: skip
         pump.connect(
             [
                 Network(self.transport),
@@ -274,7 +266,9 @@ class Daemon:
             intake,
         )
         self.transport.expect(intake.expects)
-        commands = NodeCommands(settings.cluster, observer, source, self.journal, pump.post, self.transport)
+        commands = NodeCommands(
+            settings.cluster, observer, source, self.journal, pump.post, self.transport, node.keyring.taken
+        )
         self._server = LocalServer(path, commands)
         await self._server.open()
         meter = Meter(settings.cluster, settings.seeds, observer, counters, engine, self.transport, node)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +15,6 @@ from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.client import Client
 from edged.config import settings
 from edged.errors import ConfigError, JobFailedError, NoNodeError
-
-ROTATE_SECONDS = 15.0
-LOOK_SECONDS = 0.05
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The cluster's key: whoever has it can join.")
 
@@ -40,23 +36,31 @@ def show(home_flag: HomeOption = None) -> None:
 @app.command()
 def rotate(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
     """Give the cluster a new key; the old one opens no door."""
-    folder = home(home_flag)
     old = _key(home_flag)
-    absent = Client(folder).ask("rotate")["absent"]
-    deadline = time.monotonic() + ROTATE_SECONDS
-    while _key(home_flag) == old:
-        if time.monotonic() >= deadline:
-            raise JobFailedError(
-                f"there is no new key after {ROTATE_SECONDS:.0f} s: nobody leads, or the leader cannot be reached; "
-                "`edged status` tells"
-            )
-        time.sleep(LOOK_SECONDS)
+    told = Client(home(home_flag)).ask("rotate")
+    if _key(home_flag) == old:
+        raise JobFailedError(
+            f"the cluster has a new key, but it could not be written to {home(home_flag)}: the node's log tells why"
+        )
     if as_json:
-        print_json({"absent": absent})
+        print_json({each: told[each] for each in ("taken", "lacking", "absent")})
         return
-    print("edged: every member that is there has the new key; `edged key show` prints it", file=sys.stderr)
+    for line in _who_has_it(told["taken"], told["lacking"], told["absent"]):
+        print(f"edged: {line}", file=sys.stderr)
+
+
+def _who_has_it(taken: Sequence[str], lacking: Sequence[str], absent: Sequence[str]) -> Iterator[str]:
+    """Tell who has the new key, and what to do about those that have not."""
+    who = f"of those that are there only {', '.join(taken)}" if lacking else "every member that is there"
+    have = "have" if lacking and len(taken) > 1 else "has"
+    yield f"{who} {have} the new key; `edged key show` prints it"
+    if lacking:
+        yield (
+            f"without it, no answer: {', '.join(lacking)}. Who answers again gets it; who is started anew before that "
+            "has to be given it: `edged join --key` there, `edged key join-command` prints the line"
+        )
     if absent:
-        print(f"edged: not there, join again with the new key: {', '.join(absent)}", file=sys.stderr)
+        yield f"not there, join again with the new key: {', '.join(absent)}"
 
 
 @app.command("join-command")

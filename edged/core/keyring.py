@@ -5,8 +5,10 @@
     a node       RotateRequest(key)  --->  leader        numbers it: (term, number)
     leader       NewKey(term, number, key)  --->  every member, again each second until it has answered
     a member     takes the key (on its disk before the answer), KeyTaken(term, number)  --->  leader
+    a node       NewKey(term, number, key)  --->  every member, the same: whoever has this very key answers
 
-The newest number wins; nodes that have a newer one than the leader tell it, and believe it from nobody else. So a
+The last line is for the node's user, who wants to know who has the key: nobody takes a key from a node that does not
+lead. The newest number wins; nodes that have a newer one than the leader tell it, and believe it from nobody else. So a
 leader that dies half-way leaves no two halves: whoever has the new key brings it to the next leader. A member that is
 away, and comes back without a new process, gets it then; one that was started anew has to be given it by hand, since
 the door does not know it any more.
@@ -37,6 +39,7 @@ class Keyring:
         self._term = 0
         self._newest: NewKey | None = None
         self._wanted: bytes = b""
+        self._asked: bytes = b""
         self._present: set[NodeId] = set()
         self._have: set[NodeId] = set()
         self._repeat_at: float | None = None
@@ -46,7 +49,7 @@ class Keyring:
         effects: list[Effect] = []
         match event:
             case KeyRotateAsked(key):
-                self._wanted, self._repeat_at = key, now
+                self._wanted, self._asked, self._repeat_at = key, key, now
             case LeaderChanged(leader, term):
                 self._leader, self._term = leader, term
                 self._have = set()
@@ -64,6 +67,11 @@ class Keyring:
             case _:
                 pass
         return effects + self._remind(now)
+
+    def taken(self, key: bytes) -> frozenset[NodeId] | None:
+        """The other members that have said that they have this key; ``None`` if it is not the newest one here."""
+        newest = self._newest
+        return frozenset(self._have) if newest is not None and newest.key == key else None
 
     def deadline(self) -> float | None:
         """When something is to be said again."""
@@ -96,7 +104,7 @@ class Keyring:
     def _offered(self, sender: NodeId, key: NewKey, now: float) -> list[Effect]:
         newest = self._newest
         effects: list[Effect] = []
-        if self._leader not in {sender, self._node}:
+        if self._leader not in {sender, self._node} and self._newest != key:
             return []
         if newest is None or (newest.term, newest.number) < (key.term, key.number):
             effects += self._take(key, now)
@@ -120,7 +128,8 @@ class Keyring:
             effects.append(SendMessage(self._leader, RotateRequest(self._wanted)))
         lacking: set[NodeId] = set()
         if newest is not None:
-            heirs = self._present if self._leader == self._node else self._present & {self._leader}
+            everyone = self._leader == self._node or newest.key == self._asked
+            heirs = self._present if everyone else self._present & {self._leader}
             lacking = heirs - self._have
             effects += [SendMessage(node, newest) for node in sorted(lacking)]
         self._repeat_at = now + REPEAT_SECONDS if self._wanted or lacking else None

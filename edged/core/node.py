@@ -109,8 +109,8 @@ class NodeOptions:
 class Node:
     """One node as a pure machine: ``handle(event, now)`` gives the effects, ``deadline()`` the next moment.
 
-    ``membership``, ``election``, ``board`` (jobs), ``migration``, ``keeping``, ``sharing``, ``leaving`` and ``running``
-    are for reading by status and tests.
+    ``membership``, ``election``, ``board`` (jobs), ``migration``, ``keeping``, ``sharing``, ``leaving``, ``keyring``
+    and ``running`` are for reading by status and tests.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class Node:
         stands = (self.running.standing, self.migration.arrived)
         self.keeping = Keeping(record.node, plan_of, stands, self.migration.has_program, self.sharing.has, record.boot)
         self.leaving = Leaving(record.node, lambda: self.board.leader, self._is_needed, self._moving_seconds)
+        self.keyring = Keyring(record.node, self._name_of)
         self._machines: tuple[_Machine, ...] = (
             self.membership,
             self.election,
@@ -155,7 +156,7 @@ class Node:
             Pausing(self.board.jobs),
             Reach(),
             Expelling(record.node, self.membership.members),
-            Keyring(record.node, self._name_of),
+            self.keyring,
             self.running,
         )
         self._deadlines = [_moment(machine) for machine in self._machines]

@@ -16,7 +16,7 @@ from edged.errors import UNREADABLE, ConfigError, JobError, brief
 from edged.roles.history import Story
 from edged.roles.local import Answer, Send
 from edged.roles.observer import Observer
-from edged.roles.orders import Orders
+from edged.roles.orders import Orders, Taken
 from edged.roles.pump import Post
 from edged.roles.sounder import Sounder
 from edged.roles.source import Source
@@ -38,16 +38,26 @@ class NodeCommands:
     """What this node does for its user."""
 
     def __init__(
-        self, cluster: str, observer: Observer, source: Source, journal: Journal, post: Post, transport: Transport
+        self,
+        cluster: str,
+        observer: Observer,
+        source: Source,
+        journal: Journal,
+        post: Post,
+        transport: Transport,
+        taken: Taken,
     ) -> None:
-        """Answer from ``observer``; act through ``post`` and ``source``, and sound links through ``transport``."""
+        """Answer from ``observer``; act through ``post`` and ``source``, and sound links through ``transport``.
+
+        ``taken`` tells who has a new cluster key.
+        """
         self._cluster = cluster
         self._observer = observer
         self._source = source
         self._journal = journal
         self._post = post
         self._sounder = Sounder(observer, transport)
-        self._orders = Orders(observer, post)
+        self._orders = Orders(observer, post, taken)
 
     def status(self) -> Answer:
         """The status object."""
@@ -81,7 +91,7 @@ class NodeCommands:
             case "expel":
                 return await self._orders.expel(request.get("node"))
             case "rotate":
-                return self._orders.rotate()
+                return await self._orders.rotate()
             case "sound":
                 sounding = await self._sounder.sound()
                 return {"sounded": len(sounding.measured), "silent": sounding.silent, "late": sounding.late}

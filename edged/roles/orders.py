@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from edged.core.events import ExpelAsked, KeyRotateAsked, LeaveAsked, LeaveNodeAsked, PauseAsked, ResumeAsked
-from edged.core.ids import JobId
+from edged.core.ids import JobId, NodeId
 from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, JobState, MemberRecord, MemberState
 from edged.errors import ConfigError, JobError, JobFailedError
@@ -20,18 +20,26 @@ PAUSE_SECONDS = 30.0
 
 RESUME_SECONDS = 5.0
 EXPEL_SECONDS = 10.0
+ROTATE_SECONDS = 15.0
+"""How long ``rotate`` waits for those that are there: one that has just fallen silent is held for dead by then."""
+
 LOOK_SECONDS = 0.05
 
 _PRESENT = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
 
 
+Taken = Callable[[bytes], Collection[NodeId] | None]
+"""A cluster key -> the other members that are known to have it; ``None`` while this node has not got it itself."""
+
+
 class Orders:
     """Each order becomes an event for the core; the answer tells what has become of it."""
 
-    def __init__(self, observer: Observer, post: Post) -> None:
-        """``observer`` knows the names; ``post`` hands events to the core."""
+    def __init__(self, observer: Observer, post: Post, taken: Taken) -> None:
+        """``observer`` knows the names; ``post`` hands events to the core; ``taken`` tells who has a new key."""
         self._observer = observer
         self._post = post
+        self._taken = taken
 
     async def pause(self, record: JobRecord) -> dict[str, Any]:
         """Let a job stand after the step it is in. Raises ``JobError`` if it is over."""
@@ -73,11 +81,32 @@ class Orders:
             )
         return {"node": member.node, "name": member.name}
 
-    def rotate(self) -> dict[str, Any]:
-        """Give the cluster a new key. The answer names the members that are not there and will lack it."""
-        self._post(KeyRotateAsked(new_cluster_key().encode("ascii")))
-        absent = (member for member in self._observer.members.values() if member.state not in _PRESENT)
-        return {"absent": sorted(member.name for member in absent if not member.expelled)}
+    async def rotate(self) -> dict[str, Any]:
+        """Give the cluster a new key; the answer tells by name who has ``taken`` it, and who has not.
+
+        ``lacking`` are there, as far as is known, but have not said that they have it; ``absent`` are not there.
+        """
+        key = new_cluster_key().encode("ascii")
+        self._post(KeyRotateAsked(key))
+        await _until(lambda: self._taken(key) is not None and not self._lacking(key), ROTATE_SECONDS)
+        if self._taken(key) is None:
+            raise JobFailedError(
+                f"there is no new key after {ROTATE_SECONDS:.0f} s: nobody leads, or the leader cannot be reached; "
+                "`edged status` tells. The order stands until this node ends"
+            )
+        lacking = self._lacking(key)
+        there = {node for node, member in self._observer.members.items() if member.state in _PRESENT}
+        absent = [node for node, member in self._observer.members.items() if node not in there and not member.expelled]
+        return {"taken": self._named(there - lacking), "lacking": self._named(lacking), "absent": self._named(absent)}
+
+    def _lacking(self, key: bytes) -> set[NodeId]:
+        """Who is there and has not said that it has this key."""
+        has = {self._observer.own_id, *(self._taken(key) or ())}
+        members = self._observer.members.items()
+        return {node for node, member in members if member.state in _PRESENT and node not in has}
+
+    def _named(self, nodes: Collection[NodeId]) -> list[str]:
+        return sorted(self._observer.name(node) for node in nodes)
 
     def find(self, wanted: object) -> MemberRecord:
         """The member with this id (or its beginning) or name; those that are there win over those that have gone.

@@ -51,9 +51,10 @@ def test_a_cluster_name_with_a_space_is_quoted() -> None:
 
 
 class Scripted:
-    """A node whose cluster gets a new key some looks after it was asked for one, or never."""
+    """A node whose cluster gets a new key, which its home may have no room for."""
 
     new = ""
+    lacking: tuple[str, ...] = ()
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -62,7 +63,7 @@ class Scripted:
         assert command == "rotate"
         if self.new:
             write_cluster_key(self.home, self.new)
-        return {"absent": ["pi", "shelf"]}
+        return {"taken": ["attic", "desk"], "lacking": [*self.lacking], "absent": ["pi", "shelf"]}
 
 
 def test_an_exchanged_key_is_told_without_being_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,16 +72,33 @@ def test_an_exchanged_key_is_told_without_being_shown(tmp_path: Path, monkeypatc
     write_cluster_key(tmp_path, new_cluster_key())
     told = edged("key", "rotate", home=tmp_path)
     assert (told.status, told.out) == (0, "")
-    assert told.err.splitlines()[-1] == "edged: not there, join again with the new key: pi, shelf"
+    assert told.err.splitlines() == [
+        "edged: every member that is there has the new key; `edged key show` prints it",
+        "edged: not there, join again with the new key: pi, shelf",
+    ]
     assert Scripted.new not in told.err
     monkeypatch.setattr(Scripted, "new", new_cluster_key())
     told = edged("key", "rotate", "--json", home=tmp_path)
-    assert (told.object, told.err) == ({"absent": ["pi", "shelf"]}, "")
+    answer = {"taken": ["attic", "desk"], "lacking": [], "absent": ["pi", "shelf"]}
+    assert (told.object, told.err) == (answer, "")
 
 
-def test_a_key_that_does_not_change_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_there_without_the_new_key_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(keys, "Client", Scripted)
-    monkeypatch.setattr(keys, "ROTATE_SECONDS", 0.0)
+    monkeypatch.setattr(Scripted, "lacking", ("jetson",))
+    monkeypatch.setattr(Scripted, "new", new_cluster_key())
+    write_cluster_key(tmp_path, new_cluster_key())
+    who, lacking, _ = edged("key", "rotate", home=tmp_path).err.splitlines()
+    assert who == "edged: of those that are there only attic, desk have the new key; `edged key show` prints it"
+    assert lacking.startswith("edged: without it, no answer: jetson. ")
+    assert "edged join --key" in lacking
+    assert "every member" not in who + lacking
+
+
+def test_a_key_that_was_not_written_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "Client", Scripted)
     assert edged("key", "rotate", home=tmp_path).refuses(2, "no cluster key")
     write_cluster_key(tmp_path, new_cluster_key())
-    assert edged("key", "rotate", home=tmp_path).refuses(1, "no new key", "edged status")
+    assert edged("key", "rotate", home=tmp_path).refuses(1, "could not be written", "log")

@@ -83,6 +83,33 @@ def test_who_does_not_answer_gets_it_when_it_does() -> None:
     assert ring.keys == dict.fromkeys(ring.nodes, NEW)
 
 
+def test_who_asked_for_the_exchange_learns_who_has_the_key_also_where_it_does_not_lead() -> None:
+    for asker in (0, 2):
+        ring = Ring(4)
+        asks, others = ring.machines[ring.nodes[asker]], {*ring.nodes} - {ring.nodes[asker]}
+        assert asks.taken(NEW) is None
+        ring.deaf = {ring.nodes[1]}
+        ring.do(ring.nodes[asker], KeyRotateAsked(NEW))
+        ring.wait(3)
+        assert asks.taken(NEW) == others - ring.deaf
+        ring.deaf = set()
+        ring.wait(2)
+        assert asks.taken(NEW) == others
+        assert asks.taken(OTHER) is None
+        assert ring.quiet()
+
+
+def test_no_key_is_taken_from_a_node_that_does_not_lead() -> None:
+    ring = Ring(3)
+    told = ring.machines[ring.nodes[1]].handle(MessageReceived(ring.nodes[2], NewKey(9, 9, NEW)), ring.now)
+    assert told == []
+    ring.do(ring.nodes[0], KeyRotateAsked(NEW))
+    for key in (NewKey(1, 1, OTHER), NewKey(1, 2, NEW)):
+        assert ring.machines[ring.nodes[1]].handle(MessageReceived(ring.nodes[2], key), ring.now) == []
+    (answer,) = ring.machines[ring.nodes[1]].handle(MessageReceived(ring.nodes[2], NewKey(1, 1, NEW)), ring.now)
+    assert answer == SendMessage(ring.nodes[2], KeyTaken(1, 1))
+
+
 def test_who_was_held_for_dead_and_comes_back_gets_it() -> None:
     ring = Ring(3)
     ring.deaf = {ring.nodes[1]}

@@ -124,7 +124,7 @@ class Bench:
             self.send_parcel,
             self._drop_parcels,
         )
-        commands = NodeCommands("test", None, self.source, None, self.post, None)
+        commands = NodeCommands("test", None, self.source, None, self.post, None, None)
         self.server = LocalServer(socket, commands)
         self._table = {**self.worker.table(), **self.source.table(), **self.keeper.table()}
 

@@ -34,7 +34,10 @@ class Desk:
         nothing = lambda *_: None  # noqa: E731
         worker = SimpleNamespace(load_program=nothing)
         self.source = Source(home, home / "s", None, worker, None, None, self.posted.append, nothing, nothing)
-        self.commands = NodeCommands("home", self.observer, self.source, self.journal, self.posted.append, None)
+        self.taken: dict = {}
+        self.commands = NodeCommands(
+            "home", self.observer, self.source, self.journal, self.posted.append, None, self.taken.get
+        )
 
     def job(self, state: JobState, source: NodeId = OWN) -> None:
         self.records[SPEC.job] = JobRecord(SPEC.job, SPEC.name, source, state, 4, SPEC.steps, "why")

@@ -111,12 +111,40 @@ async def test_an_order_to_expel_that_nobody_hears_is_told(desk: Desk, monkeypat
 
 
 async def test_a_new_key_is_made_here_and_told_to_nobody(desk: Desk) -> None:
-    assert await desk.ask("rotate") == {"absent": ["old"]}
+    answers = [asyncio.ensure_future(desk.ask("rotate")) for _ in range(2)]
+    await asyncio.sleep(0)
+    one, other = desk.posted
+    assert isinstance(one, KeyRotateAsked)
+    assert parse_token(one.key.decode())
+    assert one != other
+    desk.taken |= {key: {PEER, TWIN} for key in (one.key, other.key)}
+    assert await asyncio.gather(*answers) == [{"taken": ["desk", "pi", "pi-2"], "lacking": [], "absent": ["old"]}] * 2
+
+
+async def test_a_new_key_is_waited_for_until_all_who_are_there_have_taken_it(desk: Desk) -> None:
+    answer = asyncio.ensure_future(desk.ask("rotate"))
+    await asyncio.sleep(0)
     (asked,) = desk.posted
-    assert isinstance(asked, KeyRotateAsked)
-    assert parse_token(asked.key.decode())
-    await desk.ask("rotate")
-    assert desk.posted[1] != asked
+    for taken in (set(), {PEER}):
+        desk.taken[asked.key] = taken
+        await asyncio.sleep(3 * orders.LOOK_SECONDS)
+        assert not answer.done(), "a member that does not answer just now is there, too"
+    desk.observer.table()[TellMember](TellMember(record_of(TWIN, "pi-2", MemberState.DEAD), MemberState.SUSPECT, ""))
+    assert await answer == {"taken": ["desk", "pi"], "lacking": [], "absent": ["old", "pi-2"]}
+
+
+async def test_who_is_there_and_has_not_taken_the_new_key_is_named(desk: Desk, monkeypatch) -> None:
+    monkeypatch.setattr(orders, "ROTATE_SECONDS", 0.2)
+    answer = asyncio.ensure_future(desk.ask("rotate"))
+    await asyncio.sleep(0)
+    desk.taken[desk.posted[0].key] = {PEER}
+    assert await answer == {"taken": ["desk", "pi"], "lacking": ["pi-2"], "absent": ["old"]}
+
+
+async def test_a_key_that_does_not_change_is_told(desk: Desk, monkeypatch) -> None:
+    monkeypatch.setattr(orders, "ROTATE_SECONDS", 0.02)
+    with pytest.raises(JobFailedError, match=r"no new key.*edged status"):
+        await desk.ask("rotate")
 
 
 @pytest.mark.parametrize(
@@ -142,4 +170,4 @@ async def test_who_has_gone_already_is_not_told_to_leave(desk: Desk) -> None:
 
 def test_a_name_that_a_dead_node_had_means_the_living_one(desk: Desk) -> None:
     desk.observer.table()[TellMember](TellMember(record_of("e" * 16, "pi", MemberState.DEAD), None, ""))
-    assert orders.Orders(desk.observer, desk.posted.append).find("pi").node == PEER
+    assert orders.Orders(desk.observer, desk.posted.append, desk.taken.get).find("pi").node == PEER

@@ -80,3 +80,21 @@ def test_a_new_cluster_key_reaches_all_and_the_old_one_opens_no_door(fresh: Clus
         for token in (new or "", fresh.key):
             assert token not in shown
             assert token.replace("-", "") not in shown
+
+
+def test_a_stopped_node_is_named_and_not_said_to_have_the_new_key(fresh: Cluster) -> None:
+    """Killed before it goes on, it finds its door shut: who exchanged the key must know that."""
+    _, two, stopped = fresh.start("a", "b", "c")
+    fresh.settle()
+    stopped.signal(signal.SIGSTOP)
+    told = edged("key", "rotate", home=two.home)
+    assert told.status == 0, told
+    assert read_cluster_key(two.home) != fresh.key
+    named = [line for line in told.err.splitlines() if line.endswith(": c") or ": c. " in line]
+    assert len(named) == 1, told.err
+    assert "--key" in named[0] or "join again with the new key" in named[0]
+    stopped.signal(signal.SIGKILL)
+    stopped.wait()
+    back = Node(stopped.home, fresh.key, [*LOCAL, "--seed", two.address])
+    fresh.nodes["c"] = back
+    assert back.wait(60) == REFUSED
