@@ -16,7 +16,7 @@ that is another (``verdict``).
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edged.core.ids import NodeId
 from edged.core.inventory import ranges
@@ -30,7 +30,8 @@ class Standing:
 
     ``committed``: the newest word of the leader, ``None`` before the first. ``source`` draws the samples; ``origin`` is
     the node that the job was handed to, which keeps the first weights as long as it lives. ``runs``: the plan is in
-    force, and steps are done by it, as far as its nodes are there.
+    force, and steps are done by it, as far as its nodes are there. ``silent``:
+    those of ``alive`` that do not answer just now, and so may not be there after all.
     """
 
     plan: Plan
@@ -40,6 +41,7 @@ class Standing:
     alive: frozenset[NodeId]
     committed: Committed | None
     runs: bool = True
+    silent: frozenset[NodeId] = frozenset()
 
     @property
     def whole(self) -> bool:
@@ -89,7 +91,8 @@ class Verdict:
     ``version``: the weight version that the job would go on from; ``None``: it would wait. ``lost`` (ranges of layers,
     inclusive) lie only on ``node``, also where the job lacks others already; it alone has the ``samples``; it alone has
     the ``first`` weights, which the job would begin anew from; it is the ``last`` node. ``steps_again``: at most so
-    many steps are done again. ``heir``: who would draw the samples instead.
+    many steps are done again. ``heir``: who would draw the samples instead. ``relies_on``: those who do not answer just
+    now, and without whom it would be worse.
     """
 
     node: NodeId
@@ -100,6 +103,7 @@ class Verdict:
     last: bool = False
     heir: NodeId | None = None
     first: bool = False
+    relies_on: tuple[NodeId, ...] = ()
 
     @property
     def waits(self) -> bool:
@@ -136,13 +140,18 @@ def lacking(standing: Standing) -> Lack | None:
 
 def verdict(standing: Standing, node: NodeId) -> Verdict:
     """What happens if ``node``, and no other, dies now."""
+    told = _verdict(standing, node)
+    return told if told.waits else replace(told, relies_on=_relied_on(standing, node))
+
+
+def _verdict(standing: Standing, node: NodeId) -> Verdict:
     survivors = standing.alive - {node}
     if not survivors:
         return Verdict(node, None, 0, last=True)
     heir = standing.copyist if node == standing.source else None
     if _drawn(standing, standing.alive) and not _drawn(standing, survivors):
         return Verdict(node, None, 0, samples=True)
-    if standing.whole and node != standing.source and node not in standing.plan.nodes():
+    if _idle(standing, node):
         return Verdict(node, standing.step, 0)
     lost = _lost(standing, node)
     version = _version_left(standing, survivors)
@@ -157,6 +166,26 @@ def verdicts(standing: Standing) -> tuple[Verdict, ...]:
     planned = [node for node in standing.plan.nodes() if node in standing.alive]
     others = sorted(standing.alive - set(planned))
     return tuple(verdict(standing, node) for node in (*planned, *others))
+
+
+def _idle(standing: Standing, node: NodeId) -> bool:
+    """Whether steps are done now, and no step needs ``node``."""
+    return standing.whole and node not in {standing.source, *standing.plan.nodes()}
+
+
+def _relied_on(standing: Standing, node: NodeId) -> tuple[NodeId, ...]:
+    """Which of those that do not answer just now would be missed after the death of ``node``.
+
+    Two of them may hold the same: both are named then.
+    """
+    silent, there = standing.silent - {node}, standing.alive - {node}
+    if _idle(standing, node):
+        return tuple(sorted(silent & {standing.source, *standing.plan.nodes()}))
+    gaps = _gaps(standing, there - silent)
+    wanted: set[NodeId | None] = {holder for layer in gaps for holder in _holders(standing, layer)}
+    wanted |= {standing.origin} if gaps and _version_left(standing, there) == 0 else set()
+    wanted |= set() if _drawn(standing, there - silent) else {standing.source, standing.copyist}
+    return tuple(sorted(each for each in silent if each in wanted))
 
 
 def _drawn(standing: Standing, nodes: Collection[NodeId]) -> bool:

@@ -85,6 +85,7 @@ def protection_document(observer: Observer, job: JobRecord | None) -> dict[str, 
                 "node": each.node,
                 "survives": not each.waits,
                 "steps_again": each.steps_again if each.version is not None and lack is None else None,
+                "relies_on": list(each.relies_on),
                 "text": words.verdict(each),
             }
             for each in verdicts(standing)
@@ -106,6 +107,7 @@ def _standing(observer: Observer, job: JobRecord | None) -> Standing | None:
         alive=frozenset(node for node, record in observer.members.items() if record.state in present),
         committed=observer.safekeeping.committed(job.job),
         runs=job.state is JobState.RUNNING,
+        silent=frozenset(node for node, record in observer.members.items() if record.state is MemberState.SUSPECT),
     )
 
 
@@ -126,7 +128,7 @@ class _Words:
 
     def layers(self, cover: Cover) -> str:
         runs = "live on" if self._works else "last run by"
-        where = f"{runs} {_listed([self._observer.name(node) for node in cover.live])}" if cover.live else "not live"
+        where = f"{runs} {_listed([self._there(node) for node in cover.live])}" if cover.live else "not live"
         what = f"{layers_in_words(cover.first_layer, cover.last_layer)}: {where}"
         if cover.replicas:
             word = "replica" if len(cover.replicas) == 1 else "replicas"
@@ -138,10 +140,10 @@ class _Words:
 
     def samples(self) -> str:
         source, copyist = self._standing.source, self._standing.copyist
-        name = self._observer.name(source)
+        name = self._there(source)
         there = "" if source in self._standing.alive else ", which is not there"
         if copyist is not None:
-            return f"samples: on {name}{there}, copy on {self._observer.name(copyist)}"
+            return f"samples: on {name}{there}, copy on {self._there(copyist)}"
         return f"samples: only on {name}: " + ("the job waits for it" if there else "if it dies the job waits for it")
 
     def lack(self, lack: Lack) -> str:
@@ -161,6 +163,7 @@ class _Words:
             return f"if {name} died{too} the job would wait for {name}{also}, because {self._cause(verdict, name)}"
         ends = f"; {self._observer.name(verdict.heir)} would draw the samples" if verdict.heir else ""
         ends += "; another node would lead" if verdict.node == self._observer.leader else ""
+        ends += self._relying(verdict)
         if verdict.lost:
             wait = f"{self._nowhere(verdict)}, so the job would wait for {name} for a while, then begin anew"
             return f"if {name} died{too}: {wait} ({_steps(verdict.steps_again)}){ends}"
@@ -182,8 +185,18 @@ class _Words:
         one = len(verdict.lost) == 1 and verdict.lost[0][0] == verdict.lost[0][1]
         return f"{ranges_in_words(verdict.lost)} {'lies' if one else 'lie'} nowhere else"
 
+    def _relying(self, verdict: Verdict) -> str:
+        """Those who must be there for it, and do not answer."""
+        names = [self._observer.name(node) for node in verdict.relies_on]
+        return f"; but {_listed(names)} {'does' if len(names) == 1 else 'do'} not answer just now" if names else ""
+
     def _called(self, node: NodeId) -> str:
-        return self._observer.name(node) + (" (leader)" if node == self._observer.leader else "")
+        return self._there(node) + (" (leader)" if node == self._observer.leader else "")
+
+    def _there(self, node: NodeId) -> str:
+        """Its name, and whether it is doubtful that it is there."""
+        doubtful = " (does not answer just now)" if node in self._standing.silent else ""
+        return self._observer.name(node) + doubtful
 
 
 def _steps(count: int) -> str:

@@ -10,11 +10,16 @@ from edged.tui import cells, words
 
 
 def is_safe(status: Mapping[str, Any]) -> bool:
-    """Whether nothing is lacking, and any one node may die without the job's having to wait for it."""
+    """Whether nothing is lacking, and any one node may die without the job's having to wait for it.
+
+    What relies on nodes that do not answer just now is not safe.
+    """
     protection = status.get("protection") or {}
     if protection.get("lacks"):
         return False
-    return bool(protection.get("protected")) and all(each["survives"] for each in protection["if_died"])
+    if not protection.get("protected"):
+        return False
+    return all(each["survives"] and not each.get("relies_on") for each in protection["if_died"])
 
 
 def headline(status: Mapping[str, Any]) -> str:
@@ -32,6 +37,10 @@ def headline(status: Mapping[str, Any]) -> str:
     age = f"{steps} {'step' if steps == 1 else 'steps'}, {words.duration(protection['age_seconds'])} old"
     kept = "replicas" if any(cover["replicas"] for cover in protection["layers"]) else "snapshot"
     kept = f"{kept}: version {protection['version']}, {age}"
+    doubtful = sorted({node for each in protection["if_died"] for node in each.get("relies_on", ())})
+    if not waited_for and doubtful:
+        answers = "does not answer just now" if len(doubtful) == 1 else "do not answer just now"
+        return f"{kept}; {', '.join(names.get(node, node) for node in doubtful)} {answers}"
     if not waited_for:
         return f"{kept}; any one node may die"
     return f"{kept}; the job would wait for {', '.join(names.get(each['node'], each['node']) for each in waited_for)}"

@@ -1,5 +1,6 @@
 """What a job would survive: against what the survivors of every single death would answer the leader."""
 
+from dataclasses import replace
 from itertools import product
 from random import Random
 
@@ -121,6 +122,31 @@ def test_what_one_more_death_adds_is_told_apart_from_what_is_lacking_already() -
     assert not verdict(now, D).waits
 
 
+@pytest.mark.parametrize(
+    ("silent", "dead", "named"),
+    [
+        ((), B, ()),
+        ((A,), B, (A,)),  # it holds what B runs, and draws the samples
+        ((C,), B, ()),
+        ((B,), B, ()),  # whoever dies is not relied on
+        ((B,), A, (B,)),
+        ((A, C), B, (A, C)),  # both hold the same
+        ((B,), C, (B,)),  # the plan runs only as long as B is there
+        ((D,), C, ()),
+    ],
+)
+def test_a_verdict_names_those_it_relies_on_that_do_not_answer(silent, dead, named) -> None:
+    word = committed(Lying(0, 1, (A, B)), Lying(2, 3, (B, A, *(silent if C in silent and A in silent else ()))))
+    word = replace(word, data_holder=B)
+    now = replace(standing(word, alive=(A, B, C, D), origin=D), silent=frozenset(silent))
+    assert verdict(now, dead).relies_on == named
+
+
+def test_who_alone_has_the_first_weights_is_relied_on_to_begin_anew() -> None:
+    now = replace(standing(None, origin=C), silent=frozenset((C,)))
+    assert verdict(now, B) == Verdict(B, 0, 123, relies_on=(C,))
+
+
 def test_samples_that_nobody_can_draw_are_lacking() -> None:
     assert lacking(standing(committed(*RING), alive=(B, C))) == Lack((A,), samples=True)
     copied = standing(committed(*RING, data_holder=C), alive=(B, C))
@@ -209,6 +235,21 @@ def test_verdicts_agree_with_what_recovery_would_find_after_every_single_death(s
             assert told.waits == (newest is None and (before is not None or bool(missing - lacks))), (now, dead)
             assert {*told.lost} <= {*ranges(missing - lacks)} or before == 19, (now, dead)
             assert bool(told.lost) == bool(missing - lacks), (now, dead)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_verdict_that_names_nobody_holds_also_without_those_that_do_not_answer(seed: int) -> None:
+    random = Random(seed)
+    for _ in range(400):
+        now = draw(random)
+        silent = frozenset(random.sample(sorted(now.alive), random.randint(0, len(now.alive))))
+        for dead in now.alive:
+            told = verdict(replace(now, silent=silent), dead)
+            assert {*told.relies_on} <= silent - {dead}
+            gone = verdict(replace(now, alive=now.alive - silent | {dead}), dead)
+            if now.alive - silent - {dead} and not told.relies_on and not told.waits:
+                assert gone.version == told.version, (now, silent, dead)
+                assert not gone.samples, (now, silent, dead)
 
 
 def test_no_layer_is_forgotten_or_told_twice() -> None:

@@ -78,6 +78,7 @@ def test_a_committed_version_with_its_replicas_and_their_age(stage: Stage) -> No
         "node": OWN,
         "survives": True,
         "steps_again": 1,
+        "relies_on": [],
         "text": "if desk died: nothing is lost, 1 step is done again (from version 2); pi-4 would draw the samples",
     }
     desk, pi = stage.status()["members"]
@@ -127,6 +128,22 @@ def test_those_who_have_gone_hold_nothing(stage: Stage) -> None:
         "samples: only on desk: if it dies the job waits for it",
         "if desk died the job would wait for desk, because no other node is there",
     ]
+
+
+def test_who_does_not_answer_just_now_is_not_counted_as_sound(stage: Stage) -> None:
+    stage.hear(Committed(STAMP, 2, 2, RING, PEER))
+    stage.do(TellMember(record_of(PEER, "pi-4", MemberState.SUSPECT), MemberState.ALIVE, ""))
+    stage.do(TellMember(record_of(SHELF, "shelf"), None, "joined"))
+    heir = "pi-4 would draw the samples; but pi-4 does not answer just now"
+    assert sentences(stage) == [
+        "layer 0: live on desk, replica of version 2 on pi-4 (does not answer just now) (leader)",
+        "layer 1: live on pi-4 (does not answer just now), replica of version 2 on desk",
+        "samples: on desk, copy on pi-4 (does not answer just now)",
+        f"if desk died: nothing is lost, 1 step is done again (from version 2); {heir}",
+        "if pi-4 died: nothing is lost, 1 step is done again (from version 2); another node would lead",
+        "if shelf died: nothing is lost, no step is done again; but pi-4 does not answer just now",
+    ]
+    assert [each["relies_on"] for each in protection(stage)["if_died"]] == [[PEER], [], [PEER]]
 
 
 SHELF = "c" * 16

@@ -33,6 +33,16 @@ def test_what_the_job_waits_for_already_comes_first_and_is_not_safe() -> None:
     assert "if desk died" in told[place + 1]
 
 
+def test_who_does_not_answer_just_now_is_named_where_safety_relies_on_it() -> None:
+    doubtful = status(2)
+    for each in doubtful["protection"]["if_died"]:
+        each["survives"] = True
+    assert is_safe(doubtful)
+    doubtful["protection"]["if_died"][0]["relies_on"] = [doubtful["members"][1]["node"]]
+    assert headline(doubtful).endswith("2.4 s old; laptop does not answer just now")
+    assert not is_safe(doubtful)
+
+
 def test_one_node_alone_has_no_replicas() -> None:
     alone = status(1)
     alone["protection"]["layers"][0]["replicas"] = []
