@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from edged.core.effects import Log, TellLeader, TellLineage, TellMember, TellReach
+from edged.core.electorate import is_gone
 from edged.core.events import Event, FeederFailed, JobSubmitted, MessageReceived, StagesBuilt, UpdateDone
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import JobSpec
@@ -307,6 +308,9 @@ class Observer:
 
     def _tell_member(self, effect: TellMember) -> None:
         record = effect.record
+        known = self.members.get(record.node)
+        if is_gone(record) or (known is not None and known.boot != record.boot):
+            self.safekeeping.lose(record.node)
         self.members[record.node] = record
         if record.node == self.own_id or effect.before is record.state:
             return

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from edged.core.ids import JobId
+from edged.core.ids import JobId, NodeId
 from edged.core.messages import Committed, StepReport
+from edged.core.protection import without
 
 STEPS_KEPT = 500
 
@@ -47,6 +48,12 @@ class Safekeeping:
         while steps and steps[-1][0] >= report.step:  # these were rolled back
             steps.pop()
         steps.append((report.step, self._clock()))
+
+    def lose(self, node: NodeId) -> None:
+        """The process of ``node`` has ended: who comes back under its name holds nothing until the leader says so."""
+        for word in self._words.values():
+            word.newest = without(word.newest, node)
+            word.held = None if word.held is None else without(word.held, node)
 
     def forget(self, listed: Collection[JobId]) -> None:
         """Let go of jobs that are not listed any more."""

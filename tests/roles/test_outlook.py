@@ -130,6 +130,30 @@ def test_those_who_have_gone_hold_nothing(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.parametrize("proven", [True, False])
+def test_who_was_killed_and_is_back_holds_nothing_until_the_leader_says_so(stage: Stage, proven: bool) -> None:
+    stage.hear(Committed(STAMP, 2, 2, RING, PEER))
+    stage.hear(PlanChosen(AGAIN, SPEC))
+    stage.hear(Committed(AGAIN.stamp, -1, 2, (), ""))
+    gone = record_of(PEER, "pi-4", MemberState.DEAD)
+    stage.do(TellMember(replace(gone, proven=proven), MemberState.ALIVE, ""))
+    back = replace(gone, state=MemberState.ALIVE, boot=gone.boot + 1)
+    stage.do(TellMember(back, MemberState.DEAD, "came back"))
+    assert [each["replicas"] for each in protection(stage)["layers"] if OWN in each["live"]] == [[]]
+    stage.hear(Committed(AGAIN.stamp, 3, 2, RING, PEER))
+    assert PEER in protection(stage)["layers"][0]["replicas"]
+
+
+def test_who_was_only_silent_and_is_back_still_holds_what_it_held(stage: Stage) -> None:
+    stage.hear(Committed(STAMP, 2, 2, RING, PEER))
+    before = sentences(stage)
+    gone = record_of(PEER, "pi-4", MemberState.DEAD)
+    stage.do(TellMember(gone, MemberState.ALIVE, ""))
+    assert sentences(stage) != before
+    stage.do(TellMember(replace(gone, state=MemberState.ALIVE, incarnation=1), MemberState.DEAD, "came back"))
+    assert sentences(stage) == before
+
+
 def test_who_does_not_answer_just_now_is_not_counted_as_sound(stage: Stage) -> None:
     stage.hear(Committed(STAMP, 2, 2, RING, PEER))
     stage.do(TellMember(record_of(PEER, "pi-4", MemberState.SUSPECT), MemberState.ALIVE, ""))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edged.core.ids import Stamp
-from edged.core.messages import Committed, StepReport
+from edged.core.ids import NodeId, Stamp
+from edged.core.messages import Committed, Lying, StepReport
 from edged.roles.safekeeping import Safekeeping
 from tests.roles.conftest import spec_of
 
@@ -56,6 +56,18 @@ def test_a_step_that_is_done_again_does_not_make_its_version_younger_than_its_wo
     clock.now = 4.0
     kept.step(step(8, Stamp(JOB, 1, 2)))
     assert kept.age(JOB) == 3.0
+
+
+def test_what_lay_on_a_node_whose_process_has_ended_is_held_by_the_others_only() -> None:
+    one, other = NodeId("a" * 16), NodeId("b" * 16)
+    kept = Safekeeping(Clock())
+    kept.commit(Committed(STAMP, 8, 8, (Lying(0, 0, (one, other)), Lying(1, 1, (other,))), other))
+    kept.commit(Committed(Stamp(JOB, 1, 2), -1, 8, (), other))
+    kept.lose(other)
+    assert kept.committed(JOB) == Committed(STAMP, 8, 8, (Lying(0, 0, (one,)),), "")
+    assert kept.age(JOB) == 0.0
+    kept.commit(Committed(Stamp(JOB, 1, 2), 9, 8, (Lying(0, 1, (one, other)),), other))
+    assert kept.committed(JOB).layers == (Lying(0, 1, (one, other)),), "the leader's newest word counts"
 
 
 def test_jobs_that_are_not_listed_are_forgotten() -> None:
