@@ -1,4 +1,4 @@
-"""The history of jobs, as the JSON objects of ``edged train --json``: any device can follow any job from its start."""
+"""The history of jobs, as the JSON objects of ``edged train --json``, from when this node heard of them."""
 
 from __future__ import annotations
 
