@@ -221,6 +221,7 @@ class Daemon:
         self._observer = observer = Observer(
             own, lambda: node.board.jobs.records,
             remembered=names, contacts=self.transport.contacts, counters=counters,
+            voters=lambda: node.election.voters, forks=settings.forks,
         )  # fmt: skip
         beginning = Beginning(
             release=__version__,

@@ -78,6 +78,11 @@ class Election(Candidate):
         return self._electorate
 
     @property
+    def voters(self) -> tuple[NodeId, ...]:
+        """Who elects, by that record; nobody before there is one."""
+        return self._voters()
+
+    @property
     def waiting(self) -> str:
         """Why there is no leader, in a sentence; empty where there is one."""
         return self._waiting

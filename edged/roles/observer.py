@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -80,11 +80,15 @@ class Observer:
         remembered: Mapping[NodeId, str] | None = None,
         contacts: Contacts | None = None,
         counters: Counters | None = None,
+        voters: Callable[[], Collection[NodeId]] = tuple,
+        *,
+        forks: bool = True,
     ) -> None:
         """``jobs`` gives the core's job list; ``remembered`` are names of nodes from an earlier run.
 
         ``contacts``: the transport's, which say why others are not seen. ``counters`` counts steps, samples and
-        recoveries.
+        recoveries. ``voters`` gives those who elect the leader; ``forks``: whether a minority of them that hears only
+        silence goes on as a fork.
         """
         self.own_id = own.node
         self.members: dict[NodeId, MemberRecord] = {own.node: own}
@@ -93,6 +97,8 @@ class Observer:
         self.term = 0
         self._jobs = jobs
         self._remembered = remembered or {}
+        self.voters = voters
+        self.forks = forks
         self.contacts = contacts or Contacts()
         self.history = History()
         self.specs: dict[JobId, JobSpec] = {}

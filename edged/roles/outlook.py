@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
+from edged.core.electorate import is_majority
 from edged.core.ids import NodeId
 from edged.core.inventory import ranges_in_words
 from edged.core.joblist import ENDED
 from edged.core.messages import JobRecord, JobState, MemberState
 from edged.core.plan import layers_in_words
 from edged.core.survival import Cover, Lack, Standing, Verdict, covers, lacking, verdicts
+from edged.core.voter import ElectionOptions
 from edged.roles.observer import Observer
 
 WORKING = frozenset({JobState.PREPARING, JobState.RUNNING})
 """A plan is in force: layers are live, or about to be."""
+
+SILENT: Final = MappingProxyType(
+    {
+        "fork": f"after {ElectionOptions().fork_seconds:.0f} s as a fork, tentatively",
+        "wait": "the job would wait until a majority is there (`--minority wait`)",
+    }
+)
+"""How a job goes on, or not, after silence that leaves no majority of the voters."""
 
 
 def newest_step(observer: Observer, record: JobRecord) -> int:
@@ -85,6 +96,7 @@ def protection_document(observer: Observer, job: JobRecord | None) -> dict[str, 
                 "node": each.node,
                 "survives": not each.waits,
                 "steps_again": each.steps_again if each.version is not None and lack is None else None,
+                "if_silent": words.silence(each) or None,
                 "relies_on": list(each.relies_on),
                 "text": words.verdict(each),
             }
@@ -163,7 +175,7 @@ class _Words:
             return f"if {name} died{too} the job would wait for {name}{also}, because {self._cause(verdict, name)}"
         ends = f"; {self._observer.name(verdict.heir)} would draw the samples" if verdict.heir else ""
         ends += "; another node would lead" if verdict.node == self._observer.leader else ""
-        ends += self._relying(verdict)
+        ends += self._if_silent(verdict) + self._relying(verdict)
         if verdict.lost:
             wait = f"{self._nowhere(verdict)}, so the job would wait for {name} for a while, then begin anew"
             return f"if {name} died{too}: {wait} ({_steps(verdict.steps_again)}){ends}"
@@ -184,6 +196,23 @@ class _Words:
     def _nowhere(self, verdict: Verdict) -> str:
         one = len(verdict.lost) == 1 and verdict.lost[0][0] == verdict.lost[0][1]
         return f"{ranges_in_words(verdict.lost)} {'lies' if one else 'lie'} nowhere else"
+
+    def silence(self, verdict: Verdict) -> str:
+        """What follows where the node falls silent and cannot be proven dead: ``goes on``, ``fork`` or ``wait``."""
+        if self._lack is not None:
+            return ""
+        voters, left = self._observer.voters(), self._standing.alive - {verdict.node}
+        if verdict.waits:
+            return "wait"
+        if not voters or is_majority(left, voters):
+            return "goes on"
+        return "fork" if self._observer.forks else "wait"
+
+    def _if_silent(self, verdict: Verdict) -> str:
+        """Who is only silent may go on elsewhere: only a majority of the voters goes on without it as ever."""
+        if verdict.waits or (silence := self.silence(verdict)) not in SILENT:
+            return ""
+        return f"; if it only falls silent: {SILENT[silence]}"
 
     def _relying(self, verdict: Verdict) -> str:
         """Those who must be there for it, and do not answer."""

@@ -8,6 +8,12 @@ from typing import Any
 from edged.core.plan import layer_numbers
 from edged.tui import cells, words
 
+SILENT = (
+    ("wait", "any one node may be killed; if one only falls silent, the job waits for it"),
+    ("fork", "any one node may be killed; if one only falls silent, a fork goes on"),
+)
+"""Where those that are left would be no majority, by what follows: the worst first."""
+
 
 def is_safe(status: Mapping[str, Any]) -> bool:
     """Whether nothing is lacking, and any one node may die without the job's having to wait for it.
@@ -19,7 +25,10 @@ def is_safe(status: Mapping[str, Any]) -> bool:
         return False
     if not protection.get("protected"):
         return False
-    return all(each["survives"] and not each.get("relies_on") for each in protection["if_died"])
+    return all(
+        each["survives"] and not each.get("relies_on") and each.get("if_silent") != "wait"
+        for each in protection["if_died"]
+    )
 
 
 def headline(status: Mapping[str, Any]) -> str:
@@ -42,7 +51,8 @@ def headline(status: Mapping[str, Any]) -> str:
         answers = "does not answer just now" if len(doubtful) == 1 else "do not answer just now"
         return f"{kept}; {', '.join(names.get(node, node) for node in doubtful)} {answers}"
     if not waited_for:
-        return f"{kept}; any one node may die"
+        silences = {each.get("if_silent") for each in protection["if_died"]}
+        return f"{kept}; {next((text for silence, text in SILENT if silence in silences), 'any one node may die')}"
     return f"{kept}; the job would wait for {', '.join(names.get(each['node'], each['node']) for each in waited_for)}"
 
 

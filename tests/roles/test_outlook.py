@@ -78,6 +78,7 @@ def test_a_committed_version_with_its_replicas_and_their_age(stage: Stage) -> No
         "node": OWN,
         "survives": True,
         "steps_again": 1,
+        "if_silent": "goes on",
         "relies_on": [],
         "text": "if desk died: nothing is lost, 1 step is done again (from version 2); pi-4 would draw the samples",
     }
@@ -154,6 +155,33 @@ def test_who_was_only_silent_and_is_back_still_holds_what_it_held(stage: Stage) 
     assert sentences(stage) == before
 
 
+@pytest.mark.parametrize(
+    ("forks", "follows", "words"),
+    [
+        (True, "fork", "after 15 s as a fork, tentatively"),
+        (False, "wait", "the job would wait until a majority is there (`--minority wait`)"),
+    ],
+)
+def test_silence_of_one_of_two_is_not_its_death(stage: Stage, forks: bool, follows: str, words: str) -> None:
+    stage.observer.forks = forks
+    stage.hear(Committed(STAMP, 2, 2, RING, ""))
+    stage.observer.voters = lambda: (OWN, PEER)
+    desk, pi = protection(stage)["if_died"]
+    assert (desk["survives"], desk["if_silent"]) == (False, "wait")
+    assert "silent" not in desk["text"], "the job would wait for it anyway"
+    assert (pi["survives"], pi["if_silent"]) == (True, follows)
+    assert pi["text"].endswith(f"another node would lead; if it only falls silent: {words}")
+
+
+def test_a_majority_of_the_voters_goes_on_after_silence_as_after_a_death(stage: Stage) -> None:
+    stage.hear(Committed(STAMP, 2, 2, RING, PEER))
+    stage.do(TellMember(record_of(SHELF, "shelf"), None, "joined"))
+    stage.observer.voters = lambda: (OWN, PEER, SHELF)
+    assert [each["if_silent"] for each in protection(stage)["if_died"]] == ["goes on"] * 3
+    stage.do(TellMember(record_of(SHELF, "shelf", MemberState.DEAD), MemberState.ALIVE, ""))
+    assert [each["if_silent"] for each in protection(stage)["if_died"]] == ["fork"] * 2
+
+
 def test_who_does_not_answer_just_now_is_not_counted_as_sound(stage: Stage) -> None:
     stage.hear(Committed(STAMP, 2, 2, RING, PEER))
     stage.do(TellMember(record_of(PEER, "pi-4", MemberState.SUSPECT), MemberState.ALIVE, ""))
@@ -193,6 +221,7 @@ def test_while_the_job_waits_that_is_said_once_and_what_one_more_death_adds_for_
         "samples": False,
         "text": "the job waits for pi-4 already (layer 1)",
     }
+    assert [each["if_silent"] for each in found["if_died"]] == [None, None]
     assert [each["text"] for each in found["layers"]] == [
         "layer 0: last run by desk, replica of version 2 on shelf",
         "layer 1: not live, nobody who is there holds version 2",

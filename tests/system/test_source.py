@@ -60,3 +60,19 @@ def test_a_job_outlives_its_source(shared: Cluster, tmp_path: Path, leads: bool)
     wait_until(lambda: state(again, job.job) == "finished", "the old source hears of the end")
     wait_until(lambda: not copies(shared, job.job), "copies go with the job")
     wait_until(lambda: not any(node.children() for node in shared.running()), "feeders go with the job")
+
+
+def test_one_of_two_that_only_falls_silent_is_told_apart_from_one_that_dies(fresh: Cluster) -> None:
+    fresh.start("a")
+    fresh.common += ["--minority", "wait"]
+    fresh.start("b")
+    fresh.settle()
+    fresh["a"].submit(epochs="200", pause="0.002").wait("step")
+
+    def told(node: Node) -> str:
+        protection = node.status()["protection"] or {"if_died": []}
+        verdicts = [each for each in protection["if_died"] if each["node"] == fresh["b"].id and each["survives"]]
+        return next((each["if_silent"] for each in verdicts if "only falls silent" in each["text"]), "")
+
+    assert wait_until(lambda: told(fresh["a"]), "the job outlives b") == "fork"
+    assert wait_until(lambda: told(fresh["b"]), "b knows that too") == "wait"

@@ -43,6 +43,15 @@ def test_who_does_not_answer_just_now_is_named_where_safety_relies_on_it() -> No
     assert not is_safe(doubtful)
 
 
+@pytest.mark.parametrize(("follows", "words"), [("fork", "a fork goes on"), ("wait", "the job waits for it")])
+def test_where_silence_is_not_as_death_the_live_view_says_so(follows: str, words: str) -> None:
+    two = status(2)
+    two["protection"]["if_died"][0] |= {"survives": True, "if_silent": "goes on"}
+    two["protection"]["if_died"][1] |= {"if_silent": follows}
+    assert headline(two).endswith(f"any one node may be killed; if one only falls silent, {words}")
+    assert is_safe(two) == (follows == "fork")
+
+
 def test_one_node_alone_has_no_replicas() -> None:
     alone = status(1)
     alone["protection"]["layers"][0]["replicas"] = []
