@@ -57,10 +57,10 @@ def in_words(event: Mapping[str, Any]) -> str:
         return f"plan {event['term']}.{event['version']} ({event['strategy']}): {road}. {event['reason']}"
     if kind == "eval":
         metrics = "  ".join(f"{name} {value:.4f}" for name, value in event["metrics"].items())
-        return f"epoch {event['epoch'] + 1}: evaluation loss {event['loss']:.4f}  {metrics}"
+        return f"epoch {event['epoch'] + 1}: evaluation loss {words.loss(event['loss'], 4)}  {metrics}"
     if kind == "finished":
         took = words.duration(event["seconds"])
-        loss = "" if event["loss"] is None else f", loss {event['loss']:.4f}"
+        loss = "" if event["loss"] is None else f", loss {words.loss(event['loss'], 4)}"
         return f"finished {event['steps']} steps in {took}{loss}; the weights:"
     if kind == "waiting":
         return str(event["reason"])
@@ -88,7 +88,11 @@ class _Lines:
         elif time.monotonic() - self._last > QUIET_SECONDS:
             self._last = time.monotonic()
             pace = words.count(event["samples_per_second"])
-            print(f"step {event['step']}  loss {event['loss']:.4f}  {pace} samples/s", file=sys.stderr, flush=True)
+            print(
+                f"step {event['step']}  loss {words.loss(event['loss'], 4)}  {pace} samples/s",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 class _Bar:
@@ -98,7 +102,7 @@ class _Bar:
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "step":
-            pace = f"loss {event['loss']:.4f}  {words.count(event['samples_per_second'])} samples/s"
+            pace = f"loss {words.loss(event['loss'], 4)}  {words.count(event['samples_per_second'])} samples/s"
             self._progress.update(
                 self._task, completed=event["step"], description=f"epoch {event['epoch'] + 1}", pace=pace
             )

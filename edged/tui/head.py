@@ -156,7 +156,7 @@ def _figures(job: Mapping[str, Any], view: Mapping[str, Any]) -> list[tuple[int,
     step, steps = job.get("step", 0), job["steps"]
     told = [(0, f"{100 * step // steps}%"), (3, f"step {step}/{steps}")]  # nothing is called complete before it is
     if view.get("loss"):
-        told.append((2, f"loss {view['loss'][-1][1]:.4f}"))
+        told.append((2, f"loss {words.loss(view['loss'][-1][1], 4)}"))
     if job["state"] == "running":
         told.append((4, f"{words.count(view.get('samples_per_second') or 0)} samples/s"))
         told.append((1, f"{words.duration(view.get('seconds_left'))} left"))

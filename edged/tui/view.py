@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.text import Text
 
-from edged.tui import head, nodes, pipeline, safety
+from edged.tui import head, nodes, pipeline, safety, words
 from edged.tui.curve import chart
 from edged.tui.lines import Line, Tone, beside, line, rule, wrapped
 
@@ -98,7 +98,7 @@ def _body(status: Status, width: int, rest: int, events: int) -> list[Line]:
 def _loss(points: list[tuple[float, float]], width: int, height: int) -> list[Line]:
     if len(points) < 2:  # noqa: PLR2004 - a curve needs two points
         return [rule(line(("loss", Tone.STRONG), ("  after two steps", Tone.QUIET)), width)]
-    title = line(("loss", Tone.STRONG), f"  {points[0][1]:.3f} → {points[-1][1]:.3f}")
+    title = line(("loss", Tone.STRONG), f"  {words.loss(points[0][1], 3)} → {words.loss(points[-1][1], 3)}")
     steps = line((f"  (steps {points[0][0]:.0f}–{points[-1][0]:.0f})", Tone.QUIET))
     return [rule(line(title, steps), width), *chart(points, width, height - 1)]
 

@@ -32,6 +32,11 @@ def count(number: float) -> str:
     return _scaled(number, 1000.0, ("", "k", "M", "G")).strip()
 
 
+def loss(value: float, places: int) -> str:
+    """A loss: ``1.809``; ``6.6e-06`` where so many decimal places would show nothing of it."""
+    return f"{value:.1e}" if 0.0 < abs(value) < 10.0 ** (1 - places) else f"{value:.{places}f}"
+
+
 def bar(share: float, width: int) -> str:
     """A share between 0 and 1 as a bar that does not need colour: ``████░░``."""
     full = round(min(max(share, 0.0), 1.0) * width)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from edged.tui.cells import shorten, wrap
-from edged.tui.words import bar, clean, duration, size
+from edged.tui.words import bar, clean, duration, loss, size
 
 TEXTS = st.text(st.sampled_from("ab cde 書斎é　─🚀"), max_size=60)
 
@@ -52,3 +54,12 @@ def test_words_stay_whole_where_they_can() -> None:
 def test_nothing_that_moves_the_cursor_is_left() -> None:
     assert clean("pi\x1b[2J\n5\u202e") == "pi [2J 5 "
     assert clean("küche 書斎") == "küche 書斎"
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "text"),
+    [(1.8094, 3, "1.809"), (0.0, 3, "0.000"), (0.01, 3, "0.010"), (0.0099, 3, "9.9e-03"), (6.63e-06, 4, "6.6e-06"),
+     (-1e-9, 4, "-1.0e-09"), (math.nan, 4, "nan"), (math.inf, 3, "inf"), (12345.678, 4, "12345.6780")],
+)  # fmt: skip
+def test_a_loss_never_vanishes_behind_its_decimal_places(value: float, places: int, text: str) -> None:
+    assert loss(value, places) == text
