@@ -24,6 +24,7 @@ from edged.errors import ConfigError, JobError, JobFailedError
 
 _ACTIVE = {"queued", "preparing", "running", "waiting"}
 
+_WHERE = "Where the weights go; default: in the home; with --local: nowhere."
 _SET = "Change an argument of the function, a field, or a number of the optimizer (optimizer.lr=0.01); repeatable."
 
 JobArgument = Annotated[
@@ -37,9 +38,7 @@ JobArgument = Annotated[
 def train(
     job_file: Annotated[str, typer.Argument(metavar="JOB.py[:function]", help="The file with the job.")],
     home_flag: HomeOption = None,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE.safetensors", help="Where the weights go; default: in the home.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE.safetensors", help=_WHERE)] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=_SET)] = None,
     as_json: JsonOption = False,
     detach: Annotated[bool, typer.Option("--detach", help="Hand the job over, print its id and leave.")] = False,

@@ -18,6 +18,9 @@ QUIET_SECONDS = 5.0
 REASON_WIDTH = 40
 """Beside the bar there is room for the beginning of a reason; the whole of it stands above."""
 
+KEEPING = "`--output FILE.safetensors`"
+"""What keeps the weights of a job that is trained without a node, whose home would have them."""
+
 
 class Follower(Protocol):
     """Shows the objects of ``edged train --json`` to a person."""
@@ -61,7 +64,8 @@ def in_words(event: Mapping[str, Any]) -> str:
     if kind == "finished":
         took = words.duration(event["seconds"])
         loss = "" if event["loss"] is None else f", loss {words.loss(event['loss'], 4)}"
-        return f"finished {event['steps']} steps in {took}{loss}; the weights:"
+        kept = "the weights:" if event["output"] else f"the weights were not kept, {KEEPING} keeps them"
+        return f"finished {event['steps']} steps in {took}{loss}; {kept}"
     if kind == "waiting":
         return str(event["reason"])
     if kind in {"recovery", "decision"}:

@@ -68,6 +68,16 @@ def test_one_device_gives_the_same_weights_and_the_same_objects(trained: Outcome
     assert all(set(event) == PROMISED[event["event"]] for event in outcome.objects)
 
 
+def test_one_device_says_whether_it_keeps_the_weights(tmp_path: Path) -> None:
+    short, alone = [JOBS, "--local", "--set", "max_steps=1"], tmp_path / "alone.safetensors"
+    lost = edged("train", *short)
+    assert (lost.status, lost.out) == (0, "")
+    assert "; the weights were not kept, `--output FILE.safetensors` keeps them" in lost.err
+    kept = edged("train", *short, "--output", alone)
+    assert (kept.out, alone.is_file()) == (f"{alone}\n", True)
+    assert "; the weights:\n" in kept.err
+
+
 def test_threads_are_chosen_where_it_is_computed(tmp_path: Path) -> None:
     outcome = edged("train", JOBS, "--local", "--json", "--threads", "2", "--set", "epochs=1", home=tmp_path)
     assert outcome.status == 0

@@ -29,6 +29,8 @@ RECOVERY = {"event": "recovery", "cause": "died", "nodes": ["b"], "rolled_back_t
          "finished 4 steps in 1 min 23 s, loss 0.5000; the weights:"),
         ({"event": "finished", "steps": 4, "seconds": None, "loss": None, "output": "on pi-4"},
          "finished 4 steps in –; the weights:"),
+        ({"event": "finished", "steps": 4, "seconds": 1.0, "loss": None, "output": ""},
+         "finished 4 steps in 1 s; the weights were not kept, `--output FILE.safetensors` keeps them"),
         ({"event": "failed", "reason": "desk died"}, "failed: desk died"),
         ({"event": "waiting", "reason": "layers 3–5 were lost"}, "layers 3–5 were lost"),
         (RECOVERY, "pi-4 died; its layer 4 came back in 0.8 s; no step lost"),
