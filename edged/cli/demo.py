@@ -23,6 +23,7 @@ import typer
 from edged.cli.demo_faults import Mishaps
 from edged.cli.demo_nodes import DemoNode, add_node, finish, lines_of, run_edged, start_nodes, wait_until_known
 from edged.cli.options import JsonOption, can_draw, print_json
+from edged.cli.outputs import try_folder
 from edged.client import Client
 from edged.errors import ConfigError, JobFailedError
 from edged.tui.words import duration
@@ -47,6 +48,8 @@ def demo(
     """Train digits on several nodes here, kill one; prove the result."""
     if not job.is_file():
         raise ConfigError(f"--job {job}: there is no such file")
+    output = Path.cwd() / "edged-demo.safetensors"
+    try_folder(f"the weights go to {output}", output.parent)
     began = time.monotonic()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="edged-demo-"))
@@ -54,7 +57,6 @@ def demo(
         cluster = start_nodes(stack, folder, [SLOWDOWNS[index % len(SLOWDOWNS)] for index in range(nodes)])
         wait_until_known(cluster)
         _tell(f"{nodes} nodes found each other over encrypted ZeroMQ", as_json=as_json)
-        output = Path.cwd() / "edged-demo.safetensors"
         newcomer = partial(add_node, stack, folder, cluster[0], nodes, SLOWDOWNS[0])
         mishaps = None if no_kill else Mishaps(cluster, newcomer)
         arguments = [str(job), "--json", *(_longer(cluster[0]) if mishaps and job == JOB_FILE else ())]

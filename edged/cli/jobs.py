@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ import typer
 
 from edged.cli import completion
 from edged.cli.options import HomeOption, JsonOption, home, print_json, threads_here
+from edged.cli.outputs import deliver, model_folder, try_folder, weights_file
 from edged.cli.recording import Record, TensorBoardOption, recording
 from edged.client import Client
 from edged.compute.job_reference import parse_overrides, split
@@ -51,7 +51,9 @@ def train(
     tensorboard: TensorBoardOption = None,
 ) -> None:
     """Train a job: this device's node becomes its source."""
-    target = _output(output)
+    target = None if output is None else weights_file(output)
+    if target is not None:
+        try_folder(f"--output {output}", target.parent)
     if detach and tensorboard is not None:
         raise ConfigError("--tensorboard follows the job: leave --detach out, or `edged attach JOB --tensorboard DIR`")
     if local:
@@ -70,12 +72,15 @@ def train(
             _name(job, as_json=as_json)
             return
         written = _follow(client, job, record, as_json=as_json)
-    if target is not None and written != target:
-        _fetch(Path(written), Path(target))
+    if target is not None and written != str(target):
+        deliver(written, target)
+        written = str(target)
+    if not as_json:
+        print(written)
 
 
 def _hand_over(
-    client: Client, node: str, job_file: str, changes: list[str], target: str | None, *, as_json: bool
+    client: Client, node: str, job_file: str, changes: list[str], target: Path | None, *, as_json: bool
 ) -> str:
     """Load, capture, check and submit the job; returns its id."""
     _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
@@ -143,7 +148,9 @@ def attach(
 ) -> None:
     """Follow a job as `train` does, from any device."""
     with recording(tensorboard) as record:
-        _follow(Client(home(home_flag)), job, record, as_json=as_json)
+        written = _follow(Client(home(home_flag)), job, record, as_json=as_json)
+    if not as_json:
+        print(written)
 
 
 def stop(
@@ -173,8 +180,8 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a job's newest complete weights, also while it runs."""
-    target = _folder(output) if pretrained else _output(output)
-    found = Client(home(home_flag)).ask("export", job=job, output=target, pretrained=pretrained)
+    target = model_folder(output) if pretrained else weights_file(output)
+    found = Client(home(home_flag)).ask("export", job=job, output=str(target), pretrained=pretrained)
     if as_json:
         print_json(found)
     else:
@@ -205,22 +212,7 @@ def _follow(client: Client, job: str, record: Record, *, as_json: bool) -> str:
         raise JobFailedError(_why(job, last))
     if last.get("event") != "finished":
         raise JobFailedError(f"the node went away before job {job} ended; when it is back: `edged attach {job}`")
-    if not as_json:
-        print(last["output"])
     return str(last["output"])
-
-
-def _fetch(result: Path, target: Path) -> None:
-    """Copy the weights to where the node could not write them: as a service it may write to its home only."""
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copyfile(result, temporary)
-        temporary.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        why = f"{error.filename}: {error.strerror}"
-        print(f"edged: the weights are not in {target}: {why}; the node's log tells more", file=sys.stderr)
 
 
 def _why(job: str, failed: Mapping[str, Any]) -> str:
@@ -267,7 +259,7 @@ def _wants_stop() -> bool:
 
 
 def _train_local(
-    job_file: str, changes: list[str], output: str | None, threads: int, record: Record, *, as_json: bool
+    job_file: str, changes: list[str], output: Path | None, threads: int, record: Record, *, as_json: bool
 ) -> None:
     from edged.cli.progress import following
 
@@ -290,28 +282,6 @@ def _train_local(
         written = run(follower.show)
     if written:
         print(written)
-
-
-def _output(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    target = path.expanduser().absolute()
-    if target.suffix != ".safetensors":
-        raise ConfigError(f"--output {path}: the weights are written as .safetensors; name it {path}.safetensors")
-    return _placed(path, target)
-
-
-def _folder(path: Path) -> str:
-    target = path.expanduser().absolute()
-    if target.suffix == ".safetensors" or (target.exists() and not target.is_dir()):
-        raise ConfigError(f"--output {path}: --pretrained writes a folder; name one, or leave --pretrained out")
-    return _placed(path, target)
-
-
-def _placed(path: Path, target: Path) -> str:
-    if not target.parent.is_dir():
-        raise ConfigError(f"--output {path}: the folder {target.parent} does not exist; make it first")
-    return str(target)
 
 
 def _say(text: str, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -296,26 +297,66 @@ def test_a_wrong_output_is_told_before_anything_is_done(
     assert edged(*command, "--output", output, home=desk).refuses(2, "--output", *words)
 
 
-@pytest.mark.parametrize("place_is_there", [True, False])
-def test_weights_that_the_node_could_not_place_are_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place_is_there: bool
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("/proc/x.safetensors", ["/proc takes no file", "another place"]),
+        ("folder.safetensors", ["that is a folder", "folder.safetensors/job.safetensors"]),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--local"], ["--detach"]])
+def test_a_place_that_takes_no_file_is_told_before_training(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], output: str, words: list[str]
 ) -> None:
-    result, target = tmp_path / "result.safetensors", tmp_path / "place" / "mine.safetensors"
-    result.write_bytes(b"weights")
-    target.parent.mkdir()
+    if not Path(output).parent.is_dir():
+        pytest.skip("there is no /proc here")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.safetensors").mkdir()
+    before = edged("jobs", "--json", home=desk).object
+    told = edged("train", JOBS, *more, "--output", output, home=desk)
+    assert told.refuses(2, f"--output {output}", *words)
+    assert len(told.err.splitlines()) == 1
+    assert edged("jobs", "--json", home=desk).object == before
+
+
+def test_trying_a_place_leaves_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("")
+    assert edged("train", tmp_path / "job.py", "--local", "--output", tmp_path / "x.safetensors").status == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["job.py"]
+
+
+def followed_to(written: str, then: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `train` follow a job whose node says that it wrote the weights there; ``then`` happens before the end."""
 
     def follow(*_: object, **__: object) -> str:
-        if not place_is_there:
-            target.parent.rmdir()
-        return str(result)
+        then()
+        return written
 
     monkeypatch.setattr(jobs.Client, "ask", lambda *_, **__: {"node": "a" * 16})
     monkeypatch.setattr(jobs, "_hand_over", lambda *_, **__: "aa11")
     monkeypatch.setattr(jobs, "_follow", follow)
+
+
+def test_weights_that_the_node_could_not_place_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result, target = tmp_path / "result.safetensors", tmp_path / "place" / "mine.safetensors"
+    target.parent.mkdir()
+    followed_to(str(result), lambda: result.write_bytes(b"weights"), monkeypatch)
     told = edged("train", JOBS, "--output", target, home=tmp_path)
-    assert told.status == 0
-    if place_is_there:
-        assert (told.err, target.read_bytes(), len(list(target.parent.iterdir()))) == ("", b"weights", 1)
-    else:
-        assert told.err.startswith(f"edged: the weights are not in {target}: ")
-        assert "No such file or directory" in told.err
+    assert (told.status, told.out, told.err) == (0, f"{target}\n", "")
+    assert (target.read_bytes(), len(list(target.parent.iterdir()))) == (b"weights", 1)
+
+
+def test_weights_that_nobody_could_place_are_told_with_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, target = tmp_path / "result.safetensors", tmp_path / "place" / "mine.safetensors"
+    target.parent.mkdir()
+    result.write_bytes(b"weights")
+    followed_to(str(result), target.parent.rmdir, monkeypatch)
+    told = edged("train", JOBS, "--output", target, home=tmp_path)
+    assert told.refuses(1, f"the weights are not in {target} but in {result}", "No such file or directory")
+    assert told.out == ""
+    target.parent.mkdir()
+    followed_to("on pi-4", lambda: None, monkeypatch)
+    told = edged("train", JOBS, "--output", target, home=tmp_path)
+    assert told.refuses(1, f"not in {target} but on pi-4", "`edged export")
