@@ -44,6 +44,6 @@ def test_two_devices_parted_for_long_become_one_cluster_again_and_the_job_ends_w
     (survivor,) = {node.status()["lineage"] for node in nodes}
     assert survivor == own, "the source's side has done more steps"
     assert any("gives way to lineage " + survivor in node.logged() for node in nodes)
-    _, event = job.end(180.0)
+    _, event = job.end(600.0)
     assert event["event"] == "finished", event
     assert event["state_sha256"] == undisturbed(epochs=int(EPOCHS))

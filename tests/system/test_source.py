@@ -13,7 +13,7 @@ from tests.system.cluster import Cluster, Node, undisturbed, wait_until
 pytestmark = pytest.mark.slow
 
 EPOCHS = 360  # the copy is to be whole before the job ends, also where drawing samples is all that takes time
-END_SECONDS = 180.0
+END_SECONDS = 600.0
 
 
 def copies(cluster: Cluster, job: str) -> list[Node]:

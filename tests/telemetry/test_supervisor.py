@@ -15,7 +15,7 @@ from edged.telemetry.supervisor import LONGEST, Supervisor
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.settimeout(10)
+        listening.settimeout(120)
         yield listening
 
 

@@ -17,7 +17,7 @@ from edged.transport.security import new_cluster_key
 
 KEY = new_cluster_key()
 STAMP = Stamp(JobId("0123456789ab"), 1, 1)
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 def message(number=0):

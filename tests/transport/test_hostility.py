@@ -17,6 +17,7 @@ from edged.transport.pieces import OPEN, PIECE, Prefix
 from edged.transport.security import new_cluster_key
 from edged.transport.sockets import BULK_KIND, CONTROL_KIND, DOOR_KIND, new_context, new_dealer
 from tests.transport.nodes import (
+    PATIENCE_SECONDS,
     activation,
     admit_stranger,
     build,
@@ -108,7 +109,7 @@ class Raw:
         self.socket.connect(f"tcp://127.0.0.1:{port}")
 
     async def send(self, *frames):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
                     return self.socket.send_multipart(frames, zmq.DONTWAIT)

@@ -23,6 +23,7 @@ from edged.transport.search import resolve
 from tests.transport.doors import free_door
 from tests.transport.nodes import (
     KEY,
+    PATIENCE_SECONDS,
     activation,
     build,
     door_of,
@@ -152,7 +153,7 @@ async def test_a_half_sent_parcel_can_be_dropped():
 
         right.expect(accept)
         left.send_parcel(right.own_record().node, program(size), [memoryview(bytearray(size))])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await begun.wait()
         left.drop_parcels(lambda _header: True)
         left.send_parcel(right.own_record().node, program(3), [memoryview(b"abc")])
@@ -172,7 +173,7 @@ async def test_an_activation_overtakes_a_replica_that_is_half_sent():
         data = memoryview(bytearray(size))
         data[-3:] = b"end"
         left.send_parcel(right.own_record().node, replica(size), [data])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await begun.wait()
         left.send_parcel(right.own_record().node, activation(3), [memoryview(b"abc")])
         got = [await next_of(right, ReceivedParcel) for _ in range(2)]

@@ -7,6 +7,7 @@ import pytest
 import zmq
 
 from edged.transport.pump import Pump
+from tests.transport.nodes import PATIENCE_SECONDS
 
 MOMENT_SECONDS = 5.0
 """More than a message needs on loopback. That it has come shows in the descriptor, unless a turn was cut short."""
@@ -24,7 +25,7 @@ def sockets():
 
 
 async def taken(queue):
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return await queue.get()
 
 

@@ -14,7 +14,7 @@ from edged.transport.road import Attempt, Outcome
 from edged.transport.search import Hint, Search
 from edged.transport.security import parse_token
 from edged.transport.sockets import DOOR_KIND, new_context
-from tests.transport.nodes import KEY, build, running
+from tests.transport.nodes import KEY, PATIENCE_SECONDS, build, running
 
 PLACE = ("192.0.2.1", 7000)
 HOUR = 3600.0
@@ -121,7 +121,7 @@ async def a_server(serve):
         yield server.sockets[0].getsockname()[:2]
     finally:
         server.close()
-        async with asyncio.timeout(20.0):  # what it has accepted is served to its end: the other side has gone
+        async with asyncio.timeout(PATIENCE_SECONDS):  # what it has accepted is served to its end
             while rest := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(rest)
         for writer in writers:
@@ -140,7 +140,7 @@ async def outcome_at(place):
         lambda _, outcome: told.set_result(outcome),
     )
     try:
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await told
     finally:
         attempt.close()
