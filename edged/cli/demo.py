@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from edged.cli.demo_faults import Mishaps
-from edged.cli.demo_nodes import DemoNode, add_node, finish, lines_of, run_edged, start_nodes, wait_until_known
+from edged.cli.demo_nodes import DemoNode, add_node, ending, finish, lines_of, run_edged, start_nodes, wait_until_known
 from edged.cli.options import JsonOption, can_draw, print_json
 from edged.cli.outputs import try_folder
 from edged.client import Client
@@ -51,22 +51,51 @@ def demo(
     output = Path.cwd() / "edged-demo.safetensors"
     try_folder(f"the weights go to {output}", output.parent)
     began = time.monotonic()
-    with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="edged-demo-"))
-        stack.callback(_clear, folder)
+    _tell(f"starting {nodes} nodes on this machine, some seconds …", as_json=as_json)
+    with _stage(output) as (stack, folder):
         cluster = start_nodes(stack, folder, [SLOWDOWNS[index % len(SLOWDOWNS)] for index in range(nodes)])
         wait_until_known(cluster)
-        _tell(f"{nodes} nodes found each other over encrypted ZeroMQ", as_json=as_json)
+        _tell(f"{nodes} nodes found each other over encrypted ZeroMQ; now they get a job …", as_json=as_json)
         newcomer = partial(add_node, stack, folder, cluster[0], nodes, SLOWDOWNS[0])
         mishaps = None if no_kill else Mishaps(cluster, newcomer)
-        arguments = [str(job), "--json", *(_longer(cluster[0]) if mishaps and job == JOB_FILE else ())]
-        together = _train(cluster[0], [*arguments, "--output", str(output)], mishaps, as_json=as_json)
+        arguments = ["train", str(job), "--json"]
+        arguments += _longer(cluster[0]) if mishaps and job == JOB_FILE else []
+        events = _events(stack, [*arguments, "--output", str(output), "--home", str(cluster[0].home)])
+        together = _shown(cluster[0], mishaps.follow(events) if mishaps else events, as_json=as_json)
         for process in (*(node.process for node in cluster), *(mishaps.newcomers if mishaps else ())):
             finish(process)
         _tell("the same job on one device, undisturbed, to compare …", as_json=as_json)
-        undisturbed = ["train", *arguments, "--local", "--output", str(folder / "alone.safetensors")]
-        alone = _last(lines_of(run_edged(undisturbed)))
+        events = _events(stack, [*arguments, "--local", "--output", str(folder / "alone.safetensors")])
+        alone = _last(events if as_json else _paced(events))
     _verdict(together, alone, mishaps, time.monotonic() - began, as_json=as_json)
+
+
+@contextmanager
+def _stage(output: Path) -> Iterator[tuple[ExitStack, Path]]:
+    """What ends all processes, and the folder of their homes. Who presses Ctrl-C is told what is left then."""
+    before = _moment(output)
+    try:
+        with ExitStack() as stack:
+            folder = Path(tempfile.mkdtemp(prefix="edged-demo-"))
+            stack.callback(_clear, folder)
+            yield stack, folder
+    except KeyboardInterrupt:
+        left = [f"the weights in {output}"] if _moment(output) != before else []
+        left += [f"the logs in {folder}"] if folder.exists() else []
+        print(f"edged: interrupted: all nodes are ended; left behind: {', '.join(left) or 'nothing'}", file=sys.stderr)
+        raise
+
+
+def _moment(file: Path) -> int | None:
+    """When a file was last written, if it is there."""
+    return file.stat().st_mtime_ns if file.exists() else None
+
+
+def _events(stack: ExitStack, arguments: list[str]) -> Iterator[Mapping[str, Any]]:
+    """What a command prints; it runs in a process of its own, which ``stack`` ends."""
+    process = run_edged(arguments)
+    stack.push(ending(process))
+    return lines_of(process)
 
 
 def _longer(node: DemoNode) -> list[str]:
@@ -77,14 +106,24 @@ def _longer(node: DemoNode) -> list[str]:
     return ["--set", f"epochs={epochs}"]
 
 
-def _train(node: DemoNode, arguments: list[str], mishaps: Mishaps | None, *, as_json: bool) -> Mapping[str, Any]:
-    process = run_edged(["train", *arguments, "--home", str(node.home)])
-    events = lines_of(process) if mishaps is None else mishaps.follow(lines_of(process))
+def _shown(node: DemoNode, events: Iterator[Mapping[str, Any]], *, as_json: bool) -> Mapping[str, Any]:
+    """The job's closing event, after all of it was shown."""
     if as_json:
         return _last(_echo(events))
     if can_draw():
         return _watch(node, events)
     return _last(_spoken(events))
+
+
+def _paced(events: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Pass the events on, and show how far the job is: nothing else of it is news."""
+    from edged.cli.progress import following
+
+    with following("preparing") as follower:
+        for event in events:
+            if event["event"] in {"started", "step"}:
+                follower.show(event)
+            yield event
 
 
 def _watch(node: DemoNode, events: Iterator[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -105,7 +144,7 @@ def _spoken(events: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
     for event in events:
         if event["event"] != "step":
-            print(in_words(event), flush=True)
+            print(in_words(event).removesuffix("; the weights:"), flush=True)  # the verdict tells where they are
         yield event
 
 

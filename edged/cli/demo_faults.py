@@ -6,10 +6,9 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from edged.cli.demo_nodes import DemoNode
+from edged.cli.demo_nodes import DemoNode, kill
 from edged.client import Client
 from edged.errors import UserError
-from edged.telemetry.paths import local_socket_path
 
 LEAST_STEPS = 16
 """Nobody is killed before this step: there is something to lose then."""
@@ -74,8 +73,6 @@ class Mishaps:
             return
         chosen = next((hop for hop in reversed(victims) if hop["node"] != status["leader"]), victims[-1])
         victim = self._others[chosen["node"]]
-        victim.process.kill()
-        victim.process.wait()
-        local_socket_path(victim.home).unlink(missing_ok=True)  # a killed node tidies nothing, and this one stays away
+        kill(victim.process, victim.home)
         self.killed, self.killed_at = chosen["name"], step
         self.newcomers.append(self._add())

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from edged.client import Client
 from edged.errors import JobFailedError
+from edged.telemetry.paths import local_socket_path
 
 NAMES = ("desk", "laptop", "pi-5", "pi-4", "jetson")
 LEAVE_SECONDS = 5.0
@@ -71,11 +73,13 @@ def _measured(status: Mapping[str, Any]) -> list[Any]:
 
 
 def run_edged(arguments: list[str]) -> subprocess.Popen[str]:
-    """Run ``edged`` with one compute thread and standard output on a pipe."""
+    """Run ``edged`` with one compute thread and standard output on a pipe, out of reach of the terminal's Ctrl-C."""
     return subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "edged", *arguments],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "EDGED_THREADS": "1"},
     )
 
@@ -86,6 +90,9 @@ def lines_of(process: subprocess.Popen[str]) -> Iterator[Mapping[str, Any]]:
     try:
         for line in process.stdout:
             yield json.loads(line)
+    except KeyboardInterrupt:
+        process.kill()
+        raise
     finally:
         finish(process)
 
@@ -102,6 +109,29 @@ def finish(process: subprocess.Popen[str]) -> None:
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
+
+
+def kill(process: subprocess.Popen[str], home: Path) -> None:
+    """End a node by SIGKILL, and tidy for it: it comes back no more."""
+    process.kill()
+    process.wait()
+    local_socket_path(home).unlink(missing_ok=True)
+
+
+def ending(process: subprocess.Popen[str], home: Path | None = None) -> Callable[..., None]:
+    """What ends a process with an ``ExitStack``: in peace, but at once if somebody is waiting after Ctrl-C.
+
+    ``home``: where it keeps a node, if it does.
+    """
+
+    def end(kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        if kind is KeyboardInterrupt and home is not None:
+            kill(process, home)
+        elif kind is KeyboardInterrupt:
+            process.kill()
+        finish(process)
+
+    return end
 
 
 def _seeded(first: DemoNode) -> list[str]:
@@ -126,7 +156,7 @@ def _spawn(stack: ExitStack, folder: Path, index: int, key: str, more: list[str]
         text=True,
         start_new_session=True,
     )
-    stack.callback(finish, process)
+    stack.push(ending(process, home))
     return process
 
 

@@ -278,7 +278,7 @@ def _train_local(
     if as_json:
         run(print_json)
         return
-    with following() as follower:
+    with following("preparing") as follower:
         written = run(follower.show)
     if written:
         print(written)

@@ -30,8 +30,8 @@ class Follower(Protocol):
 
 
 @contextmanager
-def following() -> Iterator[Follower]:
-    """A bar if standard error is a terminal, else lines."""
+def following(first: str = "waiting for its turn") -> Iterator[Follower]:
+    """A bar if standard error is a terminal, else lines. ``first``: what the bar says before it is told anything."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _Lines()
@@ -45,7 +45,7 @@ def following() -> Iterator[Follower]:
         TextColumn("left"),
     )
     with Progress(*columns, console=console) as progress:
-        yield _Bar(progress)
+        yield _Bar(progress, first)
 
 
 def in_words(event: Mapping[str, Any]) -> str:
@@ -100,9 +100,9 @@ class _Lines:
 
 
 class _Bar:
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, first: str) -> None:
         self._progress = progress
-        self._task = progress.add_task("waiting for its turn", total=None, pace="")
+        self._task = progress.add_task(first, total=None, pace="")
 
     def show(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "step":

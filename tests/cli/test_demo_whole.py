@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.cli.shell import edged_process
+from tests.cli.shell import JOBS, PATIENCE_SECONDS, edged_process, wait_until
 
 MOST_SECONDS = 600.0
 """The promise is a minute on a machine of its own; a test run shares its machine with others."""
+
+MOST_SECONDS_TO_END = 10.0
 
 
 def processes_with(word: str) -> list[list[str]]:
@@ -32,6 +39,13 @@ def temporary() -> Iterator[Path]:
     """A folder of a short name: sockets lie in it."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
+
+
+def is_tidy(temporary: Path) -> None:
+    """Torch may leave folders of its own."""
+    assert not [path for path in temporary.rglob("*") if not path.is_dir()], "a file or a socket is left"
+    assert not list(temporary.glob("edged-demo-*")), "the demo's folder is left"
+    wait_until(lambda: not processes_with(str(temporary)))
 
 
 @pytest.mark.long
@@ -60,6 +74,26 @@ def test_four_nodes_learn_the_digits_through_a_kill_and_a_join_and_the_weights_e
     assert 0.0 < summary["seconds"] <= MOST_SECONDS
     assert Path(summary["output"]) == tmp_path / "edged-demo.safetensors"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["edged-demo.safetensors"]
-    assert not [path for path in temporary.rglob("*") if not path.is_dir()], "a file or a socket is left"
-    assert not list(temporary.glob("edged-demo-*")), "the demo's folder is left"
-    assert not processes_with(str(temporary)), "a process is left"
+    is_tidy(temporary)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["starting 2 nodes", "plan 1.", "the same job on one device"])
+def test_ctrl_c_ends_the_demo_at_once_and_says_what_is_left(tmp_path: Path, temporary: Path, word: str) -> None:
+    job = ["--job", JOBS] if word.startswith("the same") else []
+    command = [sys.executable, "-u", "-m", "edged", "demo", "--nodes", "2", "--no-kill", *map(str, job)]
+    demo = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    with demo:
+        assert next(line for line in demo.stdout if word in line)
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
+        began = time.monotonic()
+        _, said = demo.communicate(timeout=PATIENCE_SECONDS)
+        assert time.monotonic() - began < MOST_SECONDS_TO_END
+    left = f"the weights in {tmp_path / 'edged-demo.safetensors'}" if job else "nothing"
+    assert (demo.returncode, said) == (130, f"edged: interrupted: all nodes are ended; left behind: {left}\n")
+    assert [path.name for path in tmp_path.iterdir()] == (["edged-demo.safetensors"] if job else [])
+    is_tidy(temporary)

@@ -58,7 +58,7 @@ def test_that_a_plan_was_looked_at_and_kept_is_no_news(capsys: pytest.CaptureFix
         follower.show(kept)
         follower.show(changed)
     with Progress(TextColumn("{task.description}"), console=Console(width=200, stderr=True)) as progress:
-        bar = _Bar(progress)
+        bar = _Bar(progress, "preparing")
         bar.show(kept)
         bar.show(changed)
     shown = capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_that_a_plan_was_looked_at_and_kept_is_no_news(capsys: pytest.CaptureFix
 
 def test_the_bar_says_that_it_waits_and_why_and_goes_back_with_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(TextColumn("{task.description}"), console=Console(width=200)) as progress:
-        bar = _Bar(progress)
+        bar = _Bar(progress, "preparing")
         task = progress.tasks[0]
         for event in (STARTED, PLAN, STEP, {**STEP, "step": 4}):
             bar.show(event)
