@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import sys
@@ -13,7 +14,8 @@ import typer
 from edged.cli.options import HomeOption, JsonOption, home, print_json
 from edged.cli.services import Service, State, Step, System, name_of, perform, script
 from edged.client import Client
-from edged.config import CONFIG_NAME, OPTIONS, home_of, settings
+from edged.compute.cores import compute_threads
+from edged.config import CONFIG_NAME, OPTIONS, Option, home_of, resolve, settings
 from edged.errors import ConfigError, NoNodeError, UserError
 
 ANSWER_SECONDS = 5.0
@@ -140,15 +142,39 @@ def _remark(service: Service) -> None:
     """Say what a person would stumble over later."""
     from edged.transport.private import CLUSTER_KEY_NAME
 
-    seen = [option.variable for option in OPTIONS if os.environ.get(option.variable)]
-    seen += ["OMP_NUM_THREADS"] if os.environ.get("OMP_NUM_THREADS") else []
-    if seen:
-        _say(f"the service does not see {', '.join(seen)} of this shell: write it into {service.home / CONFIG_NAME}")
+    unseen = _unseen(service)
+    if unseen:
+        lines = " and ".join(f"`{line}`" for line in unseen.values())
+        _say(f"the service does not see {', '.join(unseen)} of this shell: write {lines} into "
+             f"{service.home / CONFIG_NAME}")  # fmt: skip
     if not (service.home / CLUSTER_KEY_NAME).exists() and not settings(service.home, {}, {}).key:
         _say(
             "this home has no cluster key, so the node founds a cluster of its own. To join one: type the line of "
             "`edged key join-command` here, Ctrl-C, and install then"
         )
+
+
+def _unseen(service: Service) -> dict[str, str]:
+    """Variables of this shell that a node heeds, and for each the line in the home's file that does the same.
+
+    Not the key's, which no file of options takes: of a home without a key there is a remark of its own.
+    """
+    written = {setting.option.name for setting in resolve(service.home, {}, {}) if setting.origin == "file"}
+    found = {
+        option.variable: _line(option, os.environ[option.variable])
+        for option in OPTIONS
+        if os.environ.get(option.variable) and option.name not in written and not option.secret
+    }
+    if os.environ.get("OMP_NUM_THREADS") and "threads" not in written and "EDGED_THREADS" not in found:
+        found["OMP_NUM_THREADS"] = f"threads = {compute_threads()}"
+    return found
+
+
+def _line(option: Option, text: str) -> str:
+    """An option in TOML. A path counts from where this is typed."""
+    if option.parse is Path:
+        text = str(Path(text).expanduser().absolute())
+    return f"{option.name} = {text if text.isdecimal() else json.dumps(text, ensure_ascii=False)}"
 
 
 def _agreed(steps: list[Step], problem: str, *, yes: bool) -> bool:

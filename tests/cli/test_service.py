@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import plistlib
 import pwd
+import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from edged.cli.launchd import Launchd
 from edged.cli.services import Service, name_of
 from edged.cli.systemd import Systemd, quoted
+from edged.config import settings
 from edged.telemetry import paths
 from edged.transport.security import new_cluster_key, write_cluster_key
 from tests.cli.shell import edged, wait_until
@@ -276,12 +278,31 @@ def test_options_that_could_not_start_are_refused_before(fakes: Fakes, home: Pat
 
 
 def test_it_says_what_the_service_will_not_see(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGED_THREADS", "2")
+    monkeypatch.setenv("EDGED_SEED", "192.168.1.20:7077")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     told = edged("service", "install", home=tmp_path / "new")
-    assert f"EDGED_THREADS, OMP_NUM_THREADS of this shell: write it into {tmp_path / 'new' / 'config.toml'}" in told.err
+    lines = '`seed = "192.168.1.20:7077"` and `threads = 2`'
+    file = tmp_path / "new" / "config.toml"
+    assert f"does not see EDGED_SEED, OMP_NUM_THREADS of this shell: write {lines} into {file}\n" in told.err
     assert "no cluster key, so the node founds a cluster of its own" in told.err
     assert not (tmp_path / "new").exists()
+
+
+def test_what_it_says_to_write_is_taken_and_not_said_again(
+    fakes: Fakes, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"NAME": "pi-4", "LISTEN": "0.0.0.0:7077", "SEED": "a:1,b:2", "DISCOVERY": "no", "MEMORY": "2GB",
+              "THREADS": "3", "SLOWDOWN": "2", "METRICS_PORT": "9464", "KEY_FILE": "token.txt"}  # fmt: skip
+    variables = {f"EDGED_{name}": value for name, value in values.items()}
+    for name, value in {**variables, "EDGED_KEY": "secret", "OMP_NUM_THREADS": "5"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    Path("token.txt").write_text("of the file")
+    told = edged("service", "install", home=home).err
+    assert "secret" not in told
+    (home / "config.toml").write_text("\n".join(re.findall(r"`([a-z-]+ = [^`]+)`", told)))
+    assert settings(home, {}, {}) == replace(settings(tmp_path / "none", {}, variables), home=home)
+    assert "does not see" not in edged("service", "install", home=home).err
 
 
 def test_the_service_of_another_home_is_left_alone(fakes: Fakes, home: Path, unit: Path, tmp_path: Path) -> None:
