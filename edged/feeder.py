@@ -38,7 +38,7 @@ from edged.compute.prefetch import Prefetcher
 from edged.compute.rows import RowReader, WantRows
 from edged.compute.sampling import Sampler
 from edged.core.job import Work
-from edged.errors import UNREADABLE, JobError, MalformedError, UserError
+from edged.errors import UNREADABLE, ConfigError, JobError, MalformedError, UserError
 from edged.job import Job
 from edged.replication.samples import read_copy
 from edged.roles.spool import Submitted, read_submitted, spec_from_json
@@ -116,7 +116,7 @@ def _feed_file(options: argparse.Namespace) -> Feed:
     edited = text_digest(Path(options.path)) != submitted.text
     try:
         job = load(reference, overrides)
-    except JobError as error:
+    except (JobError, ConfigError) as error:
         if edited:
             raise _ChangedError(f"the job file was edited, and cannot be used now: {error}") from error
         raise

@@ -10,9 +10,10 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from difflib import get_close_matches
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ MODES = ("sync", "async")
 
 NAN_POLICIES = ("stop", "skip")
 """What a loss that is not finite does: it ends the job, or its step is left out."""
+
+_T = TypeVar("_T")
 
 _LONGEST_NAME = 100
 _LONGEST_QUOTE = 60
@@ -63,6 +66,28 @@ FAST_PATHS = ("foreach", "fused")
 """Arguments of optimizers that only change how torch computes, and in places the bits; they are left out."""
 
 
+def _names_mistakes(kind: type[_T]) -> type[_T]:
+    """Let a class of keywords say what a mistyped one could have meant. It raises ``JobError``."""
+    checked: Any = kind
+    build = checked.__init__
+
+    @wraps(build)
+    def init(self: _T, *arguments: object, **given: object) -> None:
+        known = list(inspect.signature(kind).parameters)
+        if arguments:
+            raise JobError(f"all arguments of {kind.__name__} are keywords: write {known[0]}=..., {known[1]}=...")
+        for name in given:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                there = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+                raise JobError(f"{kind.__name__} has no field {name}: {there}")
+        build(self, **given)
+
+    checked.__init__ = init
+    return kind
+
+
+@_names_mistakes
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """One training job. All arguments are keywords.

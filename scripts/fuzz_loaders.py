@@ -33,7 +33,7 @@ from edged.compute.program_form import dump, load
 from edged.compute.state import copy_layers, read_state
 from edged.core.messages import StateParcel, Submit
 from edged.data.digits_job import accuracy, network
-from edged.errors import JobError, MalformedError, ProgramRefusedError
+from edged.errors import ConfigError, JobError, MalformedError, ProgramRefusedError
 from edged.replication.snapshots import cut, held_of
 from edged.roles.spool import Spool, read_submitted
 from edged.transport.codec import encode
@@ -194,7 +194,7 @@ def settings() -> Target:
             return False
         try:
             load_job(f"{path}:job", {key: value for key, value in overrides.items() if isinstance(value, str)})
-        except JobError as error:
+        except (ConfigError, JobError) as error:
             return refused(error)
         return True
 

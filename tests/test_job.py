@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from functools import partial
 from typing import Any
 
@@ -117,6 +118,26 @@ def test_a_mistake_names_the_argument_and_the_remedy(changes: dict[str, Any], wo
     text = str(caught.value)
     assert words in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epoch": 40}, "Job has no field epoch: did you mean epochs?"),
+        ({"microbatches": 2}, "Job has no field microbatches: did you mean micro_batches?"),
+        (
+            {"colour": "red"},
+            "Job has no field colour: the fields are model, objective, data, optimizer, batch_size, name",
+        ),
+    ],
+)
+def test_a_mistyped_argument_is_told_with_what_it_could_mean(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(JobError) as caught:
+        make(**changes)
+    assert str(caught.value).startswith(words)
+    with pytest.raises(JobError, match="all arguments of Job are keywords: write model="):
+        Job(nn.Linear(3, 1))
+    assert list(inspect.signature(Job).parameters)[:2] == ["model", "objective"]
 
 
 def test_positional_arguments_of_the_optimizer_get_their_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,4 +43,9 @@ def init(
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: the folder {target.absolute().parent} does not exist; make it first") from error
     print(target)
-    print(f"edged: `edged train {target} --local` trains it on this device alone", file=sys.stderr)
+    train = f"edged train {shlex.quote(str(target))}"
+    print(
+        f"edged: wrote {target}; change what is numbered in it, or train it as it stands: `{train} --local` on this "
+        f"device alone, `{train}` on the cluster of the node that `edged join` starts",
+        file=sys.stderr,
+    )

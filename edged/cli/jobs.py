@@ -18,9 +18,9 @@ from edged.cli.options import HomeOption, JsonOption, home, print_json, threads_
 from edged.cli.outputs import deliver, model_folder, try_folder, weights_file
 from edged.cli.recording import Record, TensorBoardOption, recording
 from edged.client import Client
-from edged.compute.job_reference import parse_overrides, split
+from edged.compute.job_reference import check_there, parse_overrides, split
 from edged.compute.loading import collector_paused
-from edged.errors import ConfigError, JobError, JobFailedError
+from edged.errors import ConfigError, JobError, JobFailedError, UserError
 
 _ACTIVE = {"queued", "preparing", "running", "waiting"}
 
@@ -83,10 +83,11 @@ def _hand_over(
     client: Client, node: str, job_file: str, changes: list[str], target: Path | None, *, as_json: bool
 ) -> str:
     """Load, capture, check and submit the job; returns its id."""
-    _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
-    job_id = secrets.token_hex(6)
     overrides = parse_overrides(changes)
     path, function = split(job_file)
+    check_there(path)
+    _say("reading the job, capturing the model and checking it bit for bit …", as_json=as_json)
+    job_id = secrets.token_hex(6)
     feeder = {"path": str(path), "function": function, "set": overrides}
     with _announced(client, job_id, feeder):
         with collector_paused():
@@ -121,7 +122,7 @@ def _told(*, as_json: bool) -> Iterator[None]:
     """With --json a job that is refused or fails ends with its ``failed`` object, as a followed one does."""
     try:
         yield
-    except (JobError, JobFailedError) as error:
+    except (JobError, JobFailedError, ConfigError) as error:
         if as_json:
             print_json({"event": "failed", "reason": str(error)})
         raise
@@ -209,19 +210,33 @@ def _follow(client: Client, job: str, record: Record, *, as_json: bool) -> str:
             print(f"edged: detached, the job goes on; follow it with `edged attach {job}`", file=sys.stderr)
         raise
     if last.get("event") == "failed":
-        raise JobFailedError(_why(job, last))
+        raise JobFailedError(_why(client, job, last))
     if last.get("event") != "finished":
         raise JobFailedError(f"the node went away before job {job} ended; when it is back: `edged attach {job}`")
     return str(last["output"])
 
 
-def _why(job: str, failed: Mapping[str, Any]) -> str:
-    """Why a job failed, in one line; with --debug the traceback of the user's own code goes before it."""
+def _why(client: Client, job: str, failed: Mapping[str, Any]) -> str:
+    """Why a job ended early, in one line; with --debug the traceback of the user's own code goes before it."""
+    if _was_stopped(client, job):
+        reason = str(failed["reason"])
+        return f"job {job} was {reason}" if reason.startswith("stopped ") else f"job {job} was stopped: {reason}"
     detail = failed.get("detail")
     if detail and os.environ.get("EDGED_DEBUG"):
         print(detail, file=sys.stderr)
     hint = "" if not detail or os.environ.get("EDGED_DEBUG") else f"; `edged --debug attach {job}` shows the traceback"
     return f"job {job} failed: {failed['reason']}{hint}"
+
+
+def _was_stopped(client: Client, job: str) -> bool:
+    """Whether a job that is over was stopped: its events tell the reason only. ``job``: as a user names it."""
+    try:
+        listed = client.ask("jobs")["jobs"]
+    except UserError:
+        return False
+    meant = [other["state"] for other in listed if other["job"] == job]
+    meant = meant or [other["state"] for other in listed if other["name"] == job or other["job"].startswith(job)]
+    return meant[-1:] == ["stopped"]
 
 
 def _recorded(stream: Iterable[Mapping[str, Any]], record: Record) -> Iterator[Mapping[str, Any]]:
@@ -261,6 +276,8 @@ def _wants_stop() -> bool:
 def _train_local(
     job_file: str, changes: list[str], output: Path | None, threads: int, record: Record, *, as_json: bool
 ) -> None:
+    check_there(split(job_file)[0])
+    overrides = parse_overrides(changes)
     from edged.cli.progress import following
 
     with collector_paused():
@@ -274,7 +291,7 @@ def _train_local(
 
         return train_local(job, output=output, on_event=tell, threads=threads).output
 
-    job = load(job_file, parse_overrides(changes))
+    job = load(job_file, overrides)
     if as_json:
         run(print_json)
         return

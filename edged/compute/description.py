@@ -23,7 +23,9 @@ def describe_batch(batch: Any) -> tuple[InputSpec, ...]:
     for path, leaf in pytree.tree_leaves_with_path(batch):
         name = f"batch{pytree.keystr(path)}"
         if not isinstance(leaf, Tensor):
-            raise JobError(f"{name} is a {type(leaf).__name__}: a batch holds tensors only; convert it in the data set")
+            raise JobError(
+                f"{name} is of type {type(leaf).__name__}: a batch holds tensors only; convert it in the data set"
+            )
         if str(leaf.dtype).removeprefix("torch.") not in DTYPES:
             raise JobError(f"{name} has the type {leaf.dtype}, which cannot be sent; convert it in the data set")
         if leaf.dim() == 0 or leaf.shape[0] == 0:

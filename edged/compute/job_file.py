@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edged.compute.job_reference import split
+from edged.compute.job_reference import check_there, split
 from edged.compute.sampling import own_random_state
 from edged.compute.user_code import UserCode, last_line
-from edged.errors import JobError
+from edged.errors import ConfigError, JobError
 from edged.job import Job
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None}
@@ -34,8 +34,9 @@ def load(reference: str, overrides: Mapping[str, str] | None = None) -> Job:
     """Run the file's function and return its job.
 
     An override names, in this order: an argument of the function; a number, flag or text field of ``Job``; or a number
-    of the optimizer or scheduler (``optimizer.lr``). Raises ``JobError`` for every mistake, in one sentence. Samples
-    that other threads draw wait meanwhile: drawing seeds the random state, which belongs to the process.
+    of the optimizer or scheduler (``optimizer.lr``). Raises ``JobError`` for every mistake of the file, ``ConfigError``
+    for those of the overrides, in one sentence. Samples that other threads draw wait meanwhile: drawing seeds the
+    random state, which belongs to the process.
     """
     with own_random_state():
         return _loaded(reference, overrides or {})
@@ -53,19 +54,17 @@ def _loaded(reference: str, overrides: Mapping[str, str]) -> Job:
             fields[key] = text
     missing = [key for key, p in parameters.items() if p.default is p.empty and key not in arguments and _is_named(p)]
     if missing:
-        raise JobError(f"{path.name}: {name}() wants {missing[0]}: add --set {missing[0]}=...")
+        raise ConfigError(f"{path.name}: {name}() wants {missing[0]}: add --set {missing[0]}=...")
     with UserCode(f"{path.name}: {name}() failed"):
         job = function(**arguments)
     if not isinstance(job, Job):
-        raise JobError(f"{path.name}: {name}() returned a {type(job).__name__}: return an edged.Job")
+        found = "nothing" if job is None else f"a value of type {type(job).__name__}"
+        raise JobError(f"{path.name}: {name}() returned {found}: return an edged.Job")
     return _overridden(job, fields, list(parameters))
 
 
 def _module(path: Path) -> ModuleType:
-    if path.is_dir():
-        raise JobError(f"{path} is a folder: name the job file in it, for example {path / 'job.py'}")
-    if not path.is_file():
-        raise JobError(f"there is no job file {path}: is the path right?")
+    check_there(path)
     spec = spec_from_file_location(f"edged_job_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise JobError(f"{path} is not a Python file: a job file ends in .py")
@@ -96,7 +95,7 @@ def _function(module: ModuleType, path: Path, name: str) -> Any:
         there = f"; it has {', '.join(found[:8])}" if found else ""
         raise JobError(f"{path.name} has no function {name}(){there}: write `def {name}() -> Job:`")
     if not callable(function):
-        raise JobError(f"{path.name}: {name} is a {type(function).__name__}: write `def {name}() -> Job:`")
+        raise JobError(f"{path.name}: {name} is of type {type(function).__name__}: write `def {name}() -> Job:`")
     return function
 
 
@@ -130,7 +129,7 @@ def _overridden(job: Job, fields: Mapping[str, str], arguments: list[str]) -> Jo
         if dot and head in _PARTIAL_FIELDS and tail:
             call = changes.get(head) or getattr(job, head)
             if call is None:
-                raise JobError(f"--set {key}: the job has no {head}")
+                raise ConfigError(f"--set {key}: the job has no {head}")
             changes[head] = partial(call.func, *call.args, **(call.keywords | {tail: _plain(text)}))
         elif key in _TEXT_FIELDS:
             changes[key] = text
@@ -139,5 +138,8 @@ def _overridden(job: Job, fields: Mapping[str, str], arguments: list[str]) -> Jo
         else:
             fields_known = sorted((_TEXT_FIELDS | _NUMBER_FIELDS).difference(arguments))
             known = ", ".join([*arguments, *fields_known, "optimizer.lr"])
-            raise JobError(f"--set {key}: there is nothing of this name to set; there is {known}")
-    return dataclasses.replace(job, **changes) if changes else job
+            raise ConfigError(f"--set {key}: there is nothing of this name to set; there is {known}")
+    try:
+        return dataclasses.replace(job, **changes) if changes else job
+    except JobError as error:  # the job that the file makes is sound
+        raise ConfigError(f"--set: {error}") from error

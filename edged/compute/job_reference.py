@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edged.errors import JobError
+from edged.errors import ConfigError, JobError
 
 DEFAULT_FUNCTION = "job"
 
@@ -17,12 +17,20 @@ def split(reference: str) -> tuple[Path, str]:
     return Path(path).expanduser().absolute(), function
 
 
+def check_there(path: Path) -> None:
+    """Raise ``JobError`` if there is no such file."""
+    if path.is_dir():
+        raise JobError(f"{path} is a folder: name the job file in it, for example {path / 'job.py'}")
+    if not path.is_file():
+        raise JobError(f"there is no job file {path}: is the path right?")
+
+
 def parse_overrides(items: list[str]) -> dict[str, str]:
-    """``["epochs=3"]`` -> ``{"epochs": "3"}``. Raises ``JobError``."""
+    """``["epochs=3"]`` -> ``{"epochs": "3"}``. Raises ``ConfigError``."""
     overrides = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
-            raise JobError(f"--set takes key=value, for example --set epochs=3, not {item!r}")
+            raise ConfigError(f"--set takes key=value, for example --set epochs=3, not {item!r}")
         overrides[key.strip()] = value
     return overrides

@@ -128,7 +128,7 @@ def flatten(batch: Any, size: int) -> dict[str, torch.Tensor]:
     for name, leaf in found.items():
         if not isinstance(leaf, torch.Tensor):
             raise JobError(
-                f"data: {name} of a collated micro-batch is a {type(leaf).__name__}, not a tensor; "
+                f"data: {name} of a collated micro-batch is of type {type(leaf).__name__}, not a tensor; "
                 "leave it out of the sample, or make a tensor of it (collate=)"
             )
         if str(leaf.dtype).removeprefix("torch.") not in DTYPES or leaf.layout is not torch.strided:

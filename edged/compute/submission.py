@@ -51,7 +51,7 @@ def build_model(job: Job) -> nn.Module:
         with UserCode("model: the function failed"):
             model = model()
         if not isinstance(model, nn.Module):
-            raise JobError(f"model: the function returned a {type(model).__name__}: return an nn.Module")
+            raise JobError(f"model: the function returned a value of type {type(model).__name__}: return an nn.Module")
     if job.weights is not None:
         try:
             _load(model, Path(job.weights))

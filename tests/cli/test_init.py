@@ -22,7 +22,10 @@ def test_every_template_trains_as_written_and_learns(
     monkeypatch.chdir(tmp_path)
     told = edged("init", "--template", template)
     assert (told.status, told.out) == (0, "job.py\n")
-    assert "`edged train job.py --local`" in told.err
+    assert told.err.startswith("edged: wrote job.py; ")
+    assert all(
+        f"`{command}`" in told.err for command in ("edged train job.py --local", "edged train job.py", "edged join")
+    )
     together = edged("train", "job.py", "--json", "--set", "strategy=spread", home=desk)
     assert together.status == 0, together.err
     losses = [event["loss"] for event in together.objects if event["event"] == "eval"]

@@ -158,8 +158,9 @@ def test_jobs_queue_and_one_runs_at_a_time(desk: Path, laptop: Path, tmp_path: P
 
     assert edged("stop", first, home=laptop).status == 0
     wait_until(lambda: state_of(desk, second) == "running")
-    assert edged("attach", first, home=desk).refuses(1, "stopped by its user")
+    assert edged("attach", first, home=desk).refuses(1, f"edged: job {first} was stopped by its user")
     assert edged("stop", "next", "--reason", "enough", home=desk).status == 0
+    assert edged("attach", "next", home=desk).refuses(1, "edged: job next was stopped: enough")
     failed = edged("attach", "next", "--json", home=laptop)
     assert failed.status == 1
     assert failed.objects[-1] == {"event": "failed", "reason": "enough"}
@@ -242,7 +243,7 @@ def test_a_loss_that_is_no_number_ends_the_job(desk: Path) -> None:
         ("missing.py", ["there is no job file"]),
         (".", ["is a folder"]),
         (f"{JOBS}:nothing", ["has no function nothing()", "branching"]),
-        (f"{JOBS}:number", ["returned a int", "edged.Job"]),
+        (f"{JOBS}:number", ["returned a value of type int", "edged.Job"]),
         (f"{JOBS}:raising", ["ValueError: the disk is not mounted", "line"]),
         (f"{JOBS}:uneven", ["batch_size=7", "write batch_size=6"]),
         (f"{JOBS}:branching", ["x.sum() > 0", "torch.where"]),
@@ -278,7 +279,19 @@ def test_a_file_that_does_not_run_is_told_with_its_line(tmp_path: Path, content:
     ],
 )
 def test_a_wrong_change_is_told(change: str, words: list[str]) -> None:
-    assert edged("train", JOBS, "--local", "--set", change).refuses(1, *words)
+    assert edged("train", JOBS, "--local", "--set", change).refuses(2, *words)
+
+
+@pytest.mark.parametrize("change", ["lots", "colour=red", "batch_size=many"])
+def test_a_wrong_change_ends_with_the_failed_object_for_machines(desk: Path, change: str) -> None:
+    told = edged("train", JOBS, "--json", "--set", change, home=desk)
+    assert (told.status, told.object["event"]) == (2, "failed")
+    assert told.object["reason"] == told.err.strip().removeprefix("edged: ")
+
+
+def test_nothing_is_said_of_a_file_that_is_not_there(desk: Path, tmp_path: Path) -> None:
+    told = edged("train", tmp_path / "missing.py", home=desk)
+    assert told.err == f"edged: there is no job file {tmp_path / 'missing.py'}: is the path right?\n"
 
 
 def test_changes_reach_the_job() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edged.compute.job_file import load
 from edged.compute.job_reference import parse_overrides, split
-from edged.errors import JobError
+from edged.errors import ConfigError, JobError
 from edged.job import checked_arguments
 
 GOOD = """
@@ -31,6 +31,12 @@ def number():
 
 def breaks():
     raise ValueError("no luck\\ntoday")
+
+def empty():
+    job()
+
+def mistyped():
+    return Job(epoch=40)
 
 def leaves():
     raise SystemExit(3)
@@ -64,17 +70,17 @@ def test_overrides_reach_arguments_fields_and_the_optimizer(folder: Path) -> Non
 
 
 def test_overrides_are_checked_like_anything_else(folder: Path) -> None:
-    with pytest.raises(JobError, match="epochs is a whole number from 1 on, not 'many'"):
+    with pytest.raises(ConfigError, match="--set: epochs is a whole number from 1 on, not 'many'"):
         load(str(folder / "job.py"), {"epochs": "many"})
-    with pytest.raises(JobError, match="--set colour: there is nothing of this name to set; there is width, note"):
+    with pytest.raises(ConfigError, match="--set colour: there is nothing of this name to set; there is width, note"):
         load(str(folder / "job.py"), {"colour": "red"})
-    with pytest.raises(JobError, match="the job has no scheduler"):
+    with pytest.raises(ConfigError, match="the job has no scheduler"):
         load(str(folder / "job.py"), {"scheduler.gamma": "1"})
 
 
 def test_set_takes_key_and_value() -> None:
     assert parse_overrides(["a=1", "b=x=y", "c="]) == {"a": "1", "b": "x=y", "c": ""}
-    with pytest.raises(JobError, match="--set takes key=value"):
+    with pytest.raises(ConfigError, match="--set takes key=value"):
         parse_overrides(["epochs"])
 
 
@@ -83,8 +89,9 @@ def test_set_takes_key_and_value() -> None:
     [
         ("nothing", r"job.py has no function nothing\(\); it has job, needs"),
         ("partial_", "has no function"),
-        ("number", r"number\(\) returned a int: return an edged.Job"),
-        ("needs", r"needs\(\) wants path: add --set path="),
+        ("number", r"number\(\) returned a value of type int: return an edged.Job"),
+        ("empty", r"empty\(\) returned nothing: return an edged.Job"),
+        ("mistyped", r"^Job has no field epoch: did you mean epochs\?$"),
         ("breaks", r"breaks\(\) failed: ValueError: no luck today \(.*job.py, line 20\)"),
         ("leaves", r"the program asked to exit \(status 3\)"),
     ],
@@ -92,6 +99,11 @@ def test_set_takes_key_and_value() -> None:
 def test_a_function_that_gives_no_job_is_named(folder: Path, function: str, words: str) -> None:
     with pytest.raises(JobError, match=words):
         load(f"{folder / 'job.py'}:{function}")
+
+
+def test_an_argument_that_nobody_gave_is_a_mistake_of_the_command(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"needs\(\) wants path: add --set path="):
+        load(f"{folder / 'job.py'}:needs")
 
 
 def test_a_wrong_path_is_named(tmp_path: Path) -> None:
@@ -109,7 +121,7 @@ def test_a_wrong_path_is_named(tmp_path: Path) -> None:
     [
         ("x = 1\ndef job(:\n", "job.py, line 2: SyntaxError: invalid syntax"),
         ("import nothing_of_this_name\n", "job.py failed: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-        ("job = 3\n", "job is a int: write `def job"),
+        ("job = 3\n", "job is of type int: write `def job"),
         ("1 / 0\n", r"ZeroDivisionError: division by zero \(.*job.py, line 1\)"),
     ],
 )

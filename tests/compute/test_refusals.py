@@ -363,7 +363,7 @@ OBJECTIVES: list[tuple[str, Callable[[nn.Module, Any], Any], str]] = [
 BATCHES: list[tuple[str, Any, str]] = [
     ("lengths", [torch.zeros(4, WIDTH), torch.zeros(3)], r"batch\[0\] has 4 samples and batch\[1\] has 3"),
     ("no dimension", {"x": torch.zeros(4, WIDTH), "y": torch.tensor(1.0)}, r"batch\['y'\] has no first dimension"),
-    ("words", [torch.zeros(2, WIDTH), ["a", "b"]], r"batch\[1\]\[0\] is a str: a batch holds tensors only"),
+    ("words", [torch.zeros(2, WIDTH), ["a", "b"]], r"batch\[1\]\[0\] is of type str: a batch holds tensors only"),
     ("nothing", [], r"holds no tensor"),
 ]
 

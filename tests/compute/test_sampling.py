@@ -141,7 +141,7 @@ def test_a_sample_that_raises_is_named_with_the_line() -> None:
     ("batch", "words"),
     [
         ((), "holds no tensor"),
-        ((torch.zeros(2), "text"), r"batch\[1\] of a collated micro-batch is a str"),
+        ((torch.zeros(2), "text"), r"batch\[1\] of a collated micro-batch is of type str"),
         (torch.tensor(3.0), r"has the shape \(\)"),
         ((torch.zeros(2, 1), torch.zeros(3)), r"batch\[1\] .* has the shape \(3,\)"),
         (torch.zeros(2).to_sparse(), "layout torch.sparse_coo"),

@@ -114,7 +114,7 @@ def test_equal_jobs_get_different_ids(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"eval_data": [torch.zeros(4)] * 3}, "eval_data: its samples are"),
-        ({"model": lambda: 3}, "model: the function returned a int"),
+        ({"model": lambda: 3}, "model: the function returned a value of type int"),
         ({"model": lambda: 1 / 0}, "model: the function failed: ZeroDivisionError"),
         ({"objective": lambda model, batch: model(batch[0])}, "objective"),
         ({"objective": lambda model, batch: model(batch["x"]).mean()}, "TypeError: list indices must be integers"),
