@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edged.cli.options import HomeOption, JsonOption, can_draw, home, print_json
 from edged.client import Client
 from edged.errors import ConfigError
+
+LOOK_SECONDS = 0.5
 
 
 def status(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -51,10 +53,35 @@ def watch(
 def events(
     home_flag: HomeOption = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="The newest in words, as the live view has them.")] = False,
 ) -> None:
     """Print the journal as JSON lines."""
-    for line in Client(home(home_flag)).stream("events", follow=follow):
+    client = Client(home(home_flag))
+    if text:
+        _tell(client, follow=follow)
+        return
+    for line in client.stream("events", follow=follow):
         print_json(line)
+
+
+def _tell(client: Client, *, follow: bool) -> None:
+    from edged.tui.words import clean
+
+    told: list[Any] = []
+    for status in client.stream("watch", interval=LOOK_SECONDS) if follow else [client.ask("status")]:
+        found = status["view"]["events"]
+        for event in untold(told, found):
+            print(f"{event['time']}  {clean(event['text'])}", flush=True)
+        told = found
+
+
+def untold(told: list[Any], found: list[Any]) -> list[Any]:
+    """What of ``found`` is new. A node forgets its oldest events, and may take its newest back for a better one."""
+    for last in range(len(told), 0, -1):
+        for first in range(last):
+            if told[first:last] == found[: last - first]:
+                return found[last - first :]
+    return found
 
 
 def replay(

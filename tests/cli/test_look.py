@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import Outcome, edged, wait_until
+from edged.cli.look import untold
+from tests.cli.shell import JOBS, Outcome, edged, wait_until
 
 STATUS = {"cluster", "node", "name", "term", "leader", "members", "job", "plan", "protection",
           "lineage", "tentative", "unmet", "traffic"}  # fmt: skip
@@ -58,6 +62,37 @@ def copy_journal(home: Path, folder: Path) -> Path:
         lines = list(islice(file, MOST_LINES))
     path.write_bytes(b"".join(lines))
     return path
+
+
+def test_the_newest_events_are_told_in_the_words_of_the_live_view(desk: Path) -> None:
+    told = edged("events", "--text", home=desk)
+    assert any("finished after 16 steps" in line for line in told.out.splitlines())
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d  \S.*", line) for line in told.out.splitlines())
+
+
+def test_events_in_words_are_followed(desk: Path) -> None:
+    command = [sys.executable, "-m", "edged", "events", "--text", "--follow", "--home", str(desk)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert next(line for line in following.stdout if "finished after 16 steps" in line)
+        edged("train", JOBS, "--set", "name=another", "--set", "epochs=1", "--json", home=desk)
+        assert next(line for line in following.stdout if "finished after 8 steps" in line)
+        following.terminate()
+
+
+@pytest.mark.parametrize(
+    ("told", "found", "new"),
+    [
+        ("", "abc", "abc"),
+        ("abc", "abc", ""),
+        ("abc", "abcd", "d"),
+        ("abc", "bcd", "d"),  # the oldest was forgotten
+        ("abx", "aby", "y"),  # the newest was taken back
+        ("abc", "xyz", "xyz"),  # all was forgotten
+        ("a", "aba", "ba"),
+    ],
+)
+def test_each_event_is_told_once(told: str, found: str, new: str) -> None:
+    assert untold(list(told), list(found)) == list(new)
 
 
 def test_a_nodes_journal_is_decided_alike_again(desk: Path, laptop: Path, tmp_path: Path) -> None:
