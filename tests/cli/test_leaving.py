@@ -116,10 +116,13 @@ def test_a_signal_while_it_waits_for_a_network_ends_the_wait(tmp_path: Path) -> 
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until((tmp_path / "identity.json").exists)
-    wait_until(lambda: _handles(process.pid, signal.SIGTERM))
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    try:
+        wait_until((tmp_path / "identity.json").exists)
+        wait_until(lambda: _handles(process.pid, signal.SIGTERM))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()  # it would wait for an hour
     assert process.returncode == 2
     assert "203.0.113.7" in said
 
