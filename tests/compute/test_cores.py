@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_without_a_usable_variable_it_is_the_cores_that_the_process_may_use(
 
 
 LOCAL = """
-import json, os
+import json, os, sys
 import edged.cli.jobs as jobs
 import edged.compute.local
 from edged.roles.device import Device
@@ -48,16 +49,18 @@ class Trained:
 edged.compute.local.train_local = Trained
 import edged.compute.job_file
 edged.compute.job_file.load = lambda *_: None
-jobs.train("job.py", local=True, as_json=True)
+jobs.train(sys.argv[1], local=True, as_json=True)
 print(json.dumps([*seen, Device("cpu", 0, 1.0, 0).cores]))
 """
 
 
 @pytest.mark.parametrize("said", ["1", None])
-def test_the_command_and_a_node_choose_alike(said: str | None) -> None:
+def test_the_command_and_a_node_choose_alike(said: str | None, tmp_path: Path) -> None:
+    (tmp_path / "job.py").touch()
     kept = {name: value for name, value in os.environ.items() if name not in {"OMP_NUM_THREADS", "EDGED_THREADS"}}
     environment = kept if said is None else {**kept, "OMP_NUM_THREADS": said}
-    run = subprocess.run([sys.executable, "-c", LOCAL], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", LOCAL, str(tmp_path / "job.py")]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     local, node = json.loads(run.stdout)
     assert local == node
     assert said is None or local == int(said)
