@@ -51,8 +51,8 @@ def demo(
     output = Path.cwd() / "edged-demo.safetensors"
     try_folder(f"the weights go to {output}", output.parent)
     began = time.monotonic()
-    _tell(f"starting {nodes} nodes on this machine, some seconds …", as_json=as_json)
     with _stage(output) as (stack, folder):
+        _tell(f"starting {nodes} nodes on this machine, some seconds …", as_json=as_json)
         cluster = start_nodes(stack, folder, [SLOWDOWNS[index % len(SLOWDOWNS)] for index in range(nodes)])
         wait_until_known(cluster)
         _tell(f"{nodes} nodes found each other over encrypted ZeroMQ; now they get a job …", as_json=as_json)
