@@ -86,6 +86,13 @@ def leave(trial: Trial) -> float:
     return since
 
 
+def leave_leader(trial: Trial) -> float:
+    """The leader leaves gracefully: another one is elected, and a plan made without it."""
+    since = time.monotonic()
+    trial.leave(trial.leader())
+    return since
+
+
 def cases() -> list[Case]:
     """What is measured, with the goals."""
     return [
@@ -95,6 +102,7 @@ def cases() -> list[Case]:
         Case("SIGSTOP of a worker", hang_worker, 4.0),
         Case("SIGSTOP of the leader", hang_leader, 6.0),
         Case("graceful leave", leave, 0.5, planned=True),
+        Case("graceful leave of the leader", leave_leader, 0.5, planned=True),
     ]
 
 

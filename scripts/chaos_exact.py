@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from chaos_points import FLIP, FORGETS, HASTY, STILL
-from chaos_scenarios import FREQUENT, LATER, any_worker, kill, kill_everything, leader, leave
-from chaos_trial import EVENT_SECONDS, Scenario, Script, Trial, Waits
+from chaos_scenarios import FREQUENT, LATER, Choice, any_worker, kill, kill_everything, leader, leave
+from chaos_trial import EVENT_SECONDS, LEAVE_SECONDS, Scenario, Script, Trial, Waits
 from testbed import TestbedError, wait_until
 
 LARGE = (("width", "400"),)
@@ -22,10 +22,14 @@ def _armed(trial: Trial, name: str) -> Path:
     return trial.bed.folder / f"{name}.armed"
 
 
-def arm(trial: Trial, point: str, *names: str, count: int = 1, above: tuple[int, int] = (0, 0)) -> None:
-    """Let nodes die when they reach a point for the count-th time from now on."""
+def arm(
+    trial: Trial, point: str, *names: str, count: int = 1, above: tuple[int, int] = (0, 0), victim: str = ""
+) -> None:
+    """Let nodes die when they reach a point for the count-th time from now on, or let them kill ``victim`` there."""
     for name in names:
-        wanted = {"point": point, "count": count, "above": above, "at": time.monotonic()}
+        wanted: dict[str, Any] = {"point": point, "count": count, "above": above, "at": time.monotonic()}
+        if victim:
+            wanted["victim"] = trial.bed[victim].process.pid
         beside = _armed(trial, name).with_suffix(".new")
         beside.write_text(json.dumps(wanted), encoding="utf-8")
         beside.replace(_armed(trial, name))
@@ -57,6 +61,36 @@ def fallen(trial: Trial, point: str, *names: str) -> tuple[str, dict[str, Any]]:
     if not dead:
         raise TestbedError(f"a node ended, but not at {point}: {[device.last_words() for device in devices]}")
     return dead[0]
+
+
+def kill_in_phase(phase: str, choose: Choice, trial: Trial) -> None:
+    """SIGKILL a worker, or let one leave where the phase is ``drain``; the leader kills another, or itself, in a phase.
+
+    It does so when it has begun the phase and nothing has come of it yet, so the phase cannot be over.
+    """
+    leading, one = trial.leader(), any_worker(trial)
+    two = choose(trial)
+    if one == two:
+        two = next(name for name in trial.workers() if name != one)
+    running = max(trial.watch.steps[trial.job])[0]
+    above = (0, 0) if phase == "drain" else running  # what is drained is the plan that runs
+    arm(trial, phase, leading, above=above, victim="" if two == leading else two)
+    if phase == "drain":
+        trial.note(f"{one} is asked to leave")
+        trial.bed[one].client.ask("leave")
+    else:
+        trial.kill(one)
+    mark = trial.bed.folder / f"{leading}.died"
+    wait_until(mark.exists, f"{phase} is reached", EVENT_SECONDS)
+    reached = json.loads(mark.read_text(encoding="utf-8"))
+    mark.unlink()
+    if (status := trial.bed[two].wait()) != -signal.SIGKILL or reached["point"] != phase:
+        raise TestbedError(f"{two} ended with {status} at {reached}, not killed at {phase}")
+    trial.away.add(two)
+    trial.note(f"{two} is killed at {phase.upper()} of plan {reached['stamp']}")
+    if phase == "drain":
+        trial.bed[one].wait(LEAVE_SECONDS)
+        trial.away.add(one)
 
 
 def kill_around_vote(point: str, trial: Trial) -> None:
@@ -126,7 +160,20 @@ def wrong_copies(trial: Trial) -> None:
     trial.kill(any_worker(trial))
 
 
+def _phases() -> list[Scenario]:
+    found = []
+    for phase in ("fence", "inventory", "plan", "transfer", "resume", "drain"):
+        for who, choose in (("worker", any_worker), ("leader", leader)):
+            first = "a worker leaves" if phase == "drain" else "a worker is killed"
+            text = f"{first}, and {'another is killed' if who == 'worker' else 'the leader'} at {phase.upper()}"
+            script: Script = partial(kill_in_phase, phase, choose)
+            short, waits = (phase, who) == ("transfer", "worker"), Waits.NEVER if who == "worker" else Waits.MAY
+            found.append(Scenario(f"kill-{who}-at-{phase}", text, script, short=short, waits=waits, armed=True))
+    return found
+
+
 EXACT_SCENARIOS: tuple[Scenario, ...] = (
+    *_phases(),
     *(
         Scenario(
             f"kill-{point}",

@@ -3,7 +3,8 @@
 Used by the scenarios ``flipped-bit`` (sound frames in which one bit is wrong) and ``malformed-storm`` (noise, truncated
 and endless frames, unknown kinds, pieces of parcels that were never opened), on control and bulk connections alike.
 With ``--rounds`` it knocks again when it has been cut off, as a process that was just started would, and goes on. It
-prints ``{"sent": n, "refused": n}`` when it is done: how many frames the nodes took in, and how many not any more.
+prints ``{"sent": n, "refused": n, "least_refused": n}`` when it is done: how many frames the nodes took in, how many
+not any more, and how many the node that refused the fewest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +130,7 @@ class Sender:
     def __init__(self, context: Context, identity: Identity, record: MemberRecord) -> None:
         """Connect when first needed."""
         self._context, self._identity, self._record = context, identity, record
+        self.node = record.node
         self._sockets: dict[Kind, zmq.Socket[bytes]] = {}
         self.sent = self.refused = self._in_vain = 0
 
@@ -194,7 +197,11 @@ def main() -> None:
         for sender in fresh:
             sender.close()
     context.destroy(linger=200)
-    print(json.dumps({"sent": sum(s.sent for s in senders), "refused": sum(s.refused for s in senders)}))
+    by_node: Counter[NodeId] = Counter()
+    for sender in senders:
+        by_node[sender.node] += sender.refused
+    refused = {"refused": by_node.total(), "least_refused": min(by_node.values())}
+    print(json.dumps({"sent": sum(sender.sent for sender in senders), **refused}))
 
 
 if __name__ == "__main__":

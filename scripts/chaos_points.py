@@ -4,7 +4,7 @@ It is ``edged`` itself with some of its functions wrapped from outside. While th
 different. ``ARM`` holds ``{"point": NAME, "count": N, "above": [TERM, VERSION], "at": MOMENT}``: when the point is
 reached for the N-th time from then on (of plans: of newer ones than that), ``ARM`` is renamed to ``DIED``, which then
 says what was under way, and the process kills itself with SIGKILL, on the spot. A process that is started again finds
-no ``ARM`` and lives.
+no ``ARM`` and lives. With ``"victim": PID`` it kills that process instead, and goes on.
 
 ::
 
@@ -13,6 +13,8 @@ no ``ARM`` and lives.
     half-plan                        a plan has been published to all of N - 1 members
     half-replica                     N messages of a replica are under way, and its end is not
     after-update                     weights are updated, and nobody has been told
+    fence, inventory, plan,          the leader has decided this and handed it on, and nothing has come of it yet:
+    transfer, resume, drain          all are halted; the first has said what it holds; and so on
 
 Others are no points: as long as they are armed, the node is a wrong one. They show that the verdict of the chaos
 scenarios can fail::
@@ -37,15 +39,16 @@ from typing import Any
 
 from edged.cli import main as edged
 from edged.core import founding
-from edged.core.effects import SaveVote
-from edged.core.events import Event, UpdateDone
-from edged.core.ids import NodeId
-from edged.core.messages import Message, Parcel, PlanChosen, StateParcel
+from edged.core.effects import Effect, MakePlan, SaveVote, SendMessage
+from edged.core.events import Event, MessageReceived, UpdateDone
+from edged.core.ids import NodeId, Stamp
+from edged.core.messages import Drain, Halt, Inventory, Message, Parcel, PlanChosen, Prepare, Start, StateParcel
 from edged.core.replanning import Replanning
 from edged.replication.snapshots import HeldState, Snapshots
 from edged.replication.store import Store
 from edged.roles.ballot import Ballot
 from edged.roles.pump import Pump
+from edged.telemetry.journal import Journal
 from edged.transport.network import ZmqTransport
 from edged.transport.track import Track
 
@@ -81,7 +84,7 @@ class Trigger:
         return self.wanted().get("point") == how
 
     def reach(self, point: str, **facts: Any) -> None:
-        """This point is reached. Does not return if it is armed and has been reached often enough."""
+        """This point is reached. Does not return if this process is to die here."""
         wanted = self.wanted()
         if wanted.get("point") != point or facts.get("stamp", [0, 1]) <= wanted["above"]:
             return
@@ -93,7 +96,7 @@ class Trigger:
             time.sleep(SENT_SECONDS)
         self._armed.write_text(json.dumps({"point": point, **facts}), encoding="utf-8")
         self._armed.replace(self._died)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(wanted.get("victim") or os.getpid(), signal.SIGKILL)
 
 
 def save(trigger: Trigger, right: Callable[..., None], self: Ballot, effect: SaveVote) -> None:
@@ -135,6 +138,33 @@ def post(trigger: Trigger, right: Callable[..., None], self: Pump, event: Event)
     if isinstance(event, UpdateDone):
         trigger.reach("after-update", version=event.version)
     right(self, event)
+
+
+def record(
+    trigger: Trigger, right: Callable[..., None], self: Journal, event: Event, effects: Sequence[Effect], *rest: Any
+) -> None:
+    """``Journal.record``: what a leader has decided has been handed on, and no answer to it is taken in before this."""
+    right(self, event, effects, *rest)
+    if isinstance(event, MessageReceived) and isinstance(event.message, Inventory):
+        trigger.reach("inventory", stamp=newness(event.message.stamp), of=event.sender)
+    for effect in effects:
+        if isinstance(effect, MakePlan) and effect.situation.plan is None:
+            trigger.reach("plan", stamp=newness(effect.stamp))
+        elif isinstance(effect, SendMessage):
+            match effect.message:
+                case Halt(stamp):
+                    trigger.reach("fence", stamp=newness(stamp))
+                case Prepare(plan):
+                    trigger.reach("transfer", stamp=newness(plan.stamp))
+                case Start(stamp):
+                    trigger.reach("resume", stamp=newness(stamp))
+                case Drain(stamp):
+                    trigger.reach("drain", stamp=newness(stamp))
+
+
+def newness(stamp: Stamp) -> list[int]:
+    """What tells an older plan from a newer one."""
+    return [stamp.term, stamp.version]
 
 
 def put(trigger: Trigger, right: Callable[..., None], self: Snapshots, held: HeldState) -> None:
@@ -193,6 +223,7 @@ def main() -> None:
     wrap(ZmqTransport, "send", send, trigger)
     wrap(Track, "went", went, trigger)
     wrap(Pump, "post", post, trigger)
+    wrap(Journal, "record", record, trigger)
     wrap(Snapshots, "put", put, trigger)
     wrap(founding, "take_stock", take_stock, trigger)
     wrap(Replanning, "_drain", drain, trigger)

@@ -83,14 +83,14 @@ def lineages(trial: Trial, names: list[str]) -> set[str]:
 
 
 def cut_one_way(choose: Choice, trial: Trial) -> None:
-    """A node hears nothing any more, but is heard; healed when the rest goes on without it."""
+    """A node hears nothing any more, but is heard; healed when the rest goes on without it: the node is used again."""
     victim = choose(trial)
     network(trial).deafen(victim)
     since = trial.note(f"{victim} hears nothing")
     recovered(trial, since)
     trial.steps_later(LATER)
     network(trial).heal()
-    trial.note("healed")
+    trial.joined(trial.note("healed"))
 
 
 def cut_pair(trial: Trial) -> None:
@@ -182,7 +182,11 @@ NETWORK_SCENARIOS = (
     Scenario("cut-minority", "two of five are cut off together; healed later", cut_two, needs="network", changes=LONG),
     Scenario("cut-reset", "two of five are refused; healed later", cut_reset, needs="network", changes=LONG),
     Scenario(
-        "cut-one-way", "a worker hears nothing but is heard; healed", partial(cut_one_way, any_worker), needs="network"
+        "cut-one-way",
+        "a worker hears nothing but is heard; healed",
+        partial(cut_one_way, any_worker),
+        needs="network",
+        changes=LONG,
     ),
     Scenario(
         "cut-leader-one-way", "the same with the leader", partial(cut_one_way, leader), needs="network", changes=LONG

@@ -287,6 +287,7 @@ class Trial:
         """
         record = self._ended(outcome, ALONE_SECONDS if waits is Waits.NEVER else PATIENCE_SECONDS)
         self._survived()
+        self.bed.settle()  # whoever was stopped or cut off is a member again, in one lineage
         outcome.faults = [text for _, text in self.faults]
         waited = any(text.startswith("waiting:") for text in outcome.told)
         if waited and waits is Waits.NEVER:

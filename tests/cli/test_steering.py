@@ -82,6 +82,10 @@ def test_another_node_leaves_and_no_step_is_done_again(three: list[DemoNode], ru
     step = status(three)["job"]["step"]
     wait_until(lambda: has_come_further(three, step))
     assert "laptop" not in runners(three)
+    told = edged("events", "--text", home=three[0].home)
+    changes = [line for line in told.out.splitlines() if "laptop leaves" in line]
+    assert changes, told.out
+    assert all("no step lost" in line for line in changes), changes
 
 
 @pytest.mark.slow

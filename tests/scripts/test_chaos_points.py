@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_points import Trigger, flipped, wrap
+from chaos_points import Trigger, flipped, record, wrap
 
-from edged.core.ids import JobId
+from edged.core.effects import SendMessage
+from edged.core.events import Event, MessageReceived, TimerFired
+from edged.core.ids import JobId, NodeId, Stamp
+from edged.core.messages import Halt, Inventory, Start
 from edged.core.parcels import TensorSpec
 from edged.replication.snapshots import HeldState
 
@@ -82,3 +85,28 @@ def test_one_bit_of_one_weight_is_flipped() -> None:
     wrong = flipped(held)
     assert [view.tobytes() for view in wrong.buffers] == [bytes(8), bytes([0, 0, 2, 0, 0, 0, 0, 0])]
     assert held.buffers[1].tobytes() == bytes(8)
+
+
+def decided(trigger: Trigger, event: Event, *effects: SendMessage) -> None:
+    """What a node's pump writes down after an event."""
+    record(trigger, lambda *_: None, None, event, effects, 1.0)  # type: ignore[arg-type]
+
+
+def test_the_leader_kills_another_in_a_phase_of_a_newer_plan_and_lives(
+    tmp_path: Path, killed: list[tuple[int, int]]
+) -> None:
+    trigger = armed(tmp_path, point="fence", above=[1, 4], victim=77)
+    job, one = JobId("0" * 12), NodeId("a" * 16)
+    older, newer = Stamp(job, 1, 4), Stamp(job, 1, 5)
+    decided(trigger, TimerFired(), SendMessage(one, Halt(older)), SendMessage(one, Start(newer, 3, 8, (), "")))
+    assert not killed
+    decided(trigger, TimerFired(), SendMessage(one, Halt(newer)))
+    decided(trigger, TimerFired(), SendMessage(one, Halt(newer)))
+    assert killed == [(77, signal.SIGKILL)]
+
+
+def test_an_inventory_that_was_taken_in_is_a_point(tmp_path: Path, killed: list[tuple[int, int]]) -> None:
+    trigger = armed(tmp_path, point="inventory")
+    told = Inventory(Stamp(JobId("0" * 12), 1, 5), (), program=True, data=False)
+    decided(trigger, MessageReceived(NodeId("a" * 16), told))
+    assert killed == [(os.getpid(), signal.SIGKILL)]

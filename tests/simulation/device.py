@@ -468,6 +468,7 @@ class Device:
                 problem = "the job is over"
             elif self.troubles.snapshots > 0:
                 self.troubles.snapshots -= 1
+                self.world.counts["refused copies"] += 1
                 problem = NO_MEMORY
             elif state is None:
                 problem = "these layers are not here"

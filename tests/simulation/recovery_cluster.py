@@ -51,6 +51,7 @@ from edged.core.messages import (
     WantProgress,
 )
 from edged.core.node import Node, NodeOptions
+from edged.core.recovery import LEAVES
 from edged.core.simulate import Network, Simulation
 from edged.strategies import PLANNERS
 from edged.strategies.cost import PlanImpossibleError
@@ -71,6 +72,9 @@ MEET_SECONDS = 2.0
 REMEMBERED = 400
 COPIES = 8
 """Versions in a process's memory, those included that the core has not been told of or has just let go."""
+
+PLANNED = frozenset({"joined", "slow"})
+"""Causes for which no step is done again; nor is one for a node that leaves. While a job stands, one may die."""
 
 _RAISING = (Halt, Prepare, Start, PlanChosen, End)
 _REPORTS = (StepReport, EvalReport, FinishedReport, RecoveryReport)
@@ -146,7 +150,7 @@ class Cluster:
         self.said = {}
         self.triggers = []
         self.tale = deque(maxlen=REMEMBERED)
-        self.counts = {"lost parcels": 0, "roll-backs": 0, "plans": 0}
+        self.counts = {"lost parcels": 0, "roll-backs": 0, "plans": 0, "refused copies": 0}
         for node in self.names:
             self.prepare(node)
         for node in self.names:
@@ -363,6 +367,9 @@ class Cluster:
                     self.counts["plans"] += 1
             case StepReport(stamp, step, loss=loss):
                 self.look_at_loss(stamp.job, step, loss)
+            case RecoveryReport(cause=cause, text=text) if cause in PLANNED or LEAVES in text.split():
+                expected = message.lost_steps == 0 or self.counts["refused copies"]
+                self.expect(expected, f"a change that all agree to: {text}")
 
     def look_at_commit(self, leader, protection, *, came):
         """A version has just been committed: whoever dies next, all of it or of a newer one lies somewhere.

