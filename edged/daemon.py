@@ -40,6 +40,7 @@ from edged.roles.ballot import Ballot
 from edged.roles.cleaner import Cleaner
 from edged.roles.commands import NodeCommands
 from edged.roles.copies import Copies
+from edged.roles.curves import Curves
 from edged.roles.device import Device
 from edged.roles.disk import Disk
 from edged.roles.endpoint import Endpoint
@@ -235,7 +236,8 @@ class Daemon:
             listed=tuple(register.load()),
         )
         self.journal.begin(beginning, time.monotonic())
-        node = beginning.node(interval, observer.watch)
+        curves = Curves(observer, lambda to, message: self.pump.send(to, message))  # noqa: PLW0108 -- made below
+        node = beginning.node(interval, curves.watch)
         self._leaving = node.leaving
         self.pump = pump = Pump(own.node, node, self.transport, self.journal, counters)
         device = Device(settings.device, settings.threads, settings.slowdown, settings.memory_bytes)

@@ -85,6 +85,7 @@ from edged.core.recovery_messages import (
 from edged.core.training_messages import (
     TRIED_AGAIN,
     Boundary,
+    Curve,
     EvalReport,
     FinishedReport,
     GradientNorms,
@@ -96,6 +97,7 @@ from edged.core.training_messages import (
     Taken,
     Unwritten,
     Updated,
+    WantCurve,
     WantProgress,
     WorkFailed,
 )
@@ -108,6 +110,7 @@ __all__ = [
     "Ancestor",
     "Boundary",
     "Committed",
+    "Curve",
     "DataHeld",
     "DataParcel",
     "DataWanted",
@@ -179,6 +182,7 @@ __all__ = [
     "Updated",
     "VoteReply",
     "VoteRequest",
+    "WantCurve",
     "WantProgram",
     "WantProgress",
     "WantSnapshot",
@@ -248,6 +252,8 @@ Message = (
     | EvalReport
     | FinishedReport
     | NodeReport
+    | WantCurve
+    | Curve
 )
 """Any control message."""
 

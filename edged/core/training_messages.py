@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from edged.core.ids import JobId, NodeId, Stamp
 from edged.core.job import Work
@@ -130,6 +131,29 @@ class StepReport:
     loss: float
     samples_per_second: float
     learning_rate: float
+
+
+CURVE_POINTS: Final = 500
+"""Most points of one curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantCurve:
+    """Who was not there from a job's first step, to another: the losses before ``before_step``.
+
+    Answered by ``Curve`` where any are known.
+    """
+
+    job: JobId
+    before_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Answers ``WantCurve``, for people: ``points`` are (step, loss), the sparser the longer ago."""
+
+    job: JobId
+    points: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 RECENT = 250
 """So many of the newest steps are all there."""
@@ -33,6 +34,20 @@ class Losses:
         self._recent.append((step, loss))
         if len(self._recent) > RECENT:
             self._keep(self._recent.popleft())
+
+    def prepend(self, points: Iterable[Point]) -> None:
+        """Take in points of steps before the first that was heard of, from somebody who heard of them."""
+        own = self.points()
+        earlier = dict(point for point in points if not own or point[0] < own[0][0])
+        whole = Losses()
+        for step, loss in [*sorted(earlier.items()), *own]:
+            whole.add(step, loss)
+        self._older, self._recent = whole._older, whole._recent
+        self._first, self._every = whole._first, whole._every
+
+    def first(self) -> int:
+        """The first step that was heard of; 0 if there is none."""
+        return self._first if self._older or self._recent else 0
 
     def newest(self) -> Point | None:
         """The newest step, and its loss."""

@@ -12,6 +12,7 @@ from typing import Final
 from edged.core import messages as m
 from edged.core.job import JobSpec, LayerProfile, Work
 from edged.core.plan import Hop, Plan, Route
+from edged.core.training_messages import CURVE_POINTS
 
 KINDS: Final[dict[int, type]] = {
     1: m.Ping,
@@ -51,6 +52,8 @@ KINDS: Final[dict[int, type]] = {
     51: m.EvalReport,
     52: m.FinishedReport,
     53: m.NodeReport,
+    54: m.WantCurve,
+    55: m.Curve,
     60: m.Inputs,
     61: m.Activation,
     62: m.Gradient,
@@ -149,6 +152,8 @@ BOUNDS: Final[dict[tuple[type, str], tuple[int, int]]] = {
     (m.DataParcel, "rows"): (1, 1 << 31),
     (m.DataWanted, "first_row"): (0, 1 << 40),
     (m.Boundary, "version"): COUNT,
+    (m.WantCurve, "before_step"): COUNT,
+    (m.Curve, "points"): COUNT,
     (m.Committed, "version"): (-1, (1 << 63) - 1),
     (m.Committed, "every"): COUNT,
     (m.Committed, "storing"): (-1, (1 << 63) - 1),
@@ -176,6 +181,7 @@ LENGTHS: Final[dict[tuple[type, str], int]] = {
     (m.Electorate, "ancestors"): 16,
     (m.Electorate, "lineage"): 256,
     (m.Electorate, "voters"): 64,
+    (m.Curve, "points"): CURVE_POINTS,
     (JobSpec, "training"): 1 << 19,
 }
 """Most characters of a text (or entries of a sequence) in fields with less than the general bound."""
@@ -188,6 +194,7 @@ NOT_FINITE: Final[frozenset[tuple[type, str]]] = frozenset(
         (m.StepReport, "loss"),
         (m.StepReport, "samples_per_second"),
         (m.StepReport, "learning_rate"),
+        (m.Curve, "points"),
         (m.EvalReport, "loss"),
         (m.EvalReport, "metrics"),
         (m.FinishedReport, "loss"),

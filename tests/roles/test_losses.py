@@ -41,6 +41,29 @@ def test_steps_that_are_done_again_replace_those_from_there_on() -> None:
     assert losses.newest() == (8, 0.5)
 
 
+def test_steps_before_the_first_are_taken_in_from_others_and_own_ones_stay() -> None:
+    losses = Losses()
+    losses.add(700, 0.25)
+    losses.add(701, 0.5)
+    losses.prepend([(step, 1 / step) for step, _ in reversed(run(700).points())])
+    assert losses.points()[-2:] == [(700, 0.25), (701, 0.5)]
+    assert losses.points()[:2] == [(1, 1.0), run(700).points()[1]]
+    assert (losses.first(), losses.newest()) == (1, (701, 0.5))
+    losses.prepend([(0, 3.0), (5, 9.0)])
+    assert losses.points()[0] == (0, 3.0)
+    assert all(loss != 9.0 for _, loss in losses.points())
+
+
+def test_a_curve_of_others_is_bounded_as_any() -> None:
+    losses = Losses()
+    for step in range(10_000, 10_000 + RECENT + OLDER):
+        losses.add(step, 1.0)
+    losses.prepend(run(9999).points())
+    assert len(losses.points()) <= RECENT + OLDER
+    assert losses.points() == sorted(losses.points())
+    assert losses.first() == 1
+
+
 def test_without_a_step_there_is_none() -> None:
     assert Losses().newest() is None
     assert Losses().points() == []

@@ -83,6 +83,26 @@ def expect_recovery(job: Follower, cluster: Cluster, victim: str) -> str:
     return text
 
 
+def test_who_comes_in_mid_run_shows_the_curve_from_the_first_step_on(cluster: Cluster) -> None:
+    source = others(cluster, cluster.settle())[0]
+    job = cluster[source].submit(epochs="5000", pause=DRAW_SECONDS)
+    job.wait("step", 20)
+    late = next(name for name in "fgh" if name not in cluster.nodes)
+    cluster.start(late)
+
+    def curve(name: str) -> dict[int, float]:
+        return dict(cluster[name].status()["view"]["loss"])
+
+    found = wait_until(lambda: {1} <= (shown := curve(late)).keys() and shown, "the late one has the whole curve")
+    truth = curve(source)
+    assert len(found) >= 20
+    assert all(truth[step] == loss for step, loss in found.items() if step in truth)
+    cluster[source].client.ask("stop", job=job.job, reason="the test has seen enough")
+    job.end()
+    cluster[late].client.ask("leave")
+    cluster[late].wait()
+
+
 @pytest.mark.long
 def test_the_last_worker_is_killed(cluster: Cluster, figure: list[str]) -> None:
     job, _, victim = kill_a_worker(cluster)
