@@ -67,13 +67,14 @@ FAST_PATHS = ("foreach", "fused")
 
 
 def _names_mistakes(kind: type[_T]) -> type[_T]:
-    """Let a class of keywords say what a mistyped one could have meant. It raises ``JobError``."""
+    """Let a class of keywords say what a mistyped one could have meant, and which are missing: ``JobError``."""
     checked: Any = kind
     build = checked.__init__
 
     @wraps(build)
     def init(self: _T, *arguments: object, **given: object) -> None:
-        known = list(inspect.signature(kind).parameters)
+        parameters = inspect.signature(kind).parameters
+        known = list(parameters)
         if arguments:
             raise JobError(f"all arguments of {kind.__name__} are keywords: write {known[0]}=..., {known[1]}=...")
         for name in given:
@@ -81,6 +82,12 @@ def _names_mistakes(kind: type[_T]) -> type[_T]:
                 near = get_close_matches(name, known, n=1)
                 there = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
                 raise JobError(f"{kind.__name__} has no field {name}: {there}")
+        needed = [name for name in known if parameters[name].default is inspect.Parameter.empty]
+        if missing := [name for name in needed if name not in given]:
+            form = f"{kind.__name__}({', '.join(f'{name}=...' for name in needed)})"
+            raise JobError(
+                f"{kind.__name__} lacks {' and '.join(missing)}: write {form}; `edged init` writes a job to start from"
+            )
         build(self, **given)
 
     checked.__init__ = init

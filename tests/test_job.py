@@ -140,6 +140,14 @@ def test_a_mistyped_argument_is_told_with_what_it_could_mean(changes: dict[str, 
     assert list(inspect.signature(Job).parameters)[:2] == ["model", "objective"]
 
 
+def test_fields_that_are_missing_are_named_with_the_smallest_right_form() -> None:
+    given = {"model": nn.Linear(3, 1), "objective": make().objective, "batch_size": 4}
+    with pytest.raises(JobError) as caught:
+        Job(**given)
+    needed = "Job(model=..., objective=..., data=..., optimizer=..., batch_size=...)"
+    assert str(caught.value).startswith(f"Job lacks data and optimizer: write {needed}; `edged init` writes")
+
+
 def test_positional_arguments_of_the_optimizer_get_their_names() -> None:
     given = partial(torch.optim.SGD, momentum=0.9, fused=True, foreach=False)
     job = make(optimizer=given)

@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -148,10 +148,11 @@ def attach(
     tensorboard: TensorBoardOption = None,
 ) -> None:
     """Follow a job as `train` does, from any device."""
+    client = Client(home(home_flag))
     with recording(tensorboard) as record:
-        written = _follow(Client(home(home_flag)), job, record, as_json=as_json)
+        written = _follow(client, job, record, as_json=as_json)
     if not as_json:
-        print(written)
+        print(_seen_from_here(client, job, written))
 
 
 def stop(
@@ -229,14 +230,31 @@ def _why(client: Client, job: str, failed: Mapping[str, Any]) -> str:
 
 
 def _was_stopped(client: Client, job: str) -> bool:
-    """Whether a job that is over was stopped: its events tell the reason only. ``job``: as a user names it."""
-    try:
+    """Whether a job that is over was stopped: its events tell the reason only."""
+    return bool(_listed(client, job).get("state") == "stopped")
+
+
+def _seen_from_here(client: Client, job: str, written: str) -> str:
+    """Where the weights are, with the name of the job's source if that is another device than the one asked."""
+    source = _listed(client, job).get("source")
+    with suppress(UserError):
+        view = client.ask("status")
+        if written and source not in {None, view["node"]}:
+            names = {member["node"]: member["name"] for member in view["members"]}
+            return f"on {names.get(source, source)}: {written}"
+    return written
+
+
+def _listed(client: Client, job: str) -> Mapping[str, Any]:
+    """The newest job of this id, name or beginning of an id, as the node lists it; empty if it does not answer."""
+    with suppress(UserError):
         listed = client.ask("jobs")["jobs"]
-    except UserError:
-        return False
-    meant = [other["state"] for other in listed if other["job"] == job]
-    meant = meant or [other["state"] for other in listed if other["name"] == job or other["job"].startswith(job)]
-    return meant[-1:] == ["stopped"]
+        meant = [other for other in listed if other["job"] == job]
+        meant = meant or [other for other in listed if other["name"] == job or other["job"].startswith(job)]
+        if meant:
+            found: Mapping[str, Any] = meant[-1]
+            return found
+    return {}
 
 
 def _recorded(stream: Iterable[Mapping[str, Any]], record: Record) -> Iterator[Mapping[str, Any]]:

@@ -44,9 +44,11 @@ def rotate(home_flag: HomeOption = None, as_json: JsonOption = False) -> None:
         )
     if as_json:
         print_json({each: told[each] for each in ("taken", "lacking", "absent")})
-        return
-    for line in _who_has_it(told["taken"], told["lacking"], told["absent"]):
-        print(f"edged: {line}", file=sys.stderr)
+    else:
+        for line in _who_has_it(told["taken"], told["lacking"], told["absent"]):
+            print(f"edged: {line}", file=sys.stderr)
+    if told["lacking"]:
+        raise typer.Exit(JobFailedError.exit_status)
 
 
 def _who_has_it(taken: Sequence[str], lacking: Sequence[str], absent: Sequence[str]) -> Iterator[str]:

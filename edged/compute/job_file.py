@@ -35,8 +35,8 @@ def load(reference: str, overrides: Mapping[str, str] | None = None) -> Job:
 
     An override names, in this order: an argument of the function; a number, flag or text field of ``Job``; or a number
     of the optimizer or scheduler (``optimizer.lr``). Raises ``JobError`` for every mistake of the file, ``ConfigError``
-    for those of the overrides, in one sentence. Samples that other threads draw wait meanwhile: drawing seeds the
-    random state, which belongs to the process.
+    if it is not there and for mistakes of the overrides, in one sentence. Samples that other threads draw wait
+    meanwhile: drawing seeds the random state, which belongs to the process.
     """
     with own_random_state():
         return _loaded(reference, overrides or {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edged.errors import ConfigError, JobError
+from edged.errors import ConfigError
 
 DEFAULT_FUNCTION = "job"
 
@@ -18,11 +18,11 @@ def split(reference: str) -> tuple[Path, str]:
 
 
 def check_there(path: Path) -> None:
-    """Raise ``JobError`` if there is no such file."""
+    """Raise ``ConfigError`` if there is no such file."""
     if path.is_dir():
-        raise JobError(f"{path} is a folder: name the job file in it, for example {path / 'job.py'}")
+        raise ConfigError(f"{path} is a folder: name the job file in it, for example {path / 'job.py'}")
     if not path.is_file():
-        raise JobError(f"there is no job file {path}: is the path right?")
+        raise ConfigError(f"there is no job file {path}: is the path right?")
 
 
 def parse_overrides(items: list[str]) -> dict[str, str]:

@@ -103,6 +103,11 @@ def test_a_person_is_told_the_end_and_gets_the_path(trained: Outcome, desk: Path
     assert "finished 16 steps" in outcome.err
 
 
+def test_another_device_is_told_on_which_one_the_weights_are(trained: Outcome, laptop: Path, weights: Path) -> None:
+    outcome = edged("attach", trained.objects[0]["job"][:8], home=laptop)
+    assert (outcome.status, outcome.out) == (0, f"on desk: {weights}\n")
+
+
 def test_a_finished_job_can_be_exported_on_its_source_only(
     trained: Outcome, desk: Path, laptop: Path, weights: Path, tmp_path: Path
 ) -> None:
@@ -256,7 +261,7 @@ def test_a_mistake_in_the_job_file_is_told_in_one_line(
     monkeypatch.chdir(tmp_path)
     more = ["--local"] if where == "local" else ["--home", str(desk)]
     outcome = edged("train", reference, "--json", *more)
-    assert outcome.refuses(1, *words)
+    assert outcome.refuses(2 if reference in {"missing.py", "."} else 1, *words)
     assert len(outcome.err.splitlines()) == 1
     assert outcome.object["event"] == "failed"
 

@@ -90,7 +90,9 @@ def test_who_is_there_without_the_new_key_is_named_with_what_to_do(
     monkeypatch.setattr(Scripted, "lacking", ("jetson",))
     monkeypatch.setattr(Scripted, "new", new_cluster_key())
     write_cluster_key(tmp_path, new_cluster_key())
-    who, lacking, _ = edged("key", "rotate", home=tmp_path).err.splitlines()
+    told = edged("key", "rotate", home=tmp_path)
+    assert told.status == 1
+    who, lacking, _ = told.err.splitlines()
     assert who == "edged: of those that are there only attic, desk have the new key; `edged key show` prints it"
     assert lacking.startswith("edged: without it, no answer: jetson. ")
     assert "edged join --key" in lacking

@@ -107,9 +107,9 @@ def test_an_argument_that_nobody_gave_is_a_mistake_of_the_command(folder: Path) 
 
 
 def test_a_wrong_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"there is no job file .*nowhere.py"):
+    with pytest.raises(ConfigError, match=r"there is no job file .*nowhere.py"):
         load(str(tmp_path / "nowhere.py"))
-    with pytest.raises(JobError, match="is a folder: name the job file in it"):
+    with pytest.raises(ConfigError, match="is a folder: name the job file in it"):
         load(str(tmp_path))
     (tmp_path / "job.txt").write_text("")
     with pytest.raises(JobError, match="is not a Python file"):
