@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edged.tui import cells, safety, words
@@ -25,6 +25,9 @@ GLYPHS = {
 OVER = {"finished", "failed", "stopped"}
 ALONE_LINES = 6
 """Most lines that say why this node sees nobody: about two sentences."""
+
+NAMED_ALIKE = 2
+"""Of others that are not met for the same reason so many are named, the rest is counted."""
 
 REASON_LINES = 4
 PLAN_LINES = 2
@@ -88,10 +91,25 @@ def reasons(status: Status, width: int, height: int) -> list[Line]:
 
 def unmet(status: Status, width: int) -> list[Line]:
     """Whom this node does not see, and why, the most telling first; wrapped, as each sentence ends with what to do."""
+    alike: dict[str, list[Mapping[str, str]]] = {}
+    for number, each in enumerate(status.get("unmet", ())):
+        sentence = each["text"].replace(each["address"], "") if each["address"] else str(number)
+        alike.setdefault(sentence, []).append(each)
     lines: list[Line] = []
-    for each in status.get("unmet", ()):
-        lines += wrapped(f"not met: {each['text']}", width, "  ", Tone.WARN)
+    for first, *others in alike.values():
+        lines += wrapped(f"not met: {first['text']}{_so_are(others)}", width, "  ", Tone.WARN)
     return lines
+
+
+def _so_are(others: Sequence[Mapping[str, str]]) -> str:
+    """Names those of whom the same sentence would be told again: the first ones by address, the rest by number."""
+    told = [each["address"] for each in others[:NAMED_ALIKE]]
+    if len(others) > NAMED_ALIKE:
+        told.append(f"{len(others) - NAMED_ALIKE} more")
+    if not told:
+        return ""
+    *most, last = told
+    return f" (so it is with {', '.join(most)}{' and ' if most else ''}{last}, too)"
 
 
 def _cluster(status: Status, alive: int, members: int, width: int) -> Line:

@@ -130,6 +130,23 @@ def test_a_node_that_sees_nobody_says_why_and_what_to_do_within_80x24() -> None:
     assert "not met" in "\n".join(summary(among_others, 80))
 
 
+def test_one_sentence_tells_of_all_that_are_not_met_for_one_reason() -> None:
+    found = status(1, job=False)
+    doors = [f"192.168.1.{number}:7077" for number in range(5, 9)]
+    found["unmet"] = [
+        *({"reason": "key", "address": door, "text": f"{door} answers, but not to this key"} for door in doors[:2]),
+        *({"reason": "cluster", "address": door, "text": f"the node at {door} is foreign; do so"} for door in doors),
+    ]
+    told = " ".join(line.strip() for line in summary(found, 100))
+    assert told.count("not met: ") == 2
+    assert "192.168.1.5:7077 answers, but not to this key (so it is with 192.168.1.6:7077, too)" in told
+    assert told.count("do so") == 1
+    assert "the node at 192.168.1.5:7077 is foreign; do so" in told
+    assert "(so it is with 192.168.1.6:7077, 192.168.1.7:7077 and 1 more, too)" in told
+    found["unmet"] = found["unmet"][:1]
+    assert "so it is" not in " ".join(summary(found, 100))
+
+
 def test_a_job_that_is_over_leaves_its_members_waiting_and_its_reason() -> None:
     over = status(2)
     over["job"] = {**over["job"], "state": "failed", "reason": "laptop died"}
