@@ -66,8 +66,18 @@ FAST_PATHS = ("foreach", "fused")
 """Arguments of optimizers that only change how torch computes, and in places the bits; they are left out."""
 
 
+_WANTED = {
+    "model": "what is trained, for example model=nn.Linear(64, 10)",
+    "objective": "its loss, for example objective=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])",
+    "data": "the samples, for example data=TensorDataset(inputs, labels)",
+    "optimizer": "how weights are changed, for example optimizer=partial(torch.optim.SGD, lr=0.05)",
+    "batch_size": "samples of one step, for example batch_size=32",
+}
+"""What the fields of ``Job`` without a default are for, and a right form of each."""
+
+
 def _names_mistakes(kind: type[_T]) -> type[_T]:
-    """Let a class of keywords say what a mistyped one could have meant, and which are missing: ``JobError``."""
+    """Let a class of keywords say what a mistyped one could have meant, and what is missing. It raises ``JobError``."""
     checked: Any = kind
     build = checked.__init__
 
@@ -82,12 +92,10 @@ def _names_mistakes(kind: type[_T]) -> type[_T]:
                 near = get_close_matches(name, known, n=1)
                 there = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
                 raise JobError(f"{kind.__name__} has no field {name}: {there}")
-        needed = [name for name in known if parameters[name].default is inspect.Parameter.empty]
-        if missing := [name for name in needed if name not in given]:
-            form = f"{kind.__name__}({', '.join(f'{name}=...' for name in needed)})"
-            raise JobError(
-                f"{kind.__name__} lacks {' and '.join(missing)}: write {form}; `edged init` writes a job to start from"
-            )
+        missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in given]
+        if missing:
+            told = "; ".join(f"{name}, {_WANTED[name]}" for name in missing)
+            raise JobError(f"{kind.__name__} lacks {told}")
         build(self, **given)
 
     checked.__init__ = init

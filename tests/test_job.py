@@ -140,12 +140,22 @@ def test_a_mistyped_argument_is_told_with_what_it_could_mean(changes: dict[str, 
     assert list(inspect.signature(Job).parameters)[:2] == ["model", "objective"]
 
 
-def test_fields_that_are_missing_are_named_with_the_smallest_right_form() -> None:
-    given = {"model": nn.Linear(3, 1), "objective": make().objective, "batch_size": 4}
-    with pytest.raises(JobError) as caught:
-        Job(**given)
-    needed = "Job(model=..., objective=..., data=..., optimizer=..., batch_size=...)"
-    assert str(caught.value).startswith(f"Job lacks data and optimizer: write {needed}; `edged init` writes")
+REQUIRED = [name for name, field in inspect.signature(Job).parameters.items() if field.default is field.empty]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_field_that_is_missing_is_told_with_what_it_is_for_and_a_right_form(name: str) -> None:
+    whole = {field.name: getattr(make(), field.name) for field in dataclasses.fields(Job)}
+    del whole[name]
+    with pytest.raises(JobError, match=rf"^Job lacks {name}, .*, for example {name}=\S[^\n]*$"):
+        Job(**whole)
+
+
+def test_all_that_is_missing_is_told_at_once_and_a_mistyped_one_before_it() -> None:
+    with pytest.raises(JobError, match=r"^Job lacks objective, .*; data, .*; optimizer, .*; batch_size, .*=32$"):
+        Job(model=nn.Linear(3, 1))
+    with pytest.raises(JobError, match=r"^Job has no field objektive: did you mean objective\?$"):
+        Job(objektive=None)
 
 
 def test_positional_arguments_of_the_optimizer_get_their_names() -> None:
