@@ -1,6 +1,7 @@
 """Many seeds of the simulated recovery, on all cores: ``python scripts/seeds.py 10000`` (see ``tests/simulation``).
 
 Prints each failure with its last events as it is found, then how the jobs ended. Exit status 1 if any seed fails.
+Ctrl-C ends it with what has come of the seeds so far, and status 130: ``--first`` goes on from there.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -20,6 +22,9 @@ SHARE = 20
 
 SLOW_SECONDS = 60.0
 """Virtual seconds after the last fault in which no step is done; jobs with more are listed, and what took them."""
+
+UNDISTURBED = (signal.SIGINT, signal.SIG_IGN)
+"""Ctrl-C is for the parent: its processes finish what they are at."""
 
 WORK = ("run", "drain")
 """Stages at which steps are done: these take as long as the job has work left."""
@@ -59,21 +64,25 @@ def main() -> int:
     counts: Counter[str] = Counter()
     slow, failed = [], []
     shares = [range(first, min(first + SHARE, last)) for first in range(wanted.first, last, SHARE)]
-    with ProcessPoolExecutor(wanted.processes) as pool:
-        for ends in pool.map(live_through, shares):
-            for seed, state, slow_by, failure in ends:
-                counts[state] += 1
-                slow += [f"{seed}: {slow_by}"] if slow_by else []
-                if failure:
-                    failed.append(seed)
-                    print(failure, "", sep="\n", flush=True)
+    with ProcessPoolExecutor(wanted.processes, initializer=signal.signal, initargs=UNDISTURBED) as pool:
+        try:
+            for ends in pool.map(live_through, shares):
+                for seed, state, slow_by, failure in ends:
+                    counts[state] += 1
+                    slow += [f"{seed}: {slow_by}"] if slow_by else []
+                    if failure:
+                        failed.append(seed)
+                        print(failure, "", sep="\n", flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
     took = time.monotonic() - began
     how = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    print(f"{wanted.seeds} seeds from {wanted.first} on in {took:.0f} s: {how}")
+    print(f"{counts.total()} seeds from {wanted.first} on in {took:.0f} s: {how}")
     print(f"more than {SLOW_SECONDS:.0f} s without steps after the last fault: {len(slow)}", *slow, sep="\n  ")
     if failed:
         print(f"failed: {', '.join(map(str, failed))}")
-    return 1 if failed else 0
+        return 1
+    return 0 if counts.total() == wanted.seeds else 128 + signal.SIGINT
 
 
 if __name__ == "__main__":
