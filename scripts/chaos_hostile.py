@@ -2,9 +2,10 @@
 
 Used by the scenarios ``flipped-bit`` (sound frames in which one bit is wrong) and ``malformed-storm`` (noise, truncated
 and endless frames, unknown kinds, pieces of parcels that were never opened), on control and bulk connections alike.
-With ``--rounds`` it knocks again when it has been cut off, as a process that was just started would, and goes on. It
-prints ``{"sent": n, "refused": n, "least_refused": n}`` when it is done: how many frames the nodes took in, how many
-not any more, and how many the node that refused the fewest.
+With ``--stamp`` it speaks of a plan that is really at work, where it has no place. With ``--rounds`` it knocks again
+when it has been cut off, as a process that was just started would, and goes on. It prints
+``{"sent": n, "refused": n, "least_refused": n}`` when it is done: how many frames the nodes took in, how many not any
+more, and how many the node that refused the fewest.
 """
 
 from __future__ import annotations
@@ -50,17 +51,31 @@ SEND_SECONDS = 0.05
 VAIN = 10
 
 STALE = Stamp(JobId("0123456789ab"), 1, 1)
+"""What frames speak of where no plan is at work."""
+
 TENSOR = (TensorSpec("t", "float32", (4, 4), (4, 1), 64),)
-SOUND = (
-    WantProgram(STALE.job),
-    WantState(STALE, 0, 3, 12),
-    WorkFailed(STALE, "no reason", final=False, peer=NodeId("0" * 16)),
-    StopRequest(JobId("ba9876543210"), "no such job"),
-)
-PARCELS = (
-    Activation(STALE, 0, 1, Work(0, Phase.TRAIN, 0), TENSOR, (("batch", 4),)),
-    StateParcel(STALE, 0, 1, 3, TENSOR, b"{}", replica=True),
-)
+NOBODY = NodeId("0" * 16)
+
+
+def messages(stamp: Stamp) -> tuple[Any, ...]:
+    """Sound control messages; they would stop a job that does not exist, since any member may stop one that does."""
+    return (
+        WantProgram(stamp.job),
+        WantState(stamp, 0, 3, 12),
+        WorkFailed(stamp, "no reason", final=False, peer=NOBODY),
+        WorkFailed(stamp, "no reason", final=True, peer=NOBODY),
+        StopRequest(JobId("ba9876543210"), "no such job"),
+    )
+
+
+def parcels(stamp: Stamp) -> tuple[Any, ...]:
+    """Sound headers of bulk messages, from one who is not in the plan."""
+    return (
+        Activation(stamp, 0, 1, Work(0, Phase.TRAIN, 0), TENSOR, (("batch", 4),)),
+        StateParcel(stamp, 0, 1, 3, TENSOR, b"{}", replica=True),
+    )
+
+
 ODD: tuple[Any, ...] = (None, -1, 1 << 63, 1.5, float("nan"), "", "x" * 70_000, b"x", [], [[]], {}, {"a": 1}, True)
 
 
@@ -71,23 +86,23 @@ def flipped(rng: random.Random, frame: bytes) -> bytes:
     return bytes(changed)
 
 
-def flips(rng: random.Random) -> Iterator[tuple[Kind, list[bytes]]]:
+def flips(rng: random.Random, stamp: Stamp) -> Iterator[tuple[Kind, list[bytes]]]:
     """Sound messages and parcels with one wrong bit anywhere, for ever."""
     while True:
         if rng.randrange(2):
-            yield CONTROL_KIND, [flipped(rng, encode(rng.choice(SOUND)))]
+            yield CONTROL_KIND, [flipped(rng, encode(rng.choice(messages(stamp))))]
             continue
-        whole = [Prefix(OPEN, rng.randrange(1 << 16)).pack(), encode(rng.choice(PARCELS)), rng.randbytes(64)]
+        whole = [Prefix(OPEN, rng.randrange(1 << 16)).pack(), encode(rng.choice(parcels(stamp))), rng.randbytes(64)]
         place = rng.randrange(len(whole))
         yield BULK_KIND, [flipped(rng, frame) if index == place else frame for index, frame in enumerate(whole)]
 
 
-def storm(rng: random.Random) -> Iterator[tuple[Kind, list[bytes]]]:
+def storm(rng: random.Random, stamp: Stamp) -> Iterator[tuple[Kind, list[bytes]]]:
     """What was never a frame, or no longer is one, for ever."""
     version = bytes([PROTOCOL_VERSION])
     while True:
         kind = rng.choice((CONTROL_KIND, BULK_KIND))
-        frame = encode(rng.choice(SOUND if kind is CONTROL_KIND else PARCELS))
+        frame = encode(rng.choice((messages if kind is CONTROL_KIND else parcels)(stamp)))
         frames = [
             rng.randbytes(rng.randrange(1, 300)),
             frame[: rng.randrange(len(frame))],
@@ -181,11 +196,13 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=400, help="for each node, in each round")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--cluster", default="testbed")
+    parser.add_argument("--stamp", nargs=3, metavar=("JOB", "TERM", "VERSION"), help="the plan that frames speak of")
     options = parser.parse_args()
     seeds = [(host, int(port)) for host, _, port in (node.rpartition(":") for node in options.nodes)]
     key = options.key_file.read_text(encoding="utf-8").strip()
     identity, context, senders = new_identity(), new_context(), []
-    frames = ATTACKS[options.attack](random.Random(options.seed))
+    stamp = STALE if options.stamp is None else Stamp(JobId(options.stamp[0]), *map(int, options.stamp[1:]))
+    frames = ATTACKS[options.attack](random.Random(options.seed), stamp)
     for boot in range(1, options.rounds + 1):
         records = asyncio.run(join(replace(identity, boot=boot), options.cluster, key, seeds))
         fresh = [Sender(context, identity, record) for record in records]

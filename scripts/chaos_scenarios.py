@@ -212,14 +212,17 @@ def fill_files(trial: Trial) -> None:
 
 
 def attack(name: str, trial: Trial) -> None:
-    """A member of the cluster sends malformed frames to all nodes; it is shut out, and nothing else happens."""
+    """A member of the cluster sends malformed frames to all nodes; it is shut out, and nothing else happens.
+
+    Its frames speak of the job and of the plan at work, as those of a member whose memory fails would.
+    """
     nodes = [device.address for device in trial.bed.running()]
     key = next(iter(trial.bed.folder.glob("*.key")))
     command = [sys.executable, str(Path(__file__).with_name("chaos_hostile.py")), name, *nodes, "--key-file", str(key)]
+    term, version = max(trial.watch.steps[trial.job])[0]
+    command += ["--stamp", trial.job, str(term), str(version), "--seed", str(trial.rng.randrange(1 << 30))]
     trial.note(name)
-    done = subprocess.run(
-        [*command, "--seed", str(trial.rng.randrange(1 << 30))], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise TestbedError(f"the hostile member failed: {done.stderr.strip().splitlines()[-1:]}")
     frames = json.loads(done.stdout)
