@@ -1,8 +1,9 @@
-"""A node that works for long does not grow, and one that has left leaves nothing behind."""
+"""A node that works for long, on many jobs or on one, does not grow, and one that has left leaves nothing behind."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +17,11 @@ pytestmark = pytest.mark.slow
 FEW, MANY, WARM = 9, 20, 5
 GROWTH_BYTES = 24 * 2**20
 """Allowed after the first jobs; a job's program, weights and samples left behind would be seen in files and folders."""
+
+LONG_JOB = Path(__file__).parents[2] / "scripts" / "chaos_job.py"
+SETTLED, STEPS, EVERY = 400, 1000, 2
+LONG_GROWTH_BYTES = 12 * 2**20
+"""Allowed from step ``SETTLED`` to the last: 42 kB for each of 300 copies, of which one is 1.2 MB, or 21 kB a step."""
 
 TORCH_CACHE = "torchinductor_"
 """torch makes this folder, one per user, when the first optimizer is built; it stays empty."""
@@ -77,3 +83,20 @@ def test_many_jobs_leave_nothing_and_leaving_leaves_nothing(fresh: Cluster, figu
     assert not any(process.is_running() for process in processes)
     assert not any(path.exists() for path in sockets)
     assert [path for path in temporary.iterdir() if not path.name.startswith(TORCH_CACHE)] == []
+
+
+@pytest.mark.long
+def test_a_long_job_with_many_copies_takes_no_more_and_more_memory(fresh: Cluster, figure: list[str]) -> None:
+    nodes = fresh.start("a", "b", "c")
+    fresh.settle()
+    job = nodes[0].submit(LONG_JOB, steps=str(STEPS), every=str(EVERY), width="512", pause="0.0")
+    job.wait("step", SETTLED)
+    before = {node.name: taken(node)[0] for node in nodes}
+    job.wait("step", STEPS - 20)
+    for node in nodes:
+        after = taken(node)[0]
+        grown = f"{before[node.name] / 2**20:.1f} MiB, {after / 2**20:.1f} at step {STEPS - 20}"
+        figure.append(f"node {node.name} at step {SETTLED}: {grown}")
+        assert after < before[node.name] + LONG_GROWTH_BYTES
+    _, event = job.end()
+    assert event["event"] == "finished"
