@@ -10,8 +10,8 @@ of the plan that computed it. A piece of the version at which a plan begins keep
                           of origin (1, 1)  of origin (1, 2)
 
 ``UNKNOWN`` is the origin of all pieces of synchronous jobs, of the first weights, and of what was read back from a
-disk: only committed versions are written there, and a plan goes back behind one only when more nodes are lost at once
-than there are copies. It goes with any other.
+disk: only committed versions are written there. It goes with any other, which is wrong where a node that was cut off
+still holds layers of that number from a plan before (seed 9507454 of ``scripts/seeds.py``).
 """
 
 from __future__ import annotations
