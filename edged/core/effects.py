@@ -181,13 +181,15 @@ class DropHeld:
 class StoreHeld:
     """Write what is held of this version to disk, where only ``keep`` stays besides. Answered by ``HeldStored``.
 
-    ``down``: the job stands at it, so nothing is written instead.
+    ``down``: the job stands at it, so nothing is written instead. ``origin``: which plan computed it (``origins.py``);
+    what lies there of this version from another one goes.
     """
 
     spec: JobSpec
     version: int
     keep: tuple[int, ...] = ()
     down: bool = False
+    origin: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Holdings:
         if self._begun is not None and plan.stamp <= self._begun.stamp:
             return ()
         self._begun = plan
-        self.disk.forget(plan.start)
+        self.disk.forget(plan.start, plan.origin)
         return self._drop([v for (_, _, v), held in self._pieces.items() if is_stale(plan, held.origin, v)])
 
     def keep(self, piece: Piece, held: Entry) -> tuple[int, ...]:
@@ -104,8 +104,13 @@ class Holdings:
 
     def store(self, version: int) -> bool:
         """Note that what is in memory of a version goes to disk; return whether anything does now."""
-        pieces = [piece for piece in self._pieces if piece[2] == version]
-        return self.disk.write(version, (piece for piece in pieces if not any(_within(piece, one) for one in pieces)))
+        pieces = {piece: held.origin for piece, held in self._pieces.items() if piece[2] == version}
+        whole = {piece: its for piece, its in pieces.items() if not any(_within(piece, one) for one in pieces)}
+        return self.disk.write(version, whole)
+
+    def origin(self, version: int) -> Origin:
+        """Return which plan computed what is in memory of a version."""
+        return max((held.origin for (_, _, v), held in self._pieces.items() if v == version), default=UNKNOWN)
 
     def versions(self) -> set[int]:
         """Return the versions of which anything is in memory."""
@@ -144,7 +149,8 @@ class Holdings:
 
     def _all(self) -> dict[Piece, Entry]:
         """Memory, and what lies on disk besides."""
-        return dict.fromkeys(self.disk.sure(), Entry(HoldingKind.DISK, None, 0.0, 0)) | self._pieces
+        there = self.disk.sure().items()
+        return {piece: Entry(HoldingKind.DISK, None, 0.0, 0, its) for piece, its in there} | self._pieces
 
     def _surplus(self, without: Collection[int] = ()) -> list[int]:
         """Return the versions that are too many besides the committed ones, and those that go anyway.

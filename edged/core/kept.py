@@ -99,7 +99,8 @@ class Kept:
     def _write(self, version: int) -> list[StoreHeld]:
         if self.spec is None:
             return []
-        return [StoreHeld(self.spec, version, self.holdings.disk.staying, down=version == self.down)]
+        staying, origin = self.holdings.disk.staying, self.holdings.origin(version)
+        return [StoreHeld(self.spec, version, staying, down=version == self.down, origin=origin)]
 
     def untold(self, plan: Plan, boot: int) -> list[Held | Stored]:
         """Return what is held for the plan in force and not committed: taken or come under it, or where it began.

@@ -6,49 +6,69 @@ One write of a version at a time: what is to be written of it besides waits, or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from edged.core.messages import Holding
+from edged.core.origins import UNKNOWN, Origin
 
 Piece = tuple[int, int, int]
 """(first layer, last layer, version); the layers are inclusive."""
 
 
 class OnDisk:
-    """``pieces`` lie on the disk; ``staying`` are versions of which what is there must not go, ascending."""
+    """``pieces`` lie on the disk, with which plan computed them: of one version, the same.
+
+    ``staying`` are versions of which what is there must not go, ascending.
+    """
 
     def __init__(self) -> None:
         """Nothing is there."""
-        self.pieces: frozenset[Piece] = frozenset()
+        self.pieces: Mapping[Piece, Origin] = {}
         self.staying: tuple[int, ...] = ()
-        self._writing: set[Piece] = set()
+        self._writing: dict[Piece, Origin] = {}
         self._spared: dict[int, tuple[int, ...]] = {}  # version on its way -> which were to stay when that began
-        self._later: set[Piece] = set()  # to be written as soon as the rest of their version is through
+        self._later: dict[Piece, Origin] = {}  # to be written as soon as the rest of their version is through
         self._asked = -1  # the version that was to be written last
         self._failed: dict[Piece, str] = {}
 
     def found(self, holdings: Iterable[Holding]) -> None:
         """These were here before this process: one of their versions may be all that everybody has."""
-        found = {(holding.first_layer, holding.last_layer, holding.version) for holding in holdings}
-        self.pieces |= found
+        found = {(one.first_layer, one.last_layer, one.version): one.origin for one in holdings}
+        self.pieces = {**self.pieces, **found}
         self.stay(*(version for *_, version in found))
 
-    def sure(self) -> frozenset[Piece]:
+    def sure(self) -> Mapping[Piece, Origin]:
         """What lies there whatever the disk is just doing: a write that is through has taken what it need not spare."""
         if not self._writing:
             return self.pieces
         coming = {version for *_, version in self._writing}
         spared = set.intersection(*({*self._spared[version]} for version in coming))
         kept = {*spared, *(coming if len(coming) == 1 else ())}
-        return frozenset(piece for piece in self.pieces if piece[2] in kept)
+        going = {(piece[2], its) for piece, its in self._writing.items()}
+        return {
+            piece: its
+            for piece, its in self.pieces.items()
+            if piece[2] in kept and (piece[2] not in coming or (piece[2], its) in going)
+        }
 
     def lost(self, first: int, last: int, version: int) -> None:
         """Whatever has these layers at this version cannot be read."""
-        self.pieces = frozenset(p for p in self.pieces if not (p[0] <= first and last <= p[1] and p[2] == version))
+        self.pieces = {
+            (low, high, v): origin
+            for (low, high, v), origin in self.pieces.items()
+            if not (low <= first and last <= high and v == version)
+        }
 
-    def forget(self, above: int) -> None:
-        """What lies there above this version counts no more: other versions of these numbers are made now."""
-        self.pieces = frozenset(piece for piece in self.pieces if piece[2] <= above)
+    def forget(self, above: int, origin: Origin) -> None:
+        """What lies there above this version counts no more: other versions of these numbers are made now.
+
+        Nor does what another plan than ``origin`` computed of this version itself.
+        """
+        self.pieces = {
+            piece: its
+            for piece, its in self.pieces.items()
+            if piece[2] < above or (piece[2] == above and (its == origin or UNKNOWN in {its, origin}))
+        }
 
     def stay(self, *versions: int) -> None:
         """These versions must stay besides: of several, the oldest, which most have, and the newest."""
@@ -62,12 +82,13 @@ class OnDisk:
         """
         self.staying = tuple(sorted({version, *(each for each in self.staying[-1:] if each > version)}))
 
-    def write(self, version: int, pieces: Iterable[Piece]) -> bool:
+    def write(self, version: int, pieces: Mapping[Piece, Origin]) -> bool:
         """Note that these are to be written; return whether any is to be now.
 
         None is that is here, or on its way, or was tried in vain. See ``written`` for what has to wait.
         """
-        due = {*pieces} - self.pieces - self._writing - self._later - self._failed.keys()
+        there = self.pieces.items() | self._writing.items() | self._later.items()
+        due = {piece: its for piece, its in pieces.items() if (piece, its) not in there and piece not in self._failed}
         if not due:
             return False
         self._failed = {piece: why for piece, why in self._failed.items() if piece[2] in {self._asked, version}}
@@ -88,16 +109,18 @@ class OnDisk:
 
         Return whether the version is to be written once more, with what had to wait.
         """
-        done = {piece for piece in self._writing if piece[2] == version}
-        later = {piece for piece in self._later if piece[2] == version}
-        self._writing -= done
-        self._later -= later
+        done = {piece: its for piece, its in self._writing.items() if piece[2] == version}
+        later = {piece: its for piece, its in self._later.items() if piece[2] == version}
+        self._writing = {piece: its for piece, its in self._writing.items() if piece not in done}
+        self._later = {piece: its for piece, its in self._later.items() if piece not in later}
         spared = self._spared.pop(version, ())
         if problem:
             self._failed |= dict.fromkeys(done, problem)
         elif done:
             kept = {version, *spared}
-            self.pieces = frozenset(piece for piece in self.pieces if piece[2] in kept) | done
+            others = {*done.values()}
+            stay = {p: its for p, its in self.pieces.items() if p[2] in kept and (p[2] != version or its in others)}
+            self.pieces = {**stay, **done}
         if self._asked != version:
             self._failed |= dict.fromkeys(later, "another version is written instead")
             return False
@@ -108,7 +131,7 @@ class OnDisk:
 
     def under_way(self, version: int) -> bool:
         """Whether anything of this version is yet to be written."""
-        return any(piece[2] == version for piece in self._writing | self._later)
+        return any(piece[2] == version for piece in (*self._writing, *self._later))
 
     def outcome(self, version: int) -> str | None:
         """Return how writing a version went: empty if it lies here, else the problem; ``None``: that is open."""

@@ -9,9 +9,8 @@ of the plan that computed it. A piece of the version at which a plan begins keep
     plan (1, 2)                     3 ─── 4 ─── 5 ─── 6  ... where (1, 2) is heard of; elsewhere they are told apart
                           of origin (1, 1)  of origin (1, 2)
 
-``UNKNOWN`` is the origin of all pieces of synchronous jobs, of the first weights, and of what was read back from a
-disk: only committed versions are written there. It goes with any other, which is wrong where a node that was cut off
-still holds layers of that number from a plan before (seed 9507454 of ``scripts/seeds.py``).
+``UNKNOWN`` is the origin of all pieces of synchronous jobs and of the first weights. It goes with any other. On a disk
+pieces keep their origins.
 """
 
 from __future__ import annotations

@@ -74,19 +74,26 @@ class Store:
         self._foreign: set[Path] = set()  # another version of edged can
 
     def save(
-        self, spec: JobSpec, program: bytes | None, states: Sequence[HeldState], keep: Collection[int] = ()
+        self,
+        spec: JobSpec,
+        program: bytes | None,
+        states: Sequence[HeldState],
+        keep: Collection[int] = (),
+        origin: tuple[int, int] = (0, 0),
     ) -> None:
         """Write states of one version, and what else it takes to go on from them.
 
         Raises ``OSError``, and ``FullError`` where as many other jobs lie here as may.
 
         Of what is there already of this job only the versions of ``keep`` stay; the rest makes room first.
-        What is there already is not written again: layers at a version have the same bits whoever computed them.
+        What is there already is not written again: layers at a version have the same bits if one plan (``origin``) has
+        computed them. What is there of these versions from another plan goes.
         """
         folder = self._place(spec.job)
-        kept = {*keep, *(state.version for state in states)}
-        for path in [path for path in self._files(spec.job) if _version(path) not in kept]:
-            path.unlink(missing_ok=True)
+        written = {state.version for state in states}
+        for path in list(self._files(spec.job)):
+            if _version(path) not in {*keep, *written} or (_version(path) in written and _from_another(path, origin)):
+                path.unlink(missing_ok=True)
         if not folder.exists():
             if sum(any(self._files(JobId(other.name))) for other in self._folders()) >= MOST_JOBS:
                 raise FullError(f"{MOST_JOBS} other jobs that are not over lie in {self._folder}")
@@ -101,7 +108,7 @@ class Store:
         for state in states:
             path = folder / f"{state.version}-{state.first_layer}-{state.last_layer}{_SUFFIX}"
             if path in self._unread | self._foreign or not path.exists():
-                write(path, state)
+                write(path, state, origin)
                 self._unread.discard(path)
                 self._foreign.discard(path)
         sync_folder(folder)
@@ -191,6 +198,14 @@ class Store:
 def _version(path: Path) -> int:
     text = path.name.partition("-")[0]
     return int(text) if text.isdecimal() else -1
+
+
+def _from_another(path: Path, origin: tuple[int, int]) -> bool:
+    """Whether another plan has computed what a file holds; one that cannot be read is judged elsewhere."""
+    try:
+        return look(path).origin != origin
+    except (MalformedError, OSError):
+        return False
 
 
 def _discard(path: Path) -> None:

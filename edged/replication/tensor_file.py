@@ -49,12 +49,12 @@ class OtherFormError(MalformedError):
     """The file is sound, and another version of edged wrote it."""
 
 
-def write(path: Path, held: HeldState) -> None:
+def write(path: Path, held: HeldState, origin: tuple[int, int] = (0, 0)) -> None:
     """Write a file that is there whole or not at all: temporary file, fsync, rename, fsync of the folder.
 
-    Raises ``OSError`` if the disk refuses; nothing is left behind then.
+    ``origin``: as in ``Holding``. Raises ``OSError`` if the disk refuses; nothing is left behind then.
     """
-    document = json.dumps(_described(held))
+    document = json.dumps(_described(held) | {"origin": origin})
     metadata = {"edged": document, "sha256": _digest(document, held.buffers), "format": "pt"}
     header: dict[str, Any] = {}
     ends = accumulate((spec.size_bytes for spec in held.tensors), initial=0)
@@ -202,11 +202,12 @@ def _tensors(document: dict[str, Any]) -> tuple[TensorSpec, ...]:
 def _holding(document: dict[str, Any]) -> Holding:
     try:
         first, last, version = (int(document[key]) for key in ("first_layer", "last_layer", "version"))
+        term, plan = map(int, document.get("origin", (0, 0)))  # files of before have none
         if not (isinstance(document["job"], str) and isinstance(document["extra"], str) and 0 <= first <= last):
             raise MalformedError("a damaged description of layers")
     except UNREADABLE as error:
         raise MalformedError(f"a damaged description of layers: {brief(error)}") from error
-    return Holding(first, last, version, HoldingKind.DISK)
+    return Holding(first, last, version, HoldingKind.DISK, (term, plan))
 
 
 def _read_buffer(file: BinaryIO, spec: TensorSpec) -> memoryview:

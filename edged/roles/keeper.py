@@ -226,6 +226,9 @@ class Keeper:
 
     def _drop_held(self, effect: DropHeld) -> None:
         self._snapshots.drop(effect.job, effect.versions)
+        if (waiting := self._next_store.get(effect.job)) is not None and waiting.version in effect.versions:
+            del self._next_store[effect.job]  # what comes of this number later may be from another plan
+            self._post(HeldStored(effect.job, waiting.version, f"version {waiting.version} was let go"))
 
     def _store_held(self, effect: StoreHeld) -> None:
         """Write a version; while one of the job is being written only one other waits, and none in memory."""
@@ -254,7 +257,7 @@ class Keeper:
             self._stored(job, version, reason)
 
         def save() -> None:
-            self._store.save(spec, program or self._source.program(job), states, effect.keep)
+            self._store.save(spec, program or self._source.program(job), states, effect.keep, effect.origin)
 
         self._disk.run(save, done, failed)
 

@@ -94,7 +94,7 @@ class Home:
     listed: tuple[JobRecord, ...] = ()
     spool: dict[JobId, JobSpec] = field(default_factory=dict)
     specs: dict[JobId, JobSpec] = field(default_factory=dict)
-    held: dict[JobId, set[Piece]] = field(default_factory=dict)
+    held: dict[JobId, dict[Piece, tuple[int, int]]] = field(default_factory=dict)
     samples: set[JobId] = field(default_factory=set)
 
 
@@ -154,7 +154,8 @@ class Device:
         """Tell the core what lies on the disk."""
         self._machine = machine
         for job in sorted(self.home.held.keys() | self.home.samples):
-            holdings = [Holding(first, last, at, HoldingKind.DISK) for first, last, at in self.home.held.get(job, ())]
+            held = self.home.held.get(job, {})
+            holdings = [Holding(*piece, HoldingKind.DISK, origin) for piece, origin in held.items()]
             data, spec = job in self.home.samples, self.home.specs.get(job)
             there = bool(holdings)
             self._post(HeldFound(job, tuple(sorted(holdings, key=str)), program=there, data=data, spec=spec))
@@ -325,8 +326,9 @@ class Device:
         pieces = {piece for piece in self._memory.get(job, ()) if piece[2] == version}
 
         def written() -> Event:
-            kept = {piece for piece in self.home.held.get(job, ()) if piece[2] in {version, *effect.keep}}
-            self.home.held[job] = kept | pieces
+            held = self.home.held.get(job, {}).items()
+            stays = {p: its for p, its in held if p[2] in effect.keep or (p[2] == version and its == effect.origin)}
+            self.home.held[job] = stays | dict.fromkeys(pieces, effect.origin)
             self.home.specs[job] = effect.spec
             return HeldStored(job, version, "" if pieces else f"nothing is held of version {version}")
 

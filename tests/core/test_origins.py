@@ -52,7 +52,46 @@ def test_of_two_origins_the_one_that_covers_more_stays_and_of_equals_the_newer()
     assert origin_at(of_one_origin(equal), 8) == NEW
 
 
-def test_what_was_read_from_a_disk_goes_with_any_other():
+def test_what_is_written_to_a_disk_keeps_its_origin_and_takes_the_place_of_another():
+    holdings = Holdings()
+    holdings.begin(replace(SECOND, stamp=stamp(version=1), start=0, origin=UNKNOWN))
+    holdings.keep((0, 1, 4), entry(version=1))
+    assert holdings.store(4)
+    holdings.disk.written(4, "")
+    holdings.begin(SECOND)
+    assert (0, 1, 4) not in holdings.disk.sure(), "the newer plan makes version 4 anew"
+    holdings.disk.found([Holding(0, 1, 4, HoldingKind.DISK, OLD)])  # as after a restart
+    holdings.keep((0, 1, 4), entry(version=2))
+    assert holdings.origin(4) == NEW
+    assert holdings.store(4), "what lies there is of another plan"
+    holdings.disk.written(4, "")
+    assert holdings.disk.sure() == {(0, 1, 4): NEW}
+    assert not holdings.store(4)
+
+
+def test_a_version_that_is_written_while_the_same_number_of_another_plan_is_under_way_comes_after_it():
+    holdings = Holdings()
+    holdings.begin(replace(SECOND, stamp=stamp(version=1), start=0, origin=UNKNOWN))
+    holdings.keep((0, 1, 4), entry(version=1))
+    assert holdings.store(4)
+    assert holdings.begin(SECOND) == (4,)
+    holdings.keep((0, 1, 4), entry(version=2))
+    assert not holdings.store(4)
+    assert holdings.disk.written(4, ""), "once more"
+    assert holdings.disk.sure() == {}, "and it takes the place of what is there"
+    assert not holdings.disk.written(4, "")
+    assert holdings.disk.sure() == {(0, 1, 4): NEW}
+
+
+def test_what_another_plan_has_computed_of_the_beginning_itself_counts_no_more():
+    holdings = Holdings()
+    for version, origin in ((2, OLD), (3, (1, 0)), (4, OLD)):
+        holdings.disk.found([Holding(0, 1, version, HoldingKind.DISK, origin)])
+    holdings.begin(SECOND)
+    assert set(holdings.disk.sure()) == {(0, 1, 2)}
+
+
+def test_what_was_read_from_a_disk_without_origin_goes_with_any_other():
     there = {A: inventory((0, 1, 8, UNKNOWN)), B: inventory((2, 3, 8, NEW)), C: inventory((0, 0, 8, OLD))}
     assert newest_complete(4, of_one_origin(there)) == 8
     assert origin_at(of_one_origin(there), 8) == NEW

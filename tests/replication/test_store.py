@@ -97,6 +97,18 @@ def test_a_scan_names_all_that_lies_here(tmp_path: Path) -> None:
     assert (other.program, other.holdings) == (None, (Holding(4, 6, 32, disk),))
 
 
+def test_layers_that_another_plan_has_computed_take_the_place_of_those_of_that_version(tmp_path: Path) -> None:
+    store, disk = Store(tmp_path), HoldingKind.DISK
+    store.save(SPEC, PROGRAM, [held(), held(32, first=7)], origin=(1, 1))
+    assert {each.origin for each in Store(tmp_path).scan()[0].holdings} == {(1, 1)}
+    file = next((tmp_path / "held" / JOB).glob("32-4-6.*"))
+    before = file.stat().st_ino
+    store.save(SPEC, PROGRAM, [held()], origin=(1, 1))
+    assert file.stat().st_ino == before, "it is there already"
+    store.save(SPEC, PROGRAM, [held()], origin=(2, 5))
+    assert Store(tmp_path).scan()[0].holdings == (Holding(4, 6, 32, disk, (2, 5)),)
+
+
 def test_the_program_is_given_only_if_it_is_the_one_that_the_job_names(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.program(JOB) is None

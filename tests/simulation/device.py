@@ -123,6 +123,7 @@ class Home:
     specs: dict = field(default_factory=dict)
     boot: int = 0
     held: dict = field(default_factory=dict)
+    origins: dict = field(default_factory=dict)
     programs: set = field(default_factory=set)
     spool: dict = field(default_factory=dict)
     results: dict = field(default_factory=dict)
@@ -131,7 +132,7 @@ class Home:
     def wipe(self):
         """All but the identity, the boot counter and the vote is lost."""
         self.held, self.programs, self.spool, self.samples = {}, set(), {}, set()
-        self.listed, self.specs = (), {}
+        self.listed, self.specs, self.origins = (), {}, {}
 
 
 @dataclass
@@ -242,7 +243,8 @@ class Device:
         jobs = sorted({job for job, _ in self.home.held} | self.home.programs)
         for job in jobs:
             pieces = sorted(piece for held_of, piece in self.home.held if held_of == job)
-            holdings = tuple(Holding(first, last, version, HoldingKind.DISK) for first, last, version in pieces)
+            origins = self.home.origins
+            holdings = tuple(Holding(*piece, HoldingKind.DISK, origins[job, piece[2]]) for piece in pieces)
             spec = self.home.specs.get(job)
             self.post(HeldFound(job, holdings, job in self.home.programs, data=False, spec=spec))
             self._later(self.world.sim.now + LOAD_SECONDS, partial(self.post, ProgramLoaded(job)))
@@ -519,6 +521,10 @@ class Device:
     def drop_held(self, effect):
         gone = {(effect.job, version) for version in effect.versions}
         self.memory = {key: state for key, state in self.memory.items() if (key[0], key[1][2]) not in gone}
+        waiting = self._next_store.get(effect.job)
+        if waiting is not None and waiting.version in effect.versions:
+            del self._next_store[effect.job]
+            self.post(HeldStored(effect.job, waiting.version, f"version {waiting.version} was let go"))
 
     def store_held(self, effect):
         job, version = effect.spec.job, effect.version
@@ -551,7 +557,11 @@ class Device:
                 self.home.programs.add(job)
             kept = {version, *effect.keep}
             self.home.held = {key: state for key, state in self.home.held.items() if key[0] != job or key[1][2] in kept}
+            if self.home.origins.get((job, version)) != effect.origin:
+                others = (key for key in self.home.held if key[0] != job or key[1][2] != version)
+                self.home.held = {key: self.home.held[key] for key in others}
             self.home.held |= states
+            self.home.origins[job, version] = effect.origin
             self.home.specs[job] = effect.spec
             versions = {key[1][2] for key in self.home.held if key[0] == job}
             self.world.expect(len(versions) <= VERSIONS_ON_DISK, f"{versions} are on one disk")
