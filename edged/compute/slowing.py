@@ -1,9 +1,9 @@
 """Emulates a slower device: after each computation the thread sleeps for the rest of the time it would have taken.
 
-That time is a multiple of what the like of it usually takes: the median of the latest ones, by the time that the
-processor spent on them (by the clock, where that is not known). So the emulated device keeps its speed where the real
-one is disturbed, by other nodes of the same machine above all, as long as the factor leaves room for the disturbance:
-what a computation of milliseconds waits for is not made twenty times as long.
+That time is a multiple of what the like of it takes undisturbed: the least of the latest ones, by the time that the
+processor spent on them (by the clock, where that is not known). Real devices share no memory and no cache. The nodes
+that play them on one machine do: what two compute at the same time takes both longer, by the processor's time too. So
+the emulated device keeps its speed, as long as the factor leaves room for the disturbance.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from statistics import median
 
 import torch
 
@@ -35,7 +34,7 @@ class Slowdown:
         """Seconds to sleep after a computation of this kind, which took so long by the processor and by the clock."""
         latest = self._latest.setdefault(kind, deque(maxlen=LATEST))
         latest.append(cpu_seconds)
-        return max(0.0, self.factor * median(latest) - elapsed_seconds)
+        return max(0.0, self.factor * min(latest) - elapsed_seconds)
 
 
 def timer(device: torch.device) -> Callable[[], float]:
